@@ -1,0 +1,68 @@
+"""The result: canonical Gaussians, their variation field, moved vertices. File format in docs/formats.md."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.numpy import save_file
+
+from gvf_core.gaussians import Gaussians, VariationField
+from gvf_core.tensorfile import FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Animation:
+    """An asset in motion, in the unit frame of its capture.
+
+    Attributes:
+        gaussians: Canonical Gaussians, the asset as captured.
+        variation: Their deltas per frame; zero at frame 0.
+        vertices: The capture's vertices per frame.
+        world_from_unit: From the unit frame to the scene, metres.
+        fps: Frames per second.
+        provenance: How it came about: engine, versions, seed, settings, hashes, warnings, figures.
+    """
+
+    gaussians: Gaussians
+    variation: VariationField
+    vertices: Float[np.ndarray, "frames vertices 3"]
+    world_from_unit: Float[np.ndarray, "4 4"]
+    fps: float
+    provenance: dict[str, Any]
+
+
+def save_animation(path: Path, animation: Animation) -> None:
+    """Write activated, render-ready tracks; a track that never changes is stored once."""
+    with torch.no_grad():
+        splats = animation.gaussians.activate(animation.variation.deltas)
+    linear = _linear_from_srgb(splats.colors.numpy())
+    tracks = {
+        "means": splats.means.numpy().astype(np.float32),
+        "quaternions": splats.quaternions.numpy().astype(np.float16),
+        "scales": splats.scales.numpy().astype(np.float16),
+        "colors": linear.astype(np.float16),
+        "opacities": splats.opacities.numpy().astype(np.float16),
+        "vertices": animation.vertices.astype(np.float32),
+    }
+    tensors = {name: np.ascontiguousarray(_once_if_constant(track)) for name, track in tracks.items()}
+    tensors["world_from_unit"] = np.ascontiguousarray(animation.world_from_unit, dtype=np.float64)
+    metadata = {
+        "format": "gvf-animation",
+        "version": FORMAT_VERSION,
+        "fps": repr(float(animation.fps)),
+        "provenance": json.dumps(animation.provenance, sort_keys=True),
+    }
+    save_file(tensors, path, metadata)
+
+
+def _once_if_constant(track: np.ndarray) -> np.ndarray:
+    return track[:1] if (track == track[:1]).all() else track
+
+
+def _linear_from_srgb(srgb: np.ndarray) -> np.ndarray:
+    """The sRGB transfer function (IEC 61966-2-1), inverted."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((np.maximum(srgb, 0.04045) + 0.055) / 1.055) ** 2.4)

@@ -1,0 +1,122 @@
+"""The captured asset: geometry in the unit frame and unlit views of it. File format in docs/formats.md."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int32, UInt8
+from PIL import Image
+
+from gvf_core.errors import CaptureError, FileFormatError
+from gvf_core.rendering.camera import Camera
+from gvf_core.tensorfile import read_tensors
+
+MAX_VIEW_PIXELS = 4096 * 4096
+
+
+@dataclass(frozen=True)
+class View:
+    """One unlit picture of the asset.
+
+    Attributes:
+        camera: Where it was taken from, in the unit frame.
+        rgba: sRGB colour and straight alpha.
+    """
+
+    camera: Camera
+    rgba: UInt8[np.ndarray, "height width 4"]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """An asset as Blender sees it at one frame.
+
+    Attributes:
+        vertices: Evaluated vertices in the unit frame ([-0.5, 0.5]^3, z up).
+        triangles: Vertex indices.
+        object_id: Index into `objects` per vertex.
+        objects: Names of the captured objects.
+        world_from_unit: From the unit frame to the scene, metres.
+        views: Pictures from cameras around the asset.
+    """
+
+    vertices: Float[np.ndarray, "vertices 3"]
+    triangles: Int32[np.ndarray, "triangles 3"]
+    object_id: Int32[np.ndarray, " vertices"]
+    objects: tuple[str, ...]
+    world_from_unit: Float[np.ndarray, "4 4"]
+    views: tuple[View, ...]
+
+
+def load_capture(path: Path) -> Capture:
+    """Read and validate a capture file.
+
+    Raises:
+        FileFormatError: Not a capture file, or a tensor has the wrong type or shape.
+        CaptureError: The geometry cannot be animated.
+    """
+    tensors, metadata = read_tensors(
+        path,
+        file_format="gvf-capture",
+        expected={
+            "vertices": ("F32", (None, 3)),
+            "triangles": ("I32", (None, 3)),
+            "object_id": ("I32", (None,)),
+            "world_from_unit": ("F64", (4, 4)),
+            "world_to_camera": ("F32", (None, 4, 4)),
+            "intrinsics": ("F32", (None, 4)),
+            "png": ("U8", (None,)),
+            "png_offsets": ("I64", (None,)),
+        },
+    )
+    vertices, triangles, object_id = tensors["vertices"], tensors["triangles"], tensors["object_id"]
+    try:
+        objects = tuple(str(name) for name in json.loads(metadata["objects"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise FileFormatError(f"{path.name} does not list its objects.") from error
+    if len(triangles) == 0:
+        raise CaptureError("The captured mesh has no faces.", "Select a mesh object that has faces.")
+    if triangles.min() < 0 or triangles.max() >= len(vertices):
+        raise CaptureError(f"A triangle refers to a vertex outside 0..{len(vertices) - 1}.")
+    if len(object_id) != len(vertices) or object_id.min() < 0 or object_id.max() >= len(objects):
+        raise CaptureError("The object ids do not match the vertices and the object list.")
+    for name in ("vertices", "world_from_unit", "world_to_camera", "intrinsics"):
+        if not np.isfinite(tensors[name]).all():
+            raise CaptureError(f"{name} holds values that are not finite.", "Check the mesh for broken vertices.")
+    if np.abs(vertices).max() > 1.0:
+        raise CaptureError(f"A vertex lies {np.abs(vertices).max():.3g} from the centre, outside the unit frame.")
+    return Capture(
+        vertices=vertices,
+        triangles=triangles,
+        object_id=object_id,
+        objects=objects,
+        world_from_unit=tensors["world_from_unit"],
+        views=_decode_views(path, tensors),
+    )
+
+
+def _decode_views(path: Path, tensors: dict[str, np.ndarray]) -> tuple[View, ...]:
+    matrices, intrinsics = tensors["world_to_camera"], tensors["intrinsics"]
+    png, offsets = tensors["png"], tensors["png_offsets"]
+    count = len(matrices)
+    if count == 0:
+        raise CaptureError("The capture holds no views.")
+    if len(intrinsics) != count or len(offsets) != count + 1:
+        raise FileFormatError(f"{path.name} holds {count} cameras but {len(offsets) - 1} pictures.")
+    if offsets[0] != 0 or offsets[-1] != len(png) or (np.diff(offsets) <= 0).any():
+        raise FileFormatError(f"The picture offsets of {path.name} are not increasing.")
+    views = []
+    for index in range(count):
+        try:
+            with Image.open(io.BytesIO(png[offsets[index] : offsets[index + 1]].tobytes()), formats=["PNG"]) as image:
+                if image.width * image.height > MAX_VIEW_PIXELS:
+                    raise FileFormatError(f"Picture {index} of {path.name} has {image.width} x {image.height} pixels.")
+                rgba = np.asarray(image.convert("RGBA"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise FileFormatError(f"Picture {index} of {path.name} is not a readable PNG.") from error
+        height, width = rgba.shape[:2]
+        focal = tuple(float(value) for value in intrinsics[index])
+        views.append(View(Camera(matrices[index].astype(np.float64), focal, width, height), rgba))
+    return tuple(views)

@@ -1,0 +1,52 @@
+"""Reading our safetensors files: format, version, tensor names, types and shapes checked at the door."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from gvf_core.errors import FileFormatError
+
+FORMAT_VERSION = "1"
+
+
+def read_tensors(
+    path: Path, file_format: str, expected: dict[str, tuple[str, tuple[int | None, ...]]]
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read all expected tensors and the metadata.
+
+    Args:
+        path: The file.
+        file_format: Value that the metadata must have under `format`.
+        expected: Safetensors type and shape of every tensor; None stands for any size.
+
+    Raises:
+        FileFormatError: The file is not readable, of another kind or version, or a tensor is
+            missing or misshapen.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != file_format:
+                raise FileFormatError(f"{path.name} is not a {file_format} file.")
+            if metadata.get("version") != FORMAT_VERSION:
+                raise FileFormatError(
+                    f"{path.name} has version {metadata.get('version')} of {file_format}, expected {FORMAT_VERSION}.",
+                    "Update the add-on and the server to the same version.",
+                )
+            names = set(file.keys())
+            for name, (dtype, shape) in expected.items():
+                if name not in names:
+                    raise FileFormatError(f"{path.name} lacks the tensor {name}.")
+                found = file.get_slice(name)
+                sizes = tuple(found.get_shape())
+                fits = len(sizes) == len(shape) and all(want in (None, got) for want, got in zip(shape, sizes, strict=True))
+                if found.get_dtype() != dtype or not fits:
+                    raise FileFormatError(
+                        f"{name} in {path.name} is {found.get_dtype()} {list(sizes)}, expected {dtype} {list(shape)}."
+                    )
+            return {name: file.get_tensor(name) for name in expected}, metadata
+    except FileNotFoundError as error:
+        raise FileFormatError(f"There is no file {path}.") from error
+    except (SafetensorError, OSError) as error:
+        raise FileFormatError(f"{path.name} is not a readable safetensors file ({error}).") from error
