@@ -1,0 +1,1 @@
+"""Files, errors and job states of the extension; runs without Blender."""

@@ -1,0 +1,42 @@
+"""The one hierarchy of errors that the extension raises on purpose."""
+
+
+class GvfBlenderError(Exception):
+    """Something the artist can understand and act on.
+
+    Attributes:
+        message: One sentence that says what was wrong and names the thing.
+        hint: One sentence that says what to do next; may be empty.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} {hint}".strip())
+        self.message = message
+        self.hint = hint
+
+
+class SelectionError(GvfBlenderError):
+    """The selected objects cannot be captured."""
+
+
+class FileError(GvfBlenderError):
+    """A file cannot be read or written, or is not what it should be."""
+
+
+class ServerError(GvfBlenderError):
+    """The server cannot be reached, refuses, or reports a failure.
+
+    Attributes:
+        code: The server's machine-readable name of the failure, or "unreachable".
+    """
+
+    def __init__(self, message: str, hint: str = "", code: str = "server") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+
+class JobCancelled(GvfBlenderError):
+    """The artist cancelled the job."""
+
+    def __init__(self, message: str = "Cancelled.", hint: str = "") -> None:
+        super().__init__(message, hint)
