@@ -23,6 +23,10 @@ class FileError(GvfBlenderError):
     """A file cannot be read or written, or is not what it should be."""
 
 
+class SettingsError(GvfBlenderError):
+    """A setting has a value outside its range or an unknown name."""
+
+
 class ServerError(GvfBlenderError):
     """The server cannot be reached, refuses, or reports a failure.
 

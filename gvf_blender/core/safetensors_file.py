@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gvf_blender.core.errors import FileError
+from .errors import FileError
 
 _TYPES = {
     "F16": np.dtype("<f2"),
