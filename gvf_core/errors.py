@@ -40,6 +40,12 @@ class VideoError(GvfError):
     code = "bad_video"
 
 
+class RenderError(GvfError):
+    """Gaussians cannot be rendered as asked (shapes, types, camera, backend)."""
+
+    code = "bad_render"
+
+
 class SettingsError(GvfError):
     """A setting has a value outside its range or an unknown name."""
 
