@@ -19,6 +19,10 @@ class SelectionError(GvfBlenderError):
     """The selected objects cannot be captured."""
 
 
+class RenderError(GvfBlenderError):
+    """Blender could not render a view of the asset."""
+
+
 class FileError(GvfBlenderError):
     """A file cannot be read or written, or is not what it should be."""
 
