@@ -1,0 +1,168 @@
+"""Evaluated geometry of objects and their instances, and the unit frame around it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+
+from gvf_blender.capture.materials import UnlitMaterials
+from gvf_blender.capture.scratch import Scratch
+from gvf_blender.core.errors import SelectionError
+
+LOGGER = logging.getLogger(__name__)
+
+# Tracks of this many vertices over 32 frames fill 768 MB; a scatter of instances reaches it quickly.
+MAX_VERTICES = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One evaluated mesh at one place.
+
+    Attributes:
+        name: Name of the object that it belongs to.
+        mesh: Temporary mesh with unlit materials; instances of the same geometry share it.
+        matrix_world: Object to world, float64 [4, 4], metres.
+        vertices: World positions, float64 [V, 3], metres.
+        triangles: Indices into `vertices`, int32 [F, 3].
+        is_instance: Comes from an instancer (collection instance, Geometry Nodes) or an object that is no mesh.
+    """
+
+    name: str
+    mesh: bpy.types.Mesh
+    matrix_world: np.ndarray
+    vertices: np.ndarray
+    triangles: np.ndarray
+    is_instance: bool
+
+
+def evaluated_pieces(
+    context: bpy.types.Context,
+    objects: Sequence[bpy.types.Object],
+    selected: Sequence[bpy.types.Object],
+    scratch: Scratch,
+) -> list[Piece]:
+    """The geometry of objects and of their instances as the viewport shows it at the current frame.
+
+    Args:
+        context: Its view layer is evaluated.
+        objects: What to capture; the pieces come in this order, an object before its instances.
+        selected: Those among them that must have faces of their own; others without faces are left out.
+        scratch: Owner of the temporary meshes and materials.
+
+    Raises:
+        SelectionError: There are no faces, or coordinates that are not finite, or too many vertices.
+    """
+    for thing in objects:
+        if thing.mode == "EDIT":
+            # The evaluated mesh lags behind the edit mesh until it is flushed, as leaving Edit mode would do.
+            thing.update_from_editmode()
+    order = {thing: index for index, thing in enumerate(objects)}
+    reader = _MeshReader(context.evaluated_depsgraph_get(), scratch)
+    found: list[tuple[int, Piece]] = []
+    total = 0
+    for instance in reader.depsgraph.object_instances:
+        owner = (instance.parent if instance.is_instance else instance.object).original
+        # Curves and texts appear twice: as themselves, and as an "instance" that holds their mesh.
+        if owner not in order or instance.object.type != "MESH" or not instance.show_self:
+            continue
+        # Everything of the instance is copied at once: it is invalid after this round of the loop.
+        piece = reader.read(instance)
+        if piece is None:
+            continue
+        total += len(piece.vertices)
+        if total > MAX_VERTICES:
+            raise SelectionError(
+                f"The selection has more than {MAX_VERTICES:,} vertices ('{owner.name}' exceeds it).",
+                "Select fewer objects, lower their subdivision or add a Decimate modifier.",
+            )
+        found.append((order[owner], piece))
+    captured = {index for index, _ in found}
+    for thing in selected:
+        if thing in order and order[thing] not in captured:
+            raise SelectionError(f"'{thing.name}' has no faces.", "Select a mesh object that has faces.")
+    if not found:
+        raise SelectionError(f"'{objects[0].name}' has no faces.", "Select a mesh object that has faces.")
+    return [piece for _, piece in sorted(found, key=lambda entry: (entry[0], entry[1].is_instance))]
+
+
+def world_from_unit(pieces: Sequence[Piece]) -> np.ndarray:
+    """From the unit frame (longest side of the bounding box 1, its centre the origin) to the world, [4, 4].
+
+    Raises:
+        SelectionError: The pieces have no extent or their faces have no area.
+    """
+    low = np.min([piece.vertices.min(axis=0) for piece in pieces], axis=0)
+    high = np.max([piece.vertices.max(axis=0) for piece in pieces], axis=0)
+    size = float((high - low).max())
+    # Relative to the coordinates: far away from the origin, differences below this are rounding.
+    smallest = 1e-6 * max(np.abs(low).max(), np.abs(high).max())
+    area = sum(_area(piece.vertices[piece.triangles]) for piece in pieces) if size > smallest else 0.0
+    if not area > 1e-12 * size**2:
+        names = ", ".join(f"'{name}'" for name in list(dict.fromkeys(piece.name for piece in pieces))[:3])
+        raise SelectionError(f"{names}: the faces have no area (size {size:.3g} m).", "Check the scale of the object.")
+    matrix = np.diag([size, size, size, 1.0])
+    matrix[:3, 3] = (low + high) / 2.0
+    return matrix
+
+
+class _MeshReader:
+    """Copies evaluated meshes; instances of one geometry share a copy."""
+
+    def __init__(self, depsgraph: bpy.types.Depsgraph, scratch: Scratch) -> None:
+        self.depsgraph = depsgraph
+        self._scratch = scratch
+        self._materials = UnlitMaterials(scratch)
+        self._meshes: dict[tuple, tuple[bpy.types.Mesh, np.ndarray, np.ndarray]] = {}
+
+    def read(self, instance: bpy.types.DepsgraphObjectInstance) -> Piece | None:
+        evaluated = instance.object
+        if len(evaluated.data.polygons) == 0:
+            LOGGER.info("%s has no faces of its own.", evaluated.name)
+            return None
+        matrix = np.array(instance.matrix_world, np.float64)
+        mesh, vertices, triangles = self._copy(evaluated)
+        world = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+        if not np.isfinite(world).all():
+            raise SelectionError(
+                f"'{evaluated.name}' has vertices or a transform with values that are not finite.",
+                "Check its modifiers, drivers and scale.",
+            )
+        return Piece(evaluated.original.name, mesh, matrix, world, triangles, instance.is_instance)
+
+    def _copy(self, evaluated: bpy.types.Object) -> tuple[bpy.types.Mesh, np.ndarray, np.ndarray]:
+        materials = [
+            slot.material if slot.link == "OBJECT" else material
+            for slot, material in zip(evaluated.material_slots, evaluated.data.materials, strict=False)
+        ]
+        materials += evaluated.data.materials[len(materials) :]
+        key = (evaluated.data.as_pointer(), tuple(material and material.original for material in materials))
+        if key not in self._meshes:
+            mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=self.depsgraph)
+            self._scratch.adopt(mesh)
+            self._replace_materials(mesh, materials)
+            self._meshes[key] = (mesh, *_mesh_arrays(mesh))
+        return self._meshes[key]
+
+    def _replace_materials(self, mesh: bpy.types.Mesh, materials: list[bpy.types.Material | None]) -> None:
+        if not materials:
+            mesh.materials.append(self._materials.unlit(None))
+        for index, material in enumerate(materials):
+            mesh.materials[index] = self._materials.unlit(material)
+
+
+def _mesh_arrays(mesh: bpy.types.Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices float64 [V, 3] and triangles int32 [F, 3] in object coordinates."""
+    vertices = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.vertices.foreach_get("co", vertices)
+    mesh.calc_loop_triangles()
+    triangles = np.empty(3 * len(mesh.loop_triangles), np.int32)
+    mesh.loop_triangles.foreach_get("vertices", triangles)
+    return vertices.reshape(-1, 3).astype(np.float64), triangles.reshape(-1, 3)
+
+
+def _area(corners: np.ndarray) -> float:
+    edges = corners[:, 1:] - corners[:, :1]
+    return float(np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=-1).sum() / 2.0)
