@@ -147,10 +147,12 @@ class _MeshReader:
         return self._meshes[key]
 
     def _replace_materials(self, mesh: bpy.types.Mesh, materials: list[bpy.types.Material | None]) -> None:
-        if not materials:
-            mesh.materials.append(self._materials.unlit(None))
-        for index, material in enumerate(materials):
-            mesh.materials[index] = self._materials.unlit(material)
+        # The copy may have fewer slots than the evaluated mesh; clearing them would reset the faces' material indices.
+        for index, material in enumerate(materials or [None]):
+            if index < len(mesh.materials):
+                mesh.materials[index] = self._materials.unlit(material)
+            else:
+                mesh.materials.append(self._materials.unlit(material))
 
 
 def _mesh_arrays(mesh: bpy.types.Mesh) -> tuple[np.ndarray, np.ndarray]:

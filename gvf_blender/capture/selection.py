@@ -32,6 +32,8 @@ def surface_objects(context: bpy.types.Context, selected: Sequence[bpy.types.Obj
     """
     if not selected:
         raise SelectionError("Nothing is selected.", "Select the mesh object to animate.")
+    # A script may just have linked or hidden objects: the view layer learns of it when it is next updated.
+    context.view_layer.update()
     shapes = _bone_shapes()
     found: dict[bpy.types.Object, None] = {}
     for thing in selected:
