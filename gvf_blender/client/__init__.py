@@ -1,0 +1,20 @@
+"""The only code of the extension that talks to the server. Standard library only, no Blender.
+
+Everything here waits for the network: call it from a thread, not from Blender's main thread.
+"""
+
+from ..core.job_state import JobError, JobState, JobStatus
+from .client import Client
+from .connection import connect
+from .handshake import Handshake, default_handshake_path, read_handshake
+
+__all__ = [
+    "Client",
+    "Handshake",
+    "JobError",
+    "JobState",
+    "JobStatus",
+    "connect",
+    "default_handshake_path",
+    "read_handshake",
+]

@@ -1,0 +1,264 @@
+"""The server's functions as methods. Endpoints and shapes: docs/protocol.md."""
+
+import hashlib
+import http.client
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..core.errors import FileError, ServerError
+from ..core.job_state import JobStatus
+from .transport import Transport
+
+CHUNK_BYTES = 1 << 20
+SILENCE_SECONDS = 20.0
+"""A stream of events that is silent for four heartbeats of the server (5 s each) is dead."""
+
+MAX_RECONNECTS = 3
+
+Progress = Callable[[float], None]
+"""Called with the fraction that is done, 0..1, never falling."""
+
+
+class Client:
+    """One server. Holds no connection; threads may share it.
+
+    Args:
+        address: "http://HOST:PORT".
+        token: Bearer token.
+        timeout: Seconds that connecting, and every single wait for an answer, may take. Long jobs have no timeout.
+
+    Raises:
+        ServerError: The address is none. Every method may raise it too: no answer, or the server's refusal with
+            its code, message and hint.
+    """
+
+    def __init__(self, address: str, token: str, timeout: float = 10.0) -> None:
+        self._http = Transport(address, token, timeout)
+
+    @property
+    def address(self) -> str:
+        """Where the server is: "http://HOST:PORT"."""
+        return self._http.address
+
+    def health(self) -> dict[str, Any]:
+        """Which service this is and which versions of the protocol it speaks; needs no token."""
+        return self._http.json("GET", "/v1/health")
+
+    def capabilities(self) -> dict[str, Any]:
+        """Engines, formats and limits."""
+        return self._http.json("GET", "/v1/capabilities")
+
+    def upload(self, path: Path, on_progress: Progress = lambda fraction: None) -> str:
+        """Bring a file to the server, unless its content is there already.
+
+        Returns:
+            Its sha256, by which jobs refer to it.
+
+        Raises:
+            FileError: The file cannot be read.
+            ServerError: Too large for the server, its disk is full, or it cannot be reached.
+        """
+        sha256 = _sha256(path)
+        target = f"/v1/blobs/{sha256}"
+        if not self._http.exists(target):
+            size = path.stat().st_size
+            limit = self.capabilities()["limits"]["max_blob_bytes"]
+            if size > limit:
+                raise ServerError(
+                    f"{path} has {size:,} bytes; the server at {self.address} accepts {limit:,}.",
+                    "Use a shorter or smaller video, or start the server with a larger --max-upload-mb.",
+                    "too_large",
+                )
+            with self._http.exchange("PUT", target, _pieces(path, size, on_progress), size) as response:
+                self._http.read(response.read)
+        on_progress(1.0)
+        return sha256
+
+    def submit(
+        self,
+        capture: str,
+        video: str,
+        settings: dict[str, Any],
+        idempotency_key: str | None = None,
+        video_name: str = "",
+    ) -> JobStatus:
+        """Queue a job.
+
+        Args:
+            capture: sha256 of the uploaded capture file.
+            video: sha256 of the uploaded driving video.
+            settings: Fields of the server's settings; those left out take its defaults.
+            idempotency_key: Submitting again with the same key gives the same job; None for a new key.
+            video_name: Name of the video, for the server's messages about it.
+        """
+        body = {
+            "capture": capture,
+            "video": video,
+            "video_name": video_name,
+            "settings": settings,
+            "idempotency_key": idempotency_key or uuid.uuid4().hex,
+        }
+        return self._status(self._http.json("POST", "/v1/jobs", body))
+
+    def status(self, job_id: str) -> JobStatus:
+        """The newest status of a job."""
+        return self._status(self._http.json("GET", _job(job_id)))
+
+    def jobs(self) -> list[JobStatus]:
+        """The newest status of every job that the server knows, oldest first."""
+        jobs = self._http.json("GET", "/v1/jobs").get("jobs")
+        if not isinstance(jobs, list):
+            raise self._http.wrong_service("its list of jobs is none")
+        return [self._status(job) for job in jobs]
+
+    def cancel(self, job_id: str) -> JobStatus:
+        """Cancel exactly this job; to cancel a cancelled job is no error.
+
+        Returns:
+            Its status: cancelled if it was queued, else running until it has stopped, which takes at most 2 s.
+
+        Raises:
+            ServerError: With code "already_finished" if it has succeeded or failed.
+        """
+        return self._status(self._http.json("POST", _job(job_id) + "/cancel"))
+
+    def events(self, job_id: str, after: int = 0) -> Iterator[JobStatus]:
+        """The statuses of a job as they come, until the one with which it ends.
+
+        A broken stream is taken up again where it broke. Cancel from another thread, or between two events.
+
+        Args:
+            job_id: The job.
+            after: Sequence number of the last status that is known already.
+        """
+        reconnects = 0
+        while True:
+            try:
+                for status in self._stream(job_id, after):
+                    if status.seq <= after:
+                        continue
+                    after, reconnects = status.seq, 0
+                    yield status
+                    if status.state.is_terminal:
+                        return
+                newest = self.status(job_id)
+                if newest.state.is_terminal and newest.seq <= after:
+                    return
+                error = ServerError(f"The server at {self.address} keeps ending the events of job {job_id}.")
+            except _BrokenStreamError as broken:
+                error = broken.error
+            reconnects += 1
+            if reconnects > MAX_RECONNECTS:
+                raise error
+
+    def download(self, job_id: str, path: Path, on_progress: Progress = lambda fraction: None) -> None:
+        """Fetch the animation of a job that succeeded; the file appears complete or not at all.
+
+        Raises:
+            FileError: The file cannot be written, for example because the disk is full.
+            ServerError: With code "no_result" if there is none.
+        """
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with self._http.exchange("GET", _job(job_id) + "/result") as response, partial.open("wb") as file:
+                self._receive(response, file.write, on_progress)
+            partial.replace(path)
+        except OSError as error:
+            raise FileError(
+                f"{path} could not be written ({error.strerror}).", "Free some disk space or choose another folder."
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def shutdown(self) -> None:
+        """Ask the server to end; its unfinished jobs fail."""
+        self._http.json("POST", "/v1/shutdown")
+
+    def _receive(
+        self, response: http.client.HTTPResponse, write: Callable[[bytes], object], on_progress: Progress
+    ) -> None:
+        total = int(response.getheader("Content-Length", "0"))
+        received = 0
+        while chunk := self._http.read(lambda: response.read(CHUNK_BYTES)):
+            write(chunk)
+            received += len(chunk)
+            on_progress(min(received / max(total, 1), 1.0))
+        if received != total:
+            raise ServerError(
+                f"The server at {self.address} sent {received:,} of {total:,} bytes.", "Try again.", "unreachable"
+            )
+
+    def _stream(self, job_id: str, after: int) -> Iterator[JobStatus]:
+        """One connection's worth of events.
+
+        Raises:
+            _BrokenStreamError: The connection broke after it stood.
+        """
+        silence = max(self._http.timeout, SILENCE_SECONDS)
+        with self._http.exchange("GET", f"{_job(job_id)}/events?after={after}", timeout=silence) as response:
+            while True:
+                try:
+                    line = self._http.read(response.readline)
+                except ServerError as error:
+                    raise _BrokenStreamError(error) from error
+                if not line:
+                    return
+                # the server writes each event's data on one line; ids repeat what the data holds
+                if line.startswith(b"data:"):
+                    try:
+                        values = json.loads(line[5:])
+                    except ValueError as error:
+                        raise self._http.wrong_service("its events are not JSON") from error
+                    yield self._status(values)
+
+    def _status(self, values: dict[str, Any]) -> JobStatus:
+        try:
+            return JobStatus.from_json(values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._http.wrong_service("its description of a job is incomplete") from error
+
+
+class _BrokenStreamError(Exception):
+    """A stream of events broke; `error` says how."""
+
+    def __init__(self, error: ServerError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _job(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.") from error
+
+
+def _pieces(path: Path, size: int, on_progress: Progress) -> Iterator[bytes]:
+    """The file in pieces, exactly `size` bytes of it.
+
+    Raises:
+        FileError: The file cannot be read, or became shorter.
+    """
+    sent = 0
+    try:
+        with path.open("rb") as file:
+            while sent < size:
+                piece = file.read(min(CHUNK_BYTES, size - sent))
+                if not piece:
+                    raise FileError(
+                        f"{path} became shorter while it was read.", "Wait until it is written, then try again."
+                    )
+                yield piece
+                sent += len(piece)
+                on_progress(sent / size)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.") from error

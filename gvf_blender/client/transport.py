@@ -1,0 +1,181 @@
+"""HTTP requests to one server with `http.client`, and the sentences for everything that can go wrong with them.
+
+`http.client` and not `urllib`: no proxy settings of the system apply to it, which would send loopback traffic away,
+and it streams uploads. Each request has a connection of its own, so threads share nothing.
+"""
+
+import http.client
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..core.errors import ServerError
+from .handshake import START_HINT
+
+MAX_JSON_BYTES = 16 * 1024 * 1024
+
+
+class Transport:
+    """Sends requests.
+
+    Args:
+        address: "http://HOST:PORT".
+        token: Bearer token.
+        timeout: Seconds that connecting, and every single wait for bytes, may take.
+
+    Raises:
+        ServerError: The address is none.
+    """
+
+    def __init__(self, address: str, token: str, timeout: float) -> None:
+        self.address = address.rstrip("/")
+        self.timeout = timeout
+        self._token = token
+        try:
+            parts = urlsplit(self.address)
+            self._host, self._port = parts.hostname, parts.port
+        except ValueError:
+            self._host = None
+        if not self._host or parts.scheme not in ("http", "https"):
+            raise ServerError(
+                f"{address!r} is not the address of a server.", "Enter one like http://127.0.0.1:8000.", "unreachable"
+            )
+        self._connection_type = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+
+    def json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request with an optional JSON body and return the JSON object of the answer.
+
+        Raises:
+            ServerError: No answer, a refusal, or an answer that is not a JSON object.
+        """
+        encoded = b"" if body is None else json.dumps(body).encode()
+        with self.exchange(method, path, [encoded], len(encoded), "application/json") as response:
+            decoded = self._decode(response)
+        if decoded is None:
+            raise self.wrong_service("its answer is not a JSON object")
+        return decoded
+
+    def exists(self, path: str) -> bool:
+        """Whether a HEAD request finds something.
+
+        Raises:
+            ServerError: No answer, or another refusal than 404.
+        """
+        with self._send("HEAD", path, [], 0, "", self.timeout) as response:
+            status = response.status
+        if status not in (200, 404):
+            # an answer to HEAD has no body that could say why; the same request as GET to a harmless place has
+            self.json("GET", "/v1/capabilities")
+            raise self.wrong_service(f"it answers {status} to HEAD {path}")
+        return status == 200
+
+    @contextmanager
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: Iterable[bytes] = (),
+        size: int = 0,
+        content_type: str = "application/octet-stream",
+        timeout: float | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request and give its successful answer, to be read inside the context.
+
+        Args:
+            method: HTTP method.
+            path: Path and query.
+            body: Pieces of the body; what it raises passes through unchanged.
+            size: Length of the body in bytes.
+            content_type: Of the body.
+            timeout: Instead of the usual one.
+
+        Raises:
+            ServerError: No answer, or a refusal.
+        """
+        with self._send(method, path, body, size, content_type, timeout or self.timeout) as response:
+            if not 200 <= response.status < 300:
+                raise self._refusal(response)
+            yield response
+
+    def read(self, read: Callable[[], bytes]) -> bytes:
+        """Call a function that reads from an answer, with sentences instead of socket errors.
+
+        Raises:
+            ServerError: The connection broke.
+        """
+        try:
+            return read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._broken(error) from error
+
+    @contextmanager
+    def _send(
+        self, method: str, path: str, body: Iterable[bytes], size: int, content_type: str, timeout: float
+    ) -> Iterator[http.client.HTTPResponse]:
+        assert self._host
+        connection = self._connection_type(self._host, self._port, timeout=timeout)
+        try:
+            try:
+                connection.connect()
+            except OSError as error:
+                raise ServerError(f"Nothing answers at {self.address} ({error}).", START_HINT, "unreachable") from error
+            connection.putrequest(method, path, skip_accept_encoding=True)
+            connection.putheader("Authorization", f"Bearer {self._token}")
+            if method in ("PUT", "POST"):
+                connection.putheader("Content-Type", content_type)
+                connection.putheader("Content-Length", str(size))
+            try:
+                connection.endheaders()
+                for piece in body:
+                    connection.send(piece)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the server stopped listening because it has an answer already: read it
+            except OSError as error:
+                raise self._broken(error) from error
+            try:
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise self._broken(error) from error
+            with response:
+                yield response
+        finally:
+            connection.close()
+
+    def _decode(self, response: http.client.HTTPResponse) -> dict[str, Any] | None:
+        content = self.read(lambda: response.read(MAX_JSON_BYTES))
+        try:
+            decoded = json.loads(content)
+        except ValueError:
+            return None
+        return decoded if isinstance(decoded, dict) else None
+
+    def _refusal(self, response: http.client.HTTPResponse) -> ServerError:
+        error = (self._decode(response) or {}).get("error")
+        if isinstance(error, dict):
+            return ServerError(str(error.get("message")), str(error.get("hint", "")), str(error.get("code", "server")))
+        return self.wrong_service(f"it answers {response.status} {response.reason}")
+
+    def wrong_service(self, reason: str) -> ServerError:
+        """What listens at the address is not the server that was expected there."""
+        return ServerError(
+            f"Another service answers at {self.address}, not a GVF server ({reason}).",
+            "Correct the address, or remove it to use the handshake file of the running server.",
+            "wrong_service",
+        )
+
+    def _broken(self, error: Exception) -> ServerError:
+        if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError | http.client.IncompleteRead):
+            return self.wrong_service("it does not speak HTTP")
+        if isinstance(error, TimeoutError):
+            return ServerError(
+                f"The server at {self.address} did not answer within {self.timeout:g} seconds.",
+                "Look at its log; restart it if it hangs.",
+                "unreachable",
+            )
+        return ServerError(
+            f"The server at {self.address} closed the connection ({error or type(error).__name__}).",
+            f"Look at its log. {START_HINT}",
+            "unreachable",
+        )

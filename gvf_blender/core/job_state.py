@@ -1,0 +1,73 @@
+"""A job as the server describes it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class JobState(StrEnum):
+    """Where a job stands on the server."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended for good."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed.
+
+    Attributes:
+        code: Stable machine-readable name.
+        message: One sentence that says what was wrong.
+        hint: One sentence that says what to do next; may be empty.
+    """
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """What is known about a job after one of its events.
+
+    Attributes:
+        id: The job's id.
+        state: Where it stands.
+        stage: What it is doing, in the server's words; empty while queued.
+        progress: Fraction that is done, 0..1; never falls.
+        seq: Number of the event within the job, from 1.
+        error: Why the job failed; None in every other state.
+    """
+
+    id: str
+    state: JobState
+    stage: str
+    progress: float
+    seq: int
+    error: JobError | None
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "JobStatus":
+        """A status from decoded JSON; members this version does not know are ignored.
+
+        Raises:
+            KeyError, TypeError, ValueError: A member is missing or of the wrong kind.
+        """
+        error = values["error"]
+        return cls(
+            id=str(values["id"]),
+            state=JobState(values["state"]),
+            stage=str(values["stage"]),
+            progress=float(values["progress"]),
+            seq=int(values["seq"]),
+            error=None if error is None else JobError(error["code"], error["message"], error["hint"]),
+        )

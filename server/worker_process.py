@@ -1,0 +1,194 @@
+"""The worker process: runs one job after another and stays warm between them. Only this process loads torch."""
+
+import faulthandler
+import importlib
+import logging
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from gvf_core.errors import GvfError
+from gvf_core.settings import AnimateSettings
+from server.jobs import SMALLEST_PROGRESS_STEP, JobError
+from server.log import configure_logging
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JobTask:
+    """One job as the worker gets it.
+
+    Attributes:
+        job_id: The job's id.
+        capture: The uploaded capture file.
+        video: The uploaded driving video.
+        capture_sha256: Hash of the capture file.
+        video_sha256: Hash of the video.
+        settings: Settings of the animation.
+        folder: An empty folder for files that are being written, on the same file system as `result`.
+        result: Where the finished animation belongs; it must appear there complete or not at all.
+    """
+
+    job_id: str
+    capture: Path
+    video: Path
+    capture_sha256: str
+    video_sha256: str
+    settings: AnimateSettings
+    folder: Path
+    result: Path
+
+
+JobFunction = Callable[[JobTask, Callable[[str, float], None], Callable[[], bool]], None]
+"""Does one job; called with the task, a progress callback (stage, fraction) and a question whether to stop.
+
+Raises `GvfError` for what the user can act on. `server.animation_job:animate_job` is the real one.
+"""
+
+
+@dataclass(frozen=True)
+class CancelTask:
+    """To the worker: stop this job, if it still runs."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """From the worker: the job function is imported."""
+
+
+@dataclass(frozen=True)
+class WorkerFailedToStart:
+    """From the worker: the job function cannot be imported."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class TaskProgress:
+    """From the worker: how far the job is."""
+
+    job_id: str
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class TaskFinished:
+    """From the worker: the job is done, or failed with `error`."""
+
+    job_id: str
+    error: JobError | None
+
+
+WorkerMessage = WorkerReady | WorkerFailedToStart | TaskProgress | TaskFinished
+
+_CancellableTask = tuple[JobTask, threading.Event]
+
+
+def run_worker(connection: Connection, job_function: str) -> None:
+    """Body of the worker process: serve tasks until the connection to the server breaks.
+
+    Args:
+        connection: To the server.
+        job_function: "module:function" of a `JobFunction`.
+    """
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # Ctrl-C in the server's terminal is the server's to handle; helpers die with us
+    configure_logging()
+    faulthandler.enable()
+    # the connection is read from the start, so that the end of the server ends even a slow import
+    tasks: queue.SimpleQueue[_CancellableTask] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, tasks), name="receive", daemon=True).start()
+    sender = _Sender(connection)
+    try:
+        run_job = _import_function(job_function)
+    except Exception as error:
+        LOGGER.exception("the worker cannot import %s", job_function)
+        sender.send(WorkerFailedToStart(f"{type(error).__name__}: {error}"))
+        return
+    sender.send(WorkerReady())
+    while True:
+        task, cancel = tasks.get()
+        sender.send(_perform(run_job, task, cancel, sender))
+
+
+def _import_function(name: str) -> JobFunction:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _receive(connection: Connection, tasks: "queue.SimpleQueue[_CancellableTask]") -> None:
+    """Pass tasks to the main thread and cancel them; end the process when the server is gone."""
+    cancels: dict[str, threading.Event] = {}
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            _die()
+        if isinstance(message, JobTask):
+            cancels = {message.job_id: threading.Event()}
+            tasks.put((message, cancels[message.job_id]))
+        elif isinstance(message, CancelTask) and message.job_id in cancels:
+            cancels[message.job_id].set()
+
+
+def _die() -> None:
+    """End at once, together with every helper process: whoever could use the work is gone."""
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _perform(run_job: JobFunction, task: JobTask, cancel: threading.Event, sender: "_Sender") -> TaskFinished:
+    reporter = _ProgressReporter(sender, task.job_id)
+    try:
+        run_job(task, reporter, cancel.is_set)
+    except GvfError as error:
+        return TaskFinished(task.job_id, JobError(error.code, error.message, error.hint))
+    except Exception as error:
+        LOGGER.exception("job %s failed", task.job_id)
+        return TaskFinished(
+            task.job_id,
+            JobError(
+                "internal",
+                f"The job stopped with an unexpected {type(error).__name__}: {error}.",
+                "This is a defect of the server; its log has the details.",
+            ),
+        )
+    return TaskFinished(task.job_id, None)
+
+
+class _Sender:
+    """The connection's writing end, for every thread of the process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, message: WorkerMessage) -> None:
+        with self._lock:
+            self._connection.send(message)
+
+
+class _ProgressReporter:
+    """Sends progress that is worth an event; may be called from every thread of the job."""
+
+    def __init__(self, sender: _Sender, job_id: str) -> None:
+        self._sender = sender
+        self._job_id = job_id
+        self._stage = ""
+        self._fraction = 0.0
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        if stage == self._stage and fraction - self._fraction < SMALLEST_PROGRESS_STEP:
+            return
+        self._stage, self._fraction = stage, fraction
+        self._sender.send(TaskProgress(self._job_id, stage, float(fraction)))
