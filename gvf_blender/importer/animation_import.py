@@ -1,0 +1,185 @@
+"""From an animation file to keyframed objects in the scene, exactly where the source object stands."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from gvf_blender.core.animation_file import Animation, read_animation
+from gvf_blender.core.errors import FileError
+from gvf_blender.core.sources import SourceObject
+from gvf_blender.importer.gaussians import GaussianTracks
+from gvf_blender.importer.keyframes import FrameMapping
+from gvf_blender.importer.motion import add_motion, obstacle_to_motion, render_mismatch
+from gvf_blender.importer.placement import is_invertible, moved_by
+from gvf_blender.importer.points import new_point_cloud_object
+from gvf_blender.importer.splats import new_splat_object
+from gvf_blender.importer.transaction import Transaction
+from gvf_blender.importer.transparency import NEEDED_BOUNCES, lacks_transparent_bounces
+
+LOGGER = logging.getLogger(__name__)
+
+PROVENANCE_PROPERTY = "gvf_provenance"
+_SHEAR_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What to make of an animation.
+
+    Attributes:
+        splats: Make the splat object.
+        points: Make the point-cloud object.
+        motion: Let the source objects themselves move.
+        frame_start: Scene frame of the animation's first frame; None is the scene's current frame.
+    """
+
+    splats: bool = True
+    points: bool = True
+    motion: bool = True
+    frame_start: int | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import made.
+
+    Attributes:
+        splats: The splat object, if asked for.
+        points: The point-cloud object, if asked for.
+        motion: The source objects that move now.
+        warnings: Sentences for the artist about what was left out or needs attention.
+    """
+
+    splats: bpy.types.Object | None
+    points: bpy.types.Object | None
+    motion: tuple[bpy.types.Object, ...]
+    warnings: tuple[str, ...]
+
+
+def import_animation(
+    context: bpy.types.Context,
+    path: Path,
+    sources: Sequence[SourceObject],
+    options: ImportOptions = ImportOptions(),
+) -> Imported:
+    """Import an animation as keyframed objects; all of it, or nothing if anything fails.
+
+    New objects lie where the first source object that still exists stands now: they follow if it was
+    moved since the capture. Source objects that are gone or changed keep the rest from moving no less;
+    `Imported.warnings` names them. An earlier imported motion of a source object is replaced.
+
+    Args:
+        context: Its scene receives the objects.
+        path: A `gvf-animation` file.
+        sources: The objects of the capture, in its order.
+        options: What to make.
+
+    Raises:
+        FileError: The file is not a valid animation, or not one of this capture.
+    """
+    animation = read_animation(path)
+    _check_sources(path, animation, sources)
+    # Matrices of objects that were moved by a script are stale until then.
+    context.view_layer.update()
+    mapping = FrameMapping.of_scene(context.scene, animation.fps, animation.frame_count, options.frame_start)
+    warnings: list[str] = []
+    with Transaction() as transaction:
+        splats, points = _add_result_objects(context, path, animation, sources, options, mapping, warnings)
+        motion: tuple[bpy.types.Object, ...] = ()
+        if options.motion:
+            motion = _add_motions(context, transaction, animation, sources, mapping, warnings)
+        context.view_layer.update()
+    for warning in warnings:
+        LOGGER.warning(warning)
+    return Imported(splats, points, motion, tuple(warnings))
+
+
+def _check_sources(path: Path, animation: Animation, sources: Sequence[SourceObject]) -> None:
+    needed = max((source.vertex_start + source.vertex_count for source in sources), default=0)
+    if needed > animation.vertex_count:
+        raise FileError(
+            f"{path.name} moves {animation.vertex_count} vertices, but the captured objects have {needed}.",
+            "Import the result of the same capture.",
+        )
+
+
+def _add_result_objects(
+    context: bpy.types.Context,
+    path: Path,
+    animation: Animation,
+    sources: Sequence[SourceObject],
+    options: ImportOptions,
+    mapping: FrameMapping,
+    warnings: list[str],
+) -> tuple[bpy.types.Object | None, bpy.types.Object | None]:
+    if not (options.splats or options.points):
+        return None, None
+    title = sources[0].name if sources else path.stem
+    tracks = GaussianTracks.from_animation(animation)
+    splats = new_splat_object(f"{title} splats", tracks, mapping) if options.splats else None
+    points = new_point_cloud_object(context, f"{title} points", tracks, mapping) if options.points else None
+    matrix = Matrix(_movement_since_capture(context, sources, warnings) @ animation.placement)
+    collection = bpy.data.collections.new(f"{title} GVF")
+    context.scene.collection.children.link(collection)
+    for result in (splats, points):
+        if result is not None:
+            collection.objects.link(result)
+            result.matrix_world = matrix
+            result[PROVENANCE_PROPERTY] = json.dumps(animation.provenance, sort_keys=True)
+    placed = (splats or points).matrix_basis
+    if not np.allclose(placed, matrix, atol=_SHEAR_TOLERANCE * animation.unit_scale):
+        warnings.append(
+            f"{title} was sheared since the capture, which its results cannot follow exactly: capture it again."
+        )
+    if splats is not None and lacks_transparent_bounces(context.scene):
+        warnings.append(
+            f"Cycles looks through {context.scene.cycles.transparent_max_bounces} transparent surfaces in this scene, "
+            f"but splats need {NEEDED_BOUNCES}: raise Render > Light Paths > Transparent, or black specks will show."
+        )
+    return splats, points
+
+
+def _movement_since_capture(
+    context: bpy.types.Context, sources: Sequence[SourceObject], warnings: list[str]
+) -> np.ndarray:
+    for source in sources:
+        found = context.view_layer.objects.get(source.name)
+        # An instance stands elsewhere than the object that it shows.
+        if found is None or source.is_instance or not is_invertible(np.asarray(source.matrix_world)):
+            continue
+        return moved_by(np.asarray(source.matrix_world, np.float64), np.array(found.matrix_world, np.float64))
+    if sources:
+        warnings.append(f"{sources[0].name} is not in the scene on its own, so its results lie where it was captured.")
+    return np.eye(4)
+
+
+def _add_motions(
+    context: bpy.types.Context,
+    transaction: Transaction,
+    animation: Animation,
+    sources: Sequence[SourceObject],
+    mapping: FrameMapping,
+    warnings: list[str],
+) -> tuple[bpy.types.Object, ...]:
+    if len(animation.vertices) == 1:
+        warnings.append("The animation moves no vertices, so the source objects stay as they are.")
+        return ()
+    moved = []
+    for source in sources:
+        obstacle = obstacle_to_motion(context, source)
+        if obstacle is not None:
+            warnings.append(obstacle)
+            continue
+        found = context.view_layer.objects[source.name]
+        add_motion(transaction, found, source, animation, mapping)
+        moved.append(found)
+        mismatch = render_mismatch(found)
+        if mismatch is not None:
+            warnings.append(mismatch)
+    return tuple(moved)

@@ -1,0 +1,83 @@
+"""The differences between Blender 4.2, 4.5 and 5.0 that the importer meets, guarded by capability."""
+
+import bpy
+import numpy as np
+
+
+def fcurves_of(datablock: bpy.types.ID) -> list[bpy.types.FCurve]:
+    """The F-curves that animate a datablock.
+
+    Blender 5.0 dropped `Action.fcurves`: an action has layers, strips and one channel bag per slot.
+    """
+    animation = datablock.animation_data
+    if animation is None or animation.action is None:
+        return []
+    if hasattr(animation.action, "fcurves"):
+        return list(animation.action.fcurves)
+    return [
+        curve
+        for layer in animation.action.layers
+        for strip in layer.strips
+        for bag in [strip.channelbag(animation.action_slot)]
+        if bag is not None
+        for curve in bag.fcurves
+    ]
+
+
+def assign_action(datablock: bpy.types.ID, action: bpy.types.Action) -> None:
+    """Let an action animate a datablock; from Blender 4.4 on this includes its slot."""
+    animation = datablock.animation_data_create()
+    animation.action = action
+    if hasattr(animation, "action_slot") and animation.action_slot is None and len(action.slots):
+        animation.action_slot = action.slots[0]
+
+
+def clear_node_tree(material: bpy.types.Material) -> bpy.types.NodeTree:
+    """The material's node tree without nodes.
+
+    From Blender 5.0 on every material has one, and `use_nodes` is deprecated.
+    """
+    if material.node_tree is None:
+        material.use_nodes = True
+    material.node_tree.nodes.clear()
+    return material.node_tree
+
+
+def new_point_cloud(context: bpy.types.Context, name: str, positions: np.ndarray) -> bpy.types.PointCloud:
+    """A point cloud with points at the given positions, metres [N, 3].
+
+    Where `PointCloud.resize` is missing (up to Blender 5.0.1 at least) Python cannot add points, so a
+    throw-away Geometry Nodes tree makes them and the evaluated datablock is copied.
+    """
+    if hasattr(bpy.types.PointCloud, "resize"):
+        cloud = bpy.data.pointclouds.new(name)
+        cloud.resize(len(positions))
+    else:
+        cloud = _evaluated_point_cloud(context, name, positions)
+    cloud.attributes["position"].data.foreach_set("vector", np.ascontiguousarray(positions, np.float32).ravel())
+    return cloud
+
+
+def _evaluated_point_cloud(context: bpy.types.Context, name: str, positions: np.ndarray) -> bpy.types.PointCloud:
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(len(positions))
+    source = bpy.data.objects.new(name, mesh)
+    empty = bpy.data.pointclouds.new(name)
+    target = bpy.data.objects.new(name, empty)
+    tree = bpy.data.node_groups.new(name, "GeometryNodeTree")
+    tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+    info = tree.nodes.new("GeometryNodeObjectInfo")
+    info.inputs["Object"].default_value = source
+    to_points = tree.nodes.new("GeometryNodeMeshToPoints")
+    output = tree.nodes.new("NodeGroupOutput")
+    tree.links.new(info.outputs["Geometry"], to_points.inputs["Mesh"])
+    tree.links.new(to_points.outputs["Points"], output.inputs["Geometry"])
+    # Only objects of the scene are evaluated, so the target is in it for a moment.
+    context.scene.collection.objects.link(target)
+    target.modifiers.new(name, "NODES").node_group = tree
+    try:
+        cloud = target.evaluated_get(context.evaluated_depsgraph_get()).data.copy()
+    finally:
+        bpy.data.batch_remove([target, source, empty, mesh, tree])
+    cloud.name = name
+    return cloud

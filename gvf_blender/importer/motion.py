@@ -1,0 +1,127 @@
+"""Motion on the artist's own objects, and its removal."""
+
+import bpy
+import numpy as np
+
+from gvf_blender.core.animation_file import Animation
+from gvf_blender.core.sources import SourceObject
+from gvf_blender.importer.keyframes import FrameMapping
+from gvf_blender.importer.modifier_motion import add_modifier_motion, find_modifier_motion, remove_modifier_motion
+from gvf_blender.importer.placement import is_invertible, transform_points
+from gvf_blender.importer.shape_key_motion import (
+    add_shape_key_motion,
+    can_carry_shape_keys,
+    detach_shape_key_motion,
+    find_shape_key_motion,
+)
+from gvf_blender.importer.transaction import Transaction
+
+
+def obstacle_to_motion(context: bpy.types.Context, source: SourceObject) -> str | None:
+    """Why the motion cannot be put onto a source object, as a sentence; None if it can."""
+    found = context.view_layer.objects.get(source.name)
+    if source.is_instance:
+        return f"{source.name} was captured as an instance, which cannot move on its own: make instances real for that."
+    if found is None:
+        return f"{source.name} is no longer in the scene, so its own motion was left out."
+    if found.type != "MESH":
+        return f"{source.name} is not a mesh object, so its own motion was left out: convert it to a mesh for that."
+    if not found.is_editable:
+        return f"{source.name} is linked from another file, so its own motion was left out: make it local for that."
+    if not is_invertible(np.asarray(source.matrix_world)):
+        return f"{source.name} was captured with a scale of zero, so its own motion was left out."
+    count = _evaluated_vertex_count(context, found)
+    if count is not None and count != source.vertex_count:
+        return (
+            f"{source.name} now has {count} vertices, but {source.vertex_count} were captured, so its own motion "
+            "was left out: capture it again."
+        )
+    return None
+
+
+def add_motion(
+    transaction: Transaction,
+    mesh_object: bpy.types.Object,
+    source: SourceObject,
+    animation: Animation,
+    mapping: FrameMapping,
+) -> None:
+    """Let an object follow the captured vertices, in place of an earlier motion of ours.
+
+    Absolute shape keys where the captured vertices are the mesh's own, else a Geometry Nodes modifier. The
+    positions of the base mesh never change.
+
+    Args:
+        transaction: Undoes everything if the import fails later.
+        mesh_object: The object as it is now.
+        source: The object as it was captured.
+        animation: The motion.
+        mapping: When it plays.
+    """
+    local_from_unit = np.linalg.inv(np.asarray(source.matrix_world, np.float64)) @ animation.world_from_unit
+    vertices = animation.vertices[:, source.vertex_start : source.vertex_start + source.vertex_count]
+    positions = transform_points(local_from_unit, vertices).astype(np.float32)
+    earlier = find_modifier_motion(mesh_object)
+    names = tuple(modifier.name for modifier in earlier)
+    use_shape_keys = can_carry_shape_keys(mesh_object, source.vertex_count, ignored_modifiers=names)
+    _detach_shape_keys(transaction, mesh_object)
+    if use_shape_keys:
+        transaction.on_failure(lambda: mesh_object.data.shape_keys and mesh_object.shape_key_clear())
+        add_shape_key_motion(mesh_object, positions, mapping, animation.provenance)
+    else:
+        known = {modifier.name for modifier in mesh_object.modifiers}
+        transaction.on_failure(lambda: _remove_modifiers_except(mesh_object, known))
+        add_modifier_motion(mesh_object, positions, mapping, animation.provenance)
+    for name in names:
+        transaction.on_success(lambda name=name: remove_modifier_motion(mesh_object, mesh_object.modifiers[name]))
+
+
+def remove_motion(mesh_object: bpy.types.Object) -> bool:
+    """Take an imported motion off an object, which is then as it was before the import.
+
+    Shape keys to which the artist has added own ones are the artist's, and stay.
+
+    Returns:
+        Whether there was a motion.
+    """
+    modifiers = find_modifier_motion(mesh_object)
+    for modifier in modifiers:
+        remove_modifier_motion(mesh_object, modifier)
+    keys = find_shape_key_motion(mesh_object)
+    if keys is not None:
+        detach_shape_key_motion(mesh_object, keys).discard()
+    return bool(modifiers) or keys is not None
+
+
+def render_mismatch(mesh_object: bpy.types.Object) -> str | None:
+    """A sentence if modifiers make other vertices in a render than in the viewport, where they were captured."""
+    for modifier in mesh_object.modifiers:
+        levels = getattr(modifier, "levels", None), getattr(modifier, "render_levels", None)
+        if modifier.show_viewport != modifier.show_render or levels[0] != levels[1]:
+            return (
+                f"The modifier {modifier.name} of {mesh_object.name} differs between viewport and render: set both "
+                "alike, or its motion may not show in renders."
+            )
+    return None
+
+
+def _detach_shape_keys(transaction: Transaction, mesh_object: bpy.types.Object) -> None:
+    keys = find_shape_key_motion(mesh_object)
+    # Edit Mode holds its own copy of the keys. They may stay: the modifier comes last and decides.
+    if keys is None or mesh_object.mode == "EDIT":
+        return
+    backup = detach_shape_key_motion(mesh_object, keys)
+    transaction.on_failure(lambda: backup.restore(mesh_object))
+    transaction.on_success(backup.discard)
+
+
+def _remove_modifiers_except(mesh_object: bpy.types.Object, names: set[str]) -> None:
+    for modifier in [found for found in mesh_object.modifiers if found.name not in names]:
+        mesh_object.modifiers.remove(modifier)
+
+
+def _evaluated_vertex_count(context: bpy.types.Context, mesh_object: bpy.types.Object) -> int | None:
+    """None if Blender does not evaluate the object because it is hidden or in Edit Mode."""
+    if mesh_object.mode == "EDIT" or not mesh_object.visible_get(view_layer=context.view_layer):
+        return None
+    return len(mesh_object.evaluated_get(context.evaluated_depsgraph_get()).data.vertices)
