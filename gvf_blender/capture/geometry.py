@@ -140,11 +140,24 @@ class _MeshReader:
         materials += evaluated.data.materials[len(materials) :]
         key = (evaluated.data.as_pointer(), tuple(material and material.original for material in materials))
         if key not in self._meshes:
-            mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=self.depsgraph)
+            mesh = self._new_mesh(evaluated)
             self._scratch.adopt(mesh)
             self._replace_materials(mesh, materials)
             self._meshes[key] = (mesh, *_mesh_arrays(mesh))
         return self._meshes[key]
+
+    def _new_mesh(self, evaluated: bpy.types.Object) -> bpy.types.Mesh:
+        whole = evaluated.original.evaluated_get(self.depsgraph)
+        if evaluated.data == whole.data:
+            # Also right where the graphics card subdivides and the evaluated mesh itself is still coarse.
+            return bpy.data.meshes.new_from_object(whole, preserve_all_data_layers=True, depsgraph=self.depsgraph)
+        # A part of what the object's Geometry Nodes made; new_from_object would return all of its own mesh instead.
+        part = evaluated.data.copy()
+        if part.shape_keys:
+            # Inherited from the source mesh; they would deform the part a second time. Clearing only unlinks them.
+            self._scratch.adopt(part.shape_keys)
+            self._scratch.adopt(bpy.data.objects.new(part.name, part)).shape_key_clear()
+        return part
 
     def _replace_materials(self, mesh: bpy.types.Mesh, materials: list[bpy.types.Material | None]) -> None:
         # The copy may have fewer slots than the evaluated mesh; clearing them would reset the faces' material indices.

@@ -45,7 +45,7 @@ class UnlitMaterials:
             return self._flat(material.diffuse_color)
         copy = self._scratch.adopt(material.copy())
         tree = copy.node_tree
-        self._rewrite(tree)
+        self._rewrite(tree, material.name)
         output = tree.get_output_node("CYCLES")
         # Displacement would move the rendered surface away from the captured vertices; volumes are not surface.
         for name in ("Volume", "Displacement"):
@@ -66,7 +66,7 @@ class UnlitMaterials:
         tree.links.new(emission.outputs[0], output.inputs["Surface"])
         return _not_a_light(material)
 
-    def _rewrite(self, tree: bpy.types.NodeTree) -> None:
+    def _rewrite(self, tree: bpy.types.NodeTree, name: str) -> None:
         """Replace the closures of a copied tree, and those of its groups, in place."""
         for node in list(tree.nodes):
             if node.mute:
@@ -82,7 +82,7 @@ class UnlitMaterials:
             elif kind == "ShaderNodeShaderToRGB":
                 _pass_color_through(tree, node)
             elif kind == "ShaderNodeTexImage":
-                _warn_if_missing(node)
+                _warn_if_missing(node, name)
         # After the pass above, which reads the colours of closures that this one disconnects.
         for node in list(tree.nodes):
             if not node.mute and _is_closure(node):
@@ -92,7 +92,7 @@ class UnlitMaterials:
         if group not in self._groups:
             copy = self._scratch.adopt(group.copy())
             self._groups[group] = copy
-            self._rewrite(copy)
+            self._rewrite(copy, group.name)
         return self._groups[group]
 
 
@@ -214,9 +214,11 @@ def _replace_output(
         tree.links.new(replacement, link.to_socket)
 
 
-def _warn_if_missing(node: bpy.types.Node) -> None:
+def _warn_if_missing(node: bpy.types.Node, owner: str) -> None:
     image = node.image
     if image is None:
-        LOGGER.warning("An image texture node of %s has no image; its surface shows no texture.", node.id_data.name)
+        LOGGER.warning("An image texture node of %s has no image; its surface shows no texture.", owner)
     elif image.size[0] == 0:
-        LOGGER.warning("The image %s cannot be found at %s; its surface is captured pink.", image.name, image.filepath)
+        LOGGER.warning(
+            "The image %s of %s is not at %s; its surface is captured pink.", image.name, owner, image.filepath
+        )

@@ -132,7 +132,8 @@ def _set_up_render(scene: bpy.types.Scene, size: int, samples: int) -> None:
     cycles.samples = samples
     cycles.use_denoising = cycles.use_adaptive_sampling = cycles.use_auto_tile = False
     cycles.max_bounces = 0
-    cycles.transparent_max_bounces = _TRANSPARENT_LAYERS
+    # The minimum keeps Russian roulette from ending rays early, which shows as black, opaque pixels.
+    cycles.transparent_max_bounces = cycles.min_transparent_bounces = _TRANSPARENT_LAYERS
     view = scene.view_settings
     try:
         # Blender's default, AgX, changes colours; Standard is the plain sRGB curve.
