@@ -1,0 +1,5 @@
+"""What the artist sees."""
+
+from . import panels
+
+CLASSES = panels.CLASSES

@@ -16,3 +16,32 @@ def empty_scene():
     """The only scene of an empty file with factory settings; factory settings also unregister our extension."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     return bpy.context.scene
+
+
+@pytest.fixture
+def addon(empty_scene, tmp_path, monkeypatch):
+    """The registered extension with a GVF_HOME of its own and a capture that takes a moment."""
+    monkeypatch.setenv("GVF_HOME", str(tmp_path / "home"))
+    import gvf_blender
+    from gvf_blender import job
+    from gvf_blender.capture import CaptureOptions
+
+    monkeypatch.setattr(job, "CaptureOptions", lambda: CaptureOptions(views=2, size=16, samples=1))
+    gvf_blender.register()
+    yield gvf_blender
+    gvf_blender.unregister()
+
+
+@pytest.fixture
+def cube(addon):
+    """A selected cube away from the origin."""
+    bpy.ops.mesh.primitive_cube_add(size=2.0, location=(3.0, 1.0, 0.5))
+    return bpy.context.object
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A file that passes for a driving video as far as the extension can tell."""
+    path = tmp_path / "walk.mp4"
+    path.write_bytes(b"frames")
+    return path

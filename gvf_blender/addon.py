@@ -1,0 +1,25 @@
+"""Registration: everything that Blender has to know about, in order, and its exact reverse."""
+
+import bpy
+
+from . import job_list, operators, preferences, properties, ui
+
+_CLASSES = (*operators.CLASSES, *ui.CLASSES)
+
+
+def register() -> None:
+    """Register properties, preferences, operators and panels, and listen to undo and file load."""
+    properties.register()
+    preferences.register()
+    for cls in _CLASSES:
+        bpy.utils.register_class(cls)
+    job_list.register()
+
+
+def unregister() -> None:
+    """Cancel running jobs and undo `register`."""
+    job_list.unregister()
+    for cls in reversed(_CLASSES):
+        bpy.utils.unregister_class(cls)
+    preferences.unregister()
+    properties.unregister()

@@ -1,0 +1,151 @@
+"""The console: animate objects from Python, in background mode and in Blender's own console. See docs/console.md."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bpy
+
+from . import job_list
+from .capture import CaptureOptions
+from .client import Client
+from .core.errors import GvfBlenderError
+from .core.motion_settings import MotionSettings
+from .importer import Imported
+from .job import AnimateJob, ProgressCallback
+from .preferences import results_folder, server_choice
+from .request import OUTPUTS, make_request
+from .server_choice import ServerChoice
+from .server_thread import Connect
+
+LOGGER = logging.getLogger(__name__)
+
+Objects = str | bpy.types.Object | Iterable[str | bpy.types.Object]
+Server = Client | str | Path | None
+
+
+def animate(
+    objects: Objects,
+    video: str | Path,
+    *,
+    engine: str = "auto",
+    azimuth: float = 0.0,
+    elevation: float = 0.0,
+    fov: float = 49.1,
+    start_frame: int = 0,
+    frame_stride: int = 1,
+    max_frames: int = 48,
+    gaussians: int = 20_000,
+    seed: int = 0,
+    outputs: Iterable[str] = OUTPUTS,
+    frame_start: int | None = None,
+    server: Server = None,
+    on_progress: ProgressCallback | None = None,
+    capture_options: CaptureOptions | None = None,
+) -> Imported:
+    """Make objects move like a video, and wait until the result is in the scene.
+
+    Args:
+        objects: Objects or names of objects, one or several.
+        video: The driving video; "//" stands for the folder of the .blend file.
+        engine: "auto", or "fit" to fit the motion to the video without model weights.
+        azimuth: Degrees around z from which the video sees the asset: 0 is the front view, 90 the right one.
+        elevation: Degrees above the horizon from which the video sees the asset.
+        fov: Field of view of the video's camera in degrees, across the larger side of the frame.
+        start_frame: First used video frame, counted from 0; it shows the asset in its present pose.
+        frame_stride: Use every n-th video frame.
+        max_frames: Use at most this many frames.
+        gaussians: Number of Gaussians.
+        seed: Seed of every random choice.
+        outputs: What is imported: any of "splats", "points" and "motion".
+        frame_start: Scene frame of the first video frame; None takes the current frame.
+        server: A connected client or the path of a handshake file; None takes the server of the preferences.
+        on_progress: Called on the main thread with the stage and the fraction of the whole that is done, 0..1.
+        capture_options: How the asset is rendered for the server; None takes the usual views.
+
+    Returns:
+        The imported objects and warnings.
+
+    Raises:
+        SelectionError: The objects cannot be animated.
+        FileError: The video cannot be used, or a file cannot be written.
+        SettingsError: A setting is out of range.
+        ServerError: The server cannot be reached, refuses, or failed.
+        JobCancelled: The job was cancelled.
+    """
+    settings = MotionSettings(
+        engine=engine,
+        azimuth=azimuth,
+        elevation=elevation,
+        fov=fov,
+        start_frame=start_frame,
+        frame_stride=frame_stride,
+        max_frames=max_frames,
+        gaussians=gaussians,
+        seed=seed,
+    )
+    request = make_request(objects, video, settings, outputs, frame_start)
+    connect = _connector(server)
+    capturing = job_list.capturing_job()
+    if capturing is not None:
+        raise GvfBlenderError(f"{capturing.request.title} is still being captured.", "Wait a few seconds or cancel it.")
+    job = AnimateJob(request, connect, results_folder(), capture_options)
+    try:
+        return job.run_to_end(on_progress or (lambda stage, fraction: None))
+    finally:
+        job.close()
+
+
+@dataclass(frozen=True)
+class AnimateTask:
+    """One line of a batch.
+
+    Attributes:
+        objects: As for `animate`.
+        video: As for `animate`.
+        options: Further keyword arguments of `animate`, such as {"seed": 3}.
+    """
+
+    objects: Objects
+    video: str | Path
+    options: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """What became of one task: exactly one of `imported` and `error` is set."""
+
+    task: AnimateTask
+    imported: Imported | None = None
+    error: GvfBlenderError | None = None
+
+
+def animate_many(tasks: Iterable[AnimateTask], **options: object) -> list[TaskOutcome]:
+    """Run one task after the other; a failing one does not keep the others from running.
+
+    Args:
+        tasks: What to do, in this order.
+        **options: Keyword arguments of `animate` for all tasks; those of a task come first.
+
+    Returns:
+        One outcome per task, in the same order.
+    """
+    outcomes = []
+    for task in tasks:
+        try:
+            imported = animate(task.objects, task.video, **{**options, **task.options})
+        except GvfBlenderError as error:
+            LOGGER.warning("%s with %s: %s", task.objects, task.video, error)
+            outcomes.append(TaskOutcome(task, error=error))
+        else:
+            outcomes.append(TaskOutcome(task, imported=imported))
+    return outcomes
+
+
+def _connector(server: Server) -> Connect:
+    if isinstance(server, Client):
+        return lambda: server
+    choice = server_choice(bpy.context) if server is None else ServerChoice(handshake_path=Path(server))
+    choice.check()
+    return choice.connect

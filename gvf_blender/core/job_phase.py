@@ -1,0 +1,47 @@
+"""Where a job stands and how much of the whole that is."""
+
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """What a job is doing now; the last three are final."""
+
+    CONNECTING = "connecting"
+    CAPTURING = "capturing"
+    UPLOADING = "uploading"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DOWNLOADING = "downloading"
+    IMPORTING = "importing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will happen."""
+        return self in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+
+
+# Shares of the whole, after the times of the demo asset on two cores: the server's work dwarfs the rest.
+_SHARES: dict[Phase, tuple[float, float]] = {
+    Phase.CONNECTING: (0.0, 0.0),
+    Phase.CAPTURING: (0.0, 0.1),
+    Phase.UPLOADING: (0.1, 0.12),
+    Phase.QUEUED: (0.12, 0.12),
+    Phase.RUNNING: (0.12, 0.96),
+    Phase.DOWNLOADING: (0.96, 0.98),
+    Phase.IMPORTING: (0.98, 1.0),
+    Phase.DONE: (1.0, 1.0),
+}
+
+
+def overall_progress(phase: Phase, fraction: float) -> float:
+    """The fraction of the whole job that is done when `fraction` of a phase is.
+
+    Args:
+        phase: Any phase but failed and cancelled, which have no place on the way.
+        fraction: 0..1; values outside are clamped.
+    """
+    low, high = _SHARES[phase]
+    return low + (high - low) * min(max(fraction, 0.0), 1.0)

@@ -1,0 +1,348 @@
+"""One animation from the button to the imported objects: the same object behind the panel and the console.
+
+The job lives on Blender's main thread and is advanced by `AnimateJob.poll`, which never waits: the capture renders
+one view a call, the server is spoken to by a thread of its own, and only the import takes as long as it takes.
+Nothing of Blender's data is held from one poll to the next, because undo and file load would invalidate it; the
+running capture is the exception, and is given up before either happens.
+"""
+
+import logging
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import bpy
+
+from .capture import CaptureOptions, CaptureSession
+from .core.errors import FileError, GvfBlenderError, JobCancelled, SelectionError
+from .core.job_phase import Phase, overall_progress
+from .core.sources import SourceObject
+from .importer import Imported, ImportOptions, import_animation
+from .request import OUTPUTS, AnimateRequest, find_objects
+from .server_thread import Advanced, Connect, Connected, Downloaded, Failed, ServerOrder, ServerThread
+
+LOGGER = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.01
+"""How long one poll may go on taking news from the server."""
+
+_MESSAGES = {
+    Phase.CONNECTING: "Looking for the server",
+    Phase.CAPTURING: "Rendering views of the mesh",
+    Phase.UPLOADING: "Sending mesh and video to the server",
+    Phase.QUEUED: "Waiting for the server to finish other jobs",
+    Phase.RUNNING: "Finding the motion",
+    Phase.DOWNLOADING: "Fetching the result",
+    Phase.IMPORTING: "Adding the result to the scene",
+    Phase.DONE: "Imported",
+    Phase.CANCELLED: "Cancelled",
+}
+
+_REPORT_HINT = "Please report this together with the text in the system console."
+
+ProgressCallback = Callable[[str, float], None]
+"""Called with the stage and the fraction of the whole job that is done, 0..1, never falling."""
+
+
+class AnimateJob:
+    """Makes the objects of a request move like its video.
+
+    Attributes:
+        id: Name of the job in this Blender session.
+        request: What is asked for.
+        phase: What the job is doing now.
+        stage: The server's name of the present step while it runs, else the phase.
+        progress: Fraction of the whole job that is done, 0..1; never falls.
+        error: Why the job failed; None unless it did.
+        imported: The objects of the result; None before the import and after undo or file load, which
+            invalidate them.
+        warnings: What the result does not do as asked, one sentence each.
+        result_path: The downloaded result as long as it exists.
+    """
+
+    def __init__(
+        self,
+        request: AnimateRequest,
+        connect: Connect,
+        results_folder: Path,
+        capture_options: CaptureOptions | None = None,
+    ) -> None:
+        """Start looking for the server; everything else happens in `poll`.
+
+        Args:
+            request: What is asked for, already checked.
+            connect: Finds the server; called on the job's thread, must not touch Blender.
+            results_folder: Where the downloaded result is kept until it is imported.
+            capture_options: How the views are rendered; None takes the usual way.
+
+        Raises:
+            FileError: A folder cannot be made, for example because the disk is full.
+        """
+        self.id = uuid.uuid4().hex[:8]
+        self.request = request
+        self.phase = Phase.CONNECTING
+        self.stage = Phase.CONNECTING.value
+        self.progress = 0.0
+        self.error: GvfBlenderError | None = None
+        self.imported: Imported | None = None
+        self.warnings: tuple[str, ...] = ()
+        self.result_path: Path | None = None
+        self._capture_options = capture_options or CaptureOptions()
+        self._scene_name = bpy.context.scene.name
+        self._frame_start = bpy.context.scene.frame_current if request.frame_start is None else request.frame_start
+        self._sources: tuple[SourceObject, ...] = ()
+        self._session: CaptureSession | None = None
+        self._left_file = False
+        self._home_file = bpy.data.filepath
+        self._scratch = _make_folders(results_folder)
+        self._wanted_result = results_folder / f"{request.video.stem}-{self.id}.safetensors"
+        self._thread = ServerThread(connect, self._scratch, name=f"gvf-job-{self.id}")
+        self._thread.start()
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will happen."""
+        return self.phase.finished
+
+    @property
+    def message(self) -> str:
+        """One sentence about where the job stands."""
+        if self.error is not None:
+            return str(self.error)
+        if self.phase is Phase.RUNNING and self.stage != Phase.RUNNING:
+            return f"{_MESSAGES[Phase.RUNNING]}: {self.stage.replace('_', ' ')}"
+        return _MESSAGES.get(self.phase, "")
+
+    @property
+    def can_import_again(self) -> bool:
+        """The result is still there."""
+        return self.finished and self.result_path is not None and self.result_path.is_file()
+
+    def poll(self, time_budget: float = POLL_SECONDS) -> None:
+        """Advance without waiting: take the server's news, render at most one view, or import the result.
+
+        Failures do not leave this method; they end up in `phase` and `error`.
+
+        Args:
+            time_budget: Seconds after which no further news is taken.
+        """
+        if self.finished:
+            return
+        deadline = time.monotonic() + time_budget
+        try:
+            if self.phase is Phase.CAPTURING:
+                self._render_a_view()
+            elif self.phase is Phase.IMPORTING:
+                self._import_first_time()
+            while not self.finished and (news := self._thread.next_news()) is not None:
+                self._take(news)
+                if time.monotonic() >= deadline:
+                    break
+        except GvfBlenderError as error:
+            self._fail(error)
+        except Exception as error:
+            LOGGER.exception("Job %s failed while %s", self.id, self.phase)
+            self._fail(
+                GvfBlenderError(
+                    f"The add-on failed while {self.phase} ({type(error).__name__}: {error}).",
+                    _REPORT_HINT,
+                )
+            )
+
+    def run_to_end(self, on_progress: ProgressCallback = lambda stage, fraction: None) -> Imported:
+        """Block until the job is over; for background mode and the console.
+
+        Raises:
+            GvfBlenderError: The job failed.
+            JobCancelled: The job was cancelled.
+        """
+        reported: tuple[str, float] | None = None
+        try:
+            while not self.finished:
+                if (self.stage, self.progress) != reported:
+                    reported = (self.stage, self.progress)
+                    on_progress(*reported)
+                if self.phase not in (Phase.CAPTURING, Phase.IMPORTING):
+                    self._thread.wait_for_news()
+                self.poll()
+            if self.phase is Phase.DONE:
+                on_progress(self.stage, self.progress)
+        except BaseException:
+            self.cancel()
+            self.close()
+            raise
+        if self.error is not None:
+            raise self.error
+        if self.phase is Phase.CANCELLED or self.imported is None:
+            raise JobCancelled()
+        return self.imported
+
+    def cancel(self) -> None:
+        """Stop now; the server is told by the job's thread. A finished job stays as it is."""
+        if self.finished:
+            return
+        self._close_capture()
+        self._thread.cancel()
+        self._enter(Phase.CANCELLED)
+        # The thread removes the result too if it arrives after this moment.
+        self._wanted_result.unlink(missing_ok=True)
+        self.result_path = None
+
+    def close(self) -> None:
+        """Cancel if unfinished, wait for the thread, and remove a result that has been imported."""
+        self.cancel()
+        self._thread.join()
+        if self.phase is Phase.DONE and self.result_path is not None:
+            try:
+                self.result_path.unlink(missing_ok=True)
+            except OSError as error:
+                LOGGER.warning("%s could not be removed: %s", self.result_path, error)
+            else:
+                self.result_path = None
+
+    def import_again(self) -> Imported:
+        """Import the kept result, into the scene of the job or else the current one.
+
+        Raises:
+            FileError: There is no result.
+            GvfBlenderError: The import failed; the result is kept.
+        """
+        if self.result_path is None or not self.result_path.is_file():
+            raise FileError(f"The job {self.request.title} has no result to import.", "Press Animate to make it again.")
+        options = ImportOptions(
+            **{name: name in self.request.outputs for name in OUTPUTS}, frame_start=self._frame_start
+        )
+        try:
+            with _in_scene(self._scene_name):
+                imported = import_animation(bpy.context, self.result_path, self._sources, options)
+        except GvfBlenderError:
+            raise
+        except Exception as error:
+            LOGGER.exception("The import of job %s failed", self.id)
+            raise GvfBlenderError(
+                f"The result could not be imported ({type(error).__name__}: {error}).", _REPORT_HINT
+            ) from error
+        if imported.splats is None and imported.points is None and not imported.motion:
+            raise SelectionError("Nothing was imported.", " ".join(imported.warnings))
+        self.imported, self.error = imported, None
+        self.warnings = tuple(imported.warnings)
+        self._enter(Phase.DONE)
+        return imported
+
+    def before_undo(self) -> None:
+        """Give the running capture up while its data is still valid; the next poll starts it anew."""
+        self._close_capture()
+        self.imported = None
+
+    def before_file_load(self) -> None:
+        """Give the running capture up for good: its objects are about to disappear."""
+        self.imported = None
+        if not self._left_file:
+            self._home_file = bpy.data.filepath
+        if self.phase in (Phase.CONNECTING, Phase.CAPTURING):
+            self._fail(GvfBlenderError("A file was opened while the mesh was being captured.", "Press Animate again."))
+
+    def after_file_load(self) -> None:
+        """Note whether the open file is still the one that the result belongs to."""
+        self._left_file = not self._home_file or bpy.data.filepath != self._home_file
+
+    def _take(self, news: Connected | Advanced | Downloaded | Failed) -> None:
+        match news:
+            case Connected():
+                self._enter(Phase.CAPTURING)
+            case Advanced(phase=phase, stage=stage, fraction=fraction):
+                self._enter(phase, fraction, stage)
+            case Downloaded(path=path):
+                self.result_path = path
+                self._enter(Phase.IMPORTING)
+            case Failed(error=error):
+                raise error
+
+    def _render_a_view(self) -> None:
+        with _in_scene(self._scene_name, strict=True):
+            if self._session is None:
+                objects = find_objects(self.request.objects)
+                path = self._scratch / "capture.safetensors"
+                self._session = CaptureSession(bpy.context, objects, path, self._capture_options)
+            fraction = self._session.step()
+        self._enter(Phase.CAPTURING, fraction)
+        if fraction < 1.0:
+            return
+        result = self._session.result
+        self._close_capture()
+        self._sources = tuple(result.sources)
+        self._enter(Phase.UPLOADING)
+        self._thread.send(
+            ServerOrder(
+                capture=result.path,
+                video=self.request.video,
+                settings=self.request.settings.to_dict(),
+                result=self._wanted_result,
+            )
+        )
+
+    def _import_first_time(self) -> None:
+        try:
+            if self._left_file:
+                raise GvfBlenderError(
+                    "Another file was opened before the result arrived.", "Open the file with the objects again."
+                )
+            self.import_again()
+        except GvfBlenderError as error:
+            hint = f"{error.hint} The result is kept in {self.result_path}; use Import Again.".strip()
+            raise type(error)(error.message, hint) from error
+
+    def _enter(self, phase: Phase, fraction: float = 0.0, stage: str = "") -> None:
+        self.phase = phase
+        self.stage = stage or phase.value
+        if phase not in (Phase.FAILED, Phase.CANCELLED):
+            self.progress = max(self.progress, overall_progress(phase, fraction))
+
+    def _fail(self, error: GvfBlenderError) -> None:
+        self.error = error
+        try:
+            self._close_capture()
+        except Exception:
+            LOGGER.exception("The capture of job %s could not be taken down", self.id)
+        self._thread.cancel()
+        self._enter(Phase.FAILED)
+
+    def _close_capture(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            session.close()
+
+
+def _make_folders(results_folder: Path) -> Path:
+    try:
+        results_folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="gvf-"))
+    except OSError as error:
+        raise FileError(
+            f"No folder can be made in {error.filename or tempfile.gettempdir()} ({error.strerror}).",
+            "Free some disk space or choose another temporary folder.",
+        ) from error
+
+
+@contextmanager
+def _in_scene(name: str, strict: bool = False) -> Iterator[None]:
+    """The job's scene as the current one, wherever the artist has gone meanwhile.
+
+    Args:
+        name: The scene's name.
+        strict: Complain when it is gone instead of staying in the current one.
+    """
+    scene = bpy.data.scenes.get(name)
+    if scene is None and strict:
+        raise SelectionError(f"There is no scene {name!r} in this file any more.", "Select the objects again.")
+    windows = bpy.context.window_manager.windows
+    window = next((each for each in windows if each.scene == scene), next(iter(windows), None))
+    # A timer has no window in its context, which the operators behind capture and import may ask for.
+    override: dict[str, object] = {"window": window} if window is not None else {}
+    if scene is not None and (window is None or window.scene != scene):
+        override |= {"scene": scene, "view_layer": scene.view_layers[0]}
+    with bpy.context.temp_override(**override):
+        yield

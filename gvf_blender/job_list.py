@@ -1,0 +1,136 @@
+"""The jobs of this Blender session, and the timer that advances them while Blender has windows.
+
+A module-level list and not Blender data: a running job belongs to the session, not to the file that happens to be
+open, and must neither be saved with it nor undone.
+"""
+
+import logging
+from contextlib import nullcontext
+
+import bpy
+from bpy.app.handlers import persistent
+
+from .core.job_phase import Phase
+from .job import AnimateJob
+
+LOGGER = logging.getLogger(__name__)
+
+MAX_FINISHED = 5
+"""Older finished jobs leave the list, and their imported results the disk."""
+CAPTURE_INTERVAL = 0.01
+"""Seconds between two views: enough for Blender to handle input and redraw."""
+WAIT_INTERVAL = 0.1
+"""Seconds between two looks at the server's news."""
+
+_jobs: list[AnimateJob] = []
+
+
+def jobs() -> tuple[AnimateJob, ...]:
+    """All jobs, the newest last."""
+    return tuple(_jobs)
+
+
+def find_job(job_id: str) -> AnimateJob | None:
+    """The job of this id; an empty id means the newest job."""
+    return next((job for job in reversed(_jobs) if not job_id or job.id == job_id), None)
+
+
+def capturing_job() -> AnimateJob | None:
+    """The job that renders its views now, or is about to: two captures at a time would disturb each other."""
+    return next((job for job in _jobs if job.phase in (Phase.CONNECTING, Phase.CAPTURING)), None)
+
+
+def add(job: AnimateJob) -> None:
+    """Take a job into the list; without windows somebody else has to poll it."""
+    _jobs.append(job)
+    finished = [each for each in _jobs if each.finished]
+    for old in finished[: max(0, len(finished) - MAX_FINISHED)]:
+        remove(old)
+    if not bpy.app.background and not bpy.app.timers.is_registered(advance):
+        bpy.app.timers.register(advance, first_interval=0.0, persistent=True)
+
+
+def remove(job: AnimateJob) -> None:
+    """Cancel a job and take it out of the list."""
+    job.close()
+    _jobs.remove(job)
+
+
+def advance() -> float | None:
+    """Poll every running job once.
+
+    Returns:
+        Seconds until the next call, None when nothing runs any more, as `bpy.app.timers` wants it.
+    """
+    running = [job for job in _jobs if not job.finished]
+    for job in running:
+        job.poll()
+        if job.phase is Phase.DONE:
+            _push_undo()
+        if job.finished:
+            LOGGER.info("%s: %s", job.request.title, job.message)
+    if running:
+        redraw_panels()
+    if all(job.finished for job in running):
+        return None
+    return CAPTURE_INTERVAL if any(job.phase is Phase.CAPTURING for job in running) else WAIT_INTERVAL
+
+
+def redraw_panels() -> None:
+    """Let the sidebars of all 3D viewports show the present state."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                for region in area.regions:
+                    if region.type == "UI":
+                        region.tag_redraw()
+
+
+def _push_undo() -> None:
+    # A timer is no operator: without this, undo would take back the artist's last step together with the import.
+    window = next(iter(bpy.context.window_manager.windows), None)
+    with bpy.context.temp_override(window=window) if window is not None else nullcontext():
+        if bpy.ops.ed.undo_push.poll():
+            bpy.ops.ed.undo_push(message="Import Animation")
+
+
+@persistent
+def _before_undo(*_: object) -> None:
+    for job in _jobs:
+        job.before_undo()
+
+
+@persistent
+def _before_load(*_: object) -> None:
+    for job in _jobs:
+        job.before_file_load()
+
+
+@persistent
+def _after_load(*_: object) -> None:
+    for job in _jobs:
+        job.after_file_load()
+
+
+_HANDLERS = (
+    ("undo_pre", _before_undo),
+    ("redo_pre", _before_undo),
+    ("load_pre", _before_load),
+    ("load_post", _after_load),
+)
+
+
+def register() -> None:
+    """Listen to undo and file load."""
+    for name, handler in _HANDLERS:
+        getattr(bpy.app.handlers, name).append(handler)
+
+
+def unregister() -> None:
+    """Stop the timer and every job."""
+    if bpy.app.timers.is_registered(advance):
+        bpy.app.timers.unregister(advance)
+    for name, handler in _HANDLERS:
+        getattr(bpy.app.handlers, name).remove(handler)
+    for job in jobs():
+        remove(job)

@@ -1,0 +1,105 @@
+"""What can be done with a job of the list: cancel it, import its result again, remove it."""
+
+from typing import ClassVar
+
+import bpy
+from bpy.props import StringProperty
+
+from .. import job_list
+from ..core.errors import GvfBlenderError
+
+
+class JobOperator:
+    """What the operators on one job share."""
+
+    job_id: StringProperty(
+        name="Job", description="Id of the job; empty for the newest one", options={"SKIP_SAVE", "HIDDEN"}
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether there is any job."""
+        if not job_list.jobs():
+            cls.poll_message_set("There is no job. Press Animate to start one.")
+            return False
+        return True
+
+    def job(self):
+        """The chosen job.
+
+        Raises:
+            GvfBlenderError: There is none of that id.
+        """
+        job = job_list.find_job(self.job_id)
+        if job is None:
+            raise GvfBlenderError(f"There is no job {self.job_id!r} any more.", "Press Animate to start one.")
+        return job
+
+
+class GVF_OT_cancel(JobOperator, bpy.types.Operator):
+    """A finished job stays as it is."""
+
+    bl_idname = "gvf.cancel"
+    bl_label = "Cancel"
+    bl_description = "Stop this job, here and on the server"
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Cancel the job."""
+        try:
+            job = self.job()
+        except GvfBlenderError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if job.finished:
+            self.report({"WARNING"}, f"{job.request.title} has finished already.")
+            return {"CANCELLED"}
+        job.cancel()
+        job_list.redraw_panels()
+        self.report({"INFO"}, f"Cancelled {job.request.title}.")
+        return {"FINISHED"}
+
+
+class GVF_OT_import_result(JobOperator, bpy.types.Operator):
+    """Works for imported results too, as long as the job is in the list."""
+
+    bl_idname = "gvf.import_result"
+    bl_label = "Import Again"
+    bl_description = "Add the result of this job to the scene once more"
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Import the kept result."""
+        try:
+            job = self.job()
+            if not job.finished:
+                raise GvfBlenderError(f"{job.request.title} has not finished.", "Wait until it has, or cancel it.")
+            job.import_again()
+        except GvfBlenderError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        for warning in job.warnings:
+            self.report({"WARNING"}, warning)
+        return {"FINISHED"}
+
+
+class GVF_OT_remove_job(JobOperator, bpy.types.Operator):
+    """Cancels the job first if it runs; a result that was never imported stays on the disk."""
+
+    bl_idname = "gvf.remove_job"
+    bl_label = "Remove From List"
+    bl_description = "Cancel this job if it runs and take it out of the list; imported objects stay"
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Remove the job."""
+        try:
+            job_list.remove(self.job())
+        except GvfBlenderError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        job_list.redraw_panels()
+        return {"FINISHED"}
+
+
+CLASSES = (GVF_OT_cancel, GVF_OT_import_result, GVF_OT_remove_job)

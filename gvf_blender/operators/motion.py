@@ -1,0 +1,45 @@
+"""Taking the imported motion off an object again."""
+
+from typing import ClassVar
+
+import bpy
+
+from ..core.errors import GvfBlenderError
+from ..importer import remove_motion
+
+
+class GVF_OT_remove_motion(bpy.types.Operator):
+    """The mesh itself was never changed, so nothing else has to be put back."""
+
+    bl_idname = "gvf.remove_motion"
+    bl_label = "Remove Motion"
+    bl_description = "Take the imported motion off the selected objects"
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether a mesh is selected, in object mode."""
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Motion is removed in object mode. Switch to object mode.")
+            return False
+        if not any(item.type == "MESH" for item in context.selected_objects):
+            cls.poll_message_set("No mesh object is selected. Select the objects whose motion shall go.")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Remove the motion of every selected mesh object."""
+        meshes = [item for item in context.selected_objects if item.type == "MESH"]
+        try:
+            removed = [item.name for item in meshes if remove_motion(item)]
+        except GvfBlenderError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if not removed:
+            self.report({"WARNING"}, f"{meshes[0].name!r} carries no imported motion.")
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"Removed the motion of {', '.join(removed)}.")
+        return {"FINISHED"}
+
+
+CLASSES = (GVF_OT_remove_motion,)

@@ -1,0 +1,98 @@
+"""The add-on's preferences: which server, and what a scene starts from."""
+
+from pathlib import Path
+
+import bpy
+from bpy.props import EnumProperty, PointerProperty, StringProperty
+
+from .client import default_handshake_path
+from .properties import GVFDefaults
+from .server_choice import ServerChoice
+
+
+class GVFPreferences(bpy.types.AddonPreferences):
+    """Saved with Blender's preferences and not with a file, because a token is nobody else's business."""
+
+    bl_idname = __package__
+
+    server_mode: EnumProperty(
+        name="Server",
+        description="How the server is found",
+        items=(
+            ("HANDSHAKE", "On This Machine", "The server writes down where it listens; nothing to enter"),
+            ("ADDRESS", "At an Address", "A server that somebody else started, with its address and token"),
+        ),
+        default="HANDSHAKE",
+    )
+    handshake_path: StringProperty(
+        name="Handshake File",
+        description="The file in which the server writes down where it listens; empty for the usual place",
+        subtype="FILE_PATH",
+    )
+    address: StringProperty(
+        name="Address",
+        description="Address of the server, for example http://127.0.0.1:8000",
+        default="http://127.0.0.1:8000",
+    )
+    token: StringProperty(
+        name="Token",
+        description="The token that the server printed when it started",
+        subtype="PASSWORD",
+    )
+    defaults: PointerProperty(type=GVFDefaults)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the preferences."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "server_mode", expand=True)
+        if self.server_mode == "ADDRESS":
+            layout.prop(self, "address")
+            layout.prop(self, "token")
+        else:
+            layout.prop(self, "handshake_path")
+            if not self.handshake_path:
+                layout.label(text=f"Usual place: {default_handshake_path()}")
+        column = layout.column(heading="Defaults for Scenes")
+        column.prop(self.defaults, "engine")
+        column.prop(self.defaults, "gaussians")
+        column.prop(self.defaults, "max_frames")
+        row = column.row()
+        row.prop(self.defaults, "outputs")
+
+
+def addon_preferences(context: bpy.types.Context) -> GVFPreferences | None:
+    """The preferences; None when the package was registered from a script and is not an enabled add-on."""
+    addon = context.preferences.addons.get(__package__)
+    return addon.preferences if addon is not None else None
+
+
+def server_choice(context: bpy.types.Context) -> ServerChoice:
+    """The server that the preferences name."""
+    preferences = addon_preferences(context)
+    if preferences is None:
+        return ServerChoice()
+    if preferences.server_mode == "ADDRESS":
+        return ServerChoice(address=preferences.address.strip(), token=preferences.token.strip())
+    path = preferences.handshake_path.strip()
+    return ServerChoice(handshake_path=Path(bpy.path.abspath(path)).expanduser() if path else None)
+
+
+def results_folder() -> Path:
+    """Where downloaded results wait for their import; survives Blender, unlike its temporary folder."""
+    return default_handshake_path().parent / "results"
+
+
+CLASSES = (GVFPreferences,)
+
+
+def register() -> None:
+    """Register the preferences."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    """Undo `register`; the values stay."""
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

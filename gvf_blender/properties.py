@@ -1,0 +1,191 @@
+"""The choices of the panel, stored in the scene; the animate operator takes the same ones."""
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+
+from .core.motion_settings import RANGES, MotionSettings
+from .request import OUTPUTS
+
+_DEFAULTS = MotionSettings()
+# Not remembered from one call of the operator to the next; in property groups the option has no effect on saving.
+_OPTIONS = {"SKIP_SAVE"}
+# Blender 4.5 and later want to be told that "//" paths are welcome, earlier ones do not know the option.
+_PATH_OPTIONS = (
+    {"PATH_SUPPORTS_BLEND_RELATIVE"}
+    if "is_path_supports_blend_relative" in bpy.types.Property.bl_rna.properties
+    else set()
+)
+
+
+def _limits(name: str) -> dict[str, int]:
+    low, high = RANGES[name]
+    return {"min": low, "max": high}
+
+
+class SettingsProperties:
+    """Properties shared by the scene's settings, the preferences' defaults and the animate operator."""
+
+    start_frame: IntProperty(
+        name="First Frame",
+        description="First used video frame, counted from 0; it shows the asset in the pose of the mesh",
+        default=_DEFAULTS.start_frame,
+        options=_OPTIONS,
+        **_limits("start_frame"),
+    )
+    frame_stride: IntProperty(
+        name="Every Nth",
+        description="Use every n-th video frame",
+        default=_DEFAULTS.frame_stride,
+        options=_OPTIONS,
+        **_limits("frame_stride"),
+    )
+    max_frames: IntProperty(
+        name="Max Frames",
+        description="Use at most this many video frames",
+        default=_DEFAULTS.max_frames,
+        options=_OPTIONS,
+        **_limits("max_frames"),
+    )
+    azimuth: FloatProperty(
+        name="Azimuth",
+        description="Degrees around the vertical axis from which the video sees the asset: 0 is Blender's "
+        "front view, 90 the right view",
+        default=_DEFAULTS.azimuth,
+        precision=1,
+        step=100,
+        options=_OPTIONS,
+        **_limits("azimuth"),
+    )
+    elevation: FloatProperty(
+        name="Elevation",
+        description="Degrees above the horizon from which the video sees the asset",
+        default=_DEFAULTS.elevation,
+        precision=1,
+        step=100,
+        options=_OPTIONS,
+        **_limits("elevation"),
+    )
+    fov: FloatProperty(
+        name="Field of View",
+        description="Degrees that the video's camera sees across the larger side of the frame",
+        default=_DEFAULTS.fov,
+        precision=1,
+        step=100,
+        options=_OPTIONS,
+        **_limits("fov"),
+    )
+    engine: EnumProperty(
+        name="Engine",
+        description="How the motion is found",
+        items=(
+            ("auto", "Automatic", "The best engine that the server has"),
+            ("fit", "Fit to Video", "Fits the motion to the video; needs no model weights"),
+        ),
+        default=_DEFAULTS.engine,
+        options=_OPTIONS,
+    )
+    gaussians: IntProperty(
+        name="Gaussians",
+        description="Number of Gaussians: more show finer texture and take longer",
+        default=_DEFAULTS.gaussians,
+        step=1000,
+        options=_OPTIONS,
+        **_limits("gaussians"),
+    )
+    seed: IntProperty(
+        name="Seed",
+        description="The same seed with the same input gives the same motion",
+        default=_DEFAULTS.seed,
+        options=_OPTIONS,
+        **_limits("seed"),
+    )
+    outputs: EnumProperty(
+        name="Outputs",
+        description="What is added to the scene",
+        items=(
+            ("splats", "Splats", "An object of animated Gaussian splats", 1),
+            ("points", "Points", "An animated point cloud", 2),
+            ("motion", "Motion", "The motion on the original objects", 4),
+        ),
+        default=set(OUTPUTS),
+        options=_OPTIONS | {"ENUM_FLAG"},
+    )
+
+
+class VideoProperties:
+    """What belongs to one animation only and therefore has no default in the preferences."""
+
+    video: StringProperty(
+        name="Driving Video",
+        description="The video whose motion the selected objects shall follow",
+        subtype="FILE_PATH",
+        options=_OPTIONS | _PATH_OPTIONS,
+    )
+    use_current_frame: BoolProperty(
+        name="At Current Frame",
+        description="The animation starts at the current frame of the scene",
+        default=True,
+        options=_OPTIONS,
+    )
+    frame_start: IntProperty(
+        name="Start",
+        description="Scene frame of the first video frame",
+        default=1,
+        options=_OPTIONS,
+    )
+
+
+class GVFSceneSettings(VideoProperties, SettingsProperties, bpy.types.PropertyGroup):
+    """`Scene.gvf`: what the panel shows and the animate operator uses unless told otherwise."""
+
+
+class GVFDefaults(SettingsProperties, bpy.types.PropertyGroup):
+    """Settings that a scene takes over on request."""
+
+
+SHARED_NAMES = tuple(SettingsProperties.__annotations__)
+"""Names of the properties that scene, preferences and operator share."""
+
+
+def motion_settings(source: SettingsProperties) -> MotionSettings:
+    """The part of the properties that the server needs."""
+    # RNA stores floats in 32 bits: 49.1 comes back as 49.09999847, which would be shown and hashed as such.
+    return MotionSettings(
+        engine=source.engine,
+        azimuth=round(source.azimuth, 4),
+        elevation=round(source.elevation, 4),
+        fov=round(source.fov, 4),
+        start_frame=source.start_frame,
+        frame_stride=source.frame_stride,
+        max_frames=source.max_frames,
+        gaussians=source.gaussians,
+        seed=source.seed,
+    )
+
+
+def ordered_outputs(source: SettingsProperties) -> tuple[str, ...]:
+    """The chosen outputs in their usual order."""
+    return tuple(name for name in OUTPUTS if name in source.outputs)
+
+
+def copy_settings(source: SettingsProperties, target: SettingsProperties) -> None:
+    """Set every shared property of `target` to the value in `source`."""
+    for name in SHARED_NAMES:
+        setattr(target, name, getattr(source, name))
+
+
+CLASSES = (GVFSceneSettings, GVFDefaults)
+
+
+def register() -> None:
+    """Register the groups and hang the settings into the scene."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.Scene.gvf = PointerProperty(type=GVFSceneSettings, name="Gaussian Variation Fields")
+
+
+def unregister() -> None:
+    """Undo `register`; the values stay in the file."""
+    del bpy.types.Scene.gvf
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

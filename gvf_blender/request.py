@@ -1,0 +1,151 @@
+"""What one animation is asked to be, checked at the door: before a view is rendered or a byte is sent."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bpy
+
+from .capture.selection import SURFACE_TYPES, surface_objects
+from .core.errors import FileError, SelectionError, SettingsError
+from .core.motion_settings import MotionSettings
+
+OUTPUTS = ("splats", "points", "motion")
+# Empties and armatures stand for the meshes below them.
+_PROMISING_TYPES = SURFACE_TYPES | {"EMPTY", "ARMATURE"}
+
+
+@dataclass(frozen=True)
+class AnimateRequest:
+    """One animation to be made.
+
+    Objects are held by name because Blender's undo and file load invalidate every pointer.
+
+    Attributes:
+        objects: Names of the objects to animate.
+        video: The driving video.
+        settings: How the motion is found.
+        outputs: What is imported: any of "splats", "points" and "motion".
+        frame_start: Scene frame of the first video frame; None takes the frame of the capture.
+    """
+
+    objects: tuple[str, ...]
+    video: Path
+    settings: MotionSettings = field(default_factory=MotionSettings)
+    outputs: tuple[str, ...] = OUTPUTS
+    frame_start: int | None = None
+
+    @property
+    def title(self) -> str:
+        """A short name for lists and messages."""
+        more = f" and {len(self.objects) - 1} more" if len(self.objects) > 1 else ""
+        return f"{self.objects[0]}{more}: {self.video.name}"
+
+
+def make_request(
+    objects: str | bpy.types.Object | Iterable[str | bpy.types.Object],
+    video: str | Path,
+    settings: MotionSettings,
+    outputs: Iterable[str] = OUTPUTS,
+    frame_start: int | None = None,
+) -> AnimateRequest:
+    """A request whose objects, video and outputs are usable as far as can be told without work.
+
+    Raises:
+        SelectionError: No objects, an object that does not exist or is hidden, or none with a surface.
+        FileError: The video is missing, a folder, empty or unreadable.
+        SettingsError: No outputs or an unknown one, or a start frame that is no whole number.
+    """
+    found = find_objects(_as_names(objects))
+    check_selection(found)
+    surface_objects(bpy.context, found)
+    return AnimateRequest(
+        objects=tuple(item.name for item in found),
+        video=check_video(video),
+        settings=settings,
+        outputs=check_outputs(outputs),
+        frame_start=_check_frame_start(frame_start),
+    )
+
+
+def find_objects(names: Iterable[str]) -> list[bpy.types.Object]:
+    """The objects of these names in the open file.
+
+    Raises:
+        SelectionError: One of them does not exist (any more).
+    """
+    found = []
+    for name in names:
+        item = bpy.data.objects.get(name)
+        if item is None:
+            raise SelectionError(f"There is no object {name!r} in this file.", "Select the objects to animate again.")
+        found.append(item)
+    return found
+
+
+def check_selection(objects: Sequence[bpy.types.Object]) -> None:
+    """Whether the selection holds something that may have a surface; cheap enough for every redraw of a panel.
+
+    Raises:
+        SelectionError: Nothing is selected, or nothing with a surface.
+    """
+    if not objects:
+        raise SelectionError("No object is selected.", "Select the mesh objects to animate.")
+    if not any(item.type in _PROMISING_TYPES for item in objects):
+        names = ", ".join(repr(item.name) for item in objects[:3]) + (", ..." if len(objects) > 3 else "")
+        raise SelectionError(f"The selection holds no mesh: {names}.", "Select the mesh objects to animate.")
+
+
+def check_video(video: str | Path) -> Path:
+    """The absolute path of a readable, non-empty video file; its content is the server's to judge.
+
+    Raises:
+        FileError: No path, nothing there, a folder, an empty or an unreadable file.
+    """
+    text = str(video).strip() if video else ""
+    if not text:
+        raise FileError("No driving video is chosen.", "Choose a video file.")
+    path = Path(bpy.path.abspath(text)).expanduser()
+    try:
+        if path.is_dir():
+            raise FileError(f"The driving video {path} is a folder.", "Choose a video file.")
+        if not path.exists():
+            raise FileError(f"The driving video {path} does not exist.", "Choose a video file that exists.")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise FileError(f"The driving video {path} is empty.", "Choose a video file with content.")
+        return path.resolve()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"The driving video {path} cannot be read ({reason}).", "Choose another video file.") from error
+
+
+def check_outputs(outputs: Iterable[str]) -> tuple[str, ...]:
+    """The wanted outputs without repetition.
+
+    Raises:
+        SettingsError: None is wanted, or one is unknown.
+    """
+    wanted = (outputs,) if isinstance(outputs, str) else tuple(dict.fromkeys(outputs))
+    unknown = [name for name in wanted if name not in OUTPUTS]
+    if unknown:
+        raise SettingsError(f"There is no output {unknown[0]!r}.", f"Choose from {', '.join(OUTPUTS)}.")
+    if not wanted:
+        raise SettingsError("No output is chosen.", f"Choose at least one of {', '.join(OUTPUTS)}.")
+    return wanted
+
+
+def _as_names(objects: str | bpy.types.Object | Iterable[str | bpy.types.Object]) -> list[str]:
+    items = [objects] if isinstance(objects, str | bpy.types.Object) else list(objects or ())
+    try:
+        return list(dict.fromkeys(item if isinstance(item, str) else item.name for item in items))
+    except ReferenceError as error:
+        raise SelectionError("One of the objects was removed from the file.", "Pass objects that exist.") from error
+    except AttributeError as error:
+        raise SelectionError(f"{items!r} are not objects or names.", "Pass objects or their names.") from error
+
+
+def _check_frame_start(frame_start: int | None) -> int | None:
+    if frame_start is not None and (isinstance(frame_start, bool) or not isinstance(frame_start, int)):
+        raise SettingsError(f"The start frame is {frame_start!r}, not a whole number.", "Choose a scene frame.")
+    return frame_start

@@ -1,0 +1,234 @@
+"""The thread of a job that speaks to the server; it never touches Blender.
+
+The main thread gives it one order and takes news from a queue. Cancelling is a flag that the thread sees at every
+piece of a transfer and at every event of the server. Because events may be seconds apart, a second, short-lived thread
+tells the server at once; the event with which the job then ends wakes the first one.
+"""
+
+import logging
+import queue
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .client import Client, JobState
+from .client.handshake import START_HINT
+from .core.errors import GvfBlenderError, JobCancelled, ServerError
+from .core.job_phase import Phase
+
+LOGGER = logging.getLogger(__name__)
+
+JOIN_SECONDS = 5.0
+"""How long the end of a session may wait for a thread whose server does not answer; it is a daemon thread."""
+
+Connect = Callable[[], Client]
+
+
+@dataclass(frozen=True)
+class ServerOrder:
+    """What the server shall do.
+
+    Attributes:
+        capture: The capture file.
+        video: The driving video.
+        settings: Settings under the server's names.
+        result: Where the result shall go.
+    """
+
+    capture: Path
+    video: Path
+    settings: dict[str, Any]
+    result: Path
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The server was found and accepts the token."""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """The job went on.
+
+    Attributes:
+        phase: Uploading, queued, running or downloading.
+        stage: The server's name of the step; may be empty.
+        fraction: Fraction of the phase that is done, 0..1.
+    """
+
+    phase: Phase
+    stage: str = ""
+    fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """The result has arrived, complete."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Nothing more will come."""
+
+    error: GvfBlenderError
+
+
+News = Connected | Advanced | Downloaded | Failed
+
+
+class ServerThread:
+    """Runs one job on the server, from the first connection to the downloaded result."""
+
+    def __init__(self, connect: Connect, scratch: Path, name: str) -> None:
+        """Prepare the thread.
+
+        Args:
+            connect: Finds the server; called on the thread.
+            scratch: Folder of the job's temporary files, removed when the thread ends.
+            name: Name of the thread.
+        """
+        self._connect = connect
+        self._scratch = scratch
+        self._orders: queue.SimpleQueue[ServerOrder | None] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self._has_news = threading.Event()
+        self._cancelled = threading.Event()
+        self._client: Client | None = None
+        self._job_id: str | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._canceller: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start looking for the server."""
+        self._thread.start()
+
+    def send(self, order: ServerOrder) -> None:
+        """Give the one order; uploading starts at once."""
+        self._orders.put(order)
+
+    def cancel(self) -> None:
+        """Stop at the next opportunity and tell the server; further news is dropped."""
+        self._cancelled.set()
+        self._orders.put(None)
+        if self._job_id is not None and self._canceller is None:
+            name = f"{self._thread.name}-cancel"
+            self._canceller = threading.Thread(target=self._cancel_on_server, name=name, daemon=True)
+            self._canceller.start()
+
+    def next_news(self) -> News | None:
+        """The oldest news that has not been taken, without waiting."""
+        self._has_news.clear()
+        try:
+            return self._news.get_nowait()
+        except queue.Empty:
+            return None
+
+    def wait_for_news(self, timeout: float = 0.1) -> None:
+        """Wait until there may be news; not for the main thread of a Blender with windows."""
+        self._has_news.wait(timeout)
+
+    def join(self) -> None:
+        """Wait until the thread has ended, at most a few seconds."""
+        for thread in (self._canceller, self._thread):
+            if thread is not None:
+                thread.join(JOIN_SECONDS)
+                if thread.is_alive():
+                    LOGGER.warning("%s still waits for its server; it is left alone", thread.name)
+
+    def _run(self) -> None:
+        try:
+            self._run_job()
+        except JobCancelled:
+            LOGGER.info("%s was cancelled", self._thread.name)
+            if self._canceller is None:
+                self._cancel_on_server()
+        except GvfBlenderError as error:
+            self._tell(Failed(error))
+        except Exception as error:
+            LOGGER.exception("%s failed", self._thread.name)
+            self._tell(
+                Failed(
+                    GvfBlenderError(
+                        f"The add-on failed while it spoke to the server ({type(error).__name__}: {error}).",
+                        "Please report this together with the text in the system console.",
+                    )
+                )
+            )
+        finally:
+            self._job_id = None
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            if self._scratch.exists():
+                LOGGER.warning("The temporary folder %s could not be removed", self._scratch)
+
+    def _cancel_on_server(self) -> None:
+        client, job_id = self._client, self._job_id
+        if client is None or job_id is None:
+            return
+        try:
+            client.cancel(job_id)
+        except ServerError as error:
+            LOGGER.info("The server could not be told to cancel job %s: %s", job_id, error)
+
+    def _run_job(self) -> None:
+        self._client = client = self._connect()
+        self._go_on(Connected())
+        order = self._orders.get()
+        if order is None:
+            raise JobCancelled()
+        capture = client.upload(
+            order.capture, lambda fraction: self._go_on(Advanced(Phase.UPLOADING, "", fraction / 2))
+        )
+        video = client.upload(
+            order.video, lambda fraction: self._go_on(Advanced(Phase.UPLOADING, "", (1 + fraction) / 2))
+        )
+        self._job_id = client.submit(capture, video, order.settings, video_name=order.video.name).id
+        self._follow(client, self._job_id)
+        client.download(
+            self._job_id, order.result, lambda fraction: self._go_on(Advanced(Phase.DOWNLOADING, "", fraction))
+        )
+        self._tell(Downloaded(order.result))
+        if self._cancelled.is_set():
+            # Too late for `cancel` to see the file.
+            order.result.unlink(missing_ok=True)
+
+    def _follow(self, client: Client, job_id: str) -> None:
+        """Pass the server's events on until the job has succeeded.
+
+        Raises:
+            ServerError: The job failed, or the server went away.
+            JobCancelled: The artist cancelled it.
+        """
+        try:
+            for status in client.events(job_id):
+                match status.state:
+                    case JobState.SUCCEEDED:
+                        return
+                    case JobState.FAILED if status.error is not None:
+                        raise ServerError(status.error.message, status.error.hint, status.error.code)
+                    case JobState.QUEUED:
+                        self._go_on(Advanced(Phase.QUEUED))
+                    case JobState.RUNNING:
+                        self._go_on(Advanced(Phase.RUNNING, status.stage, status.progress))
+                    case _:
+                        self._go_on(Advanced(Phase.RUNNING))
+                        raise ServerError(f"The job was {status.state} on the server.", "Press Animate again.")
+        except ServerError as error:
+            if error.code != "unreachable":
+                raise
+            raise ServerError(
+                f"The server went away while it ran the job. {error.message}", error.hint, error.code
+            ) from error
+
+    def _go_on(self, news: News) -> None:
+        if self._cancelled.is_set():
+            raise JobCancelled()
+        self._tell(news)
+
+    def _tell(self, news: News) -> None:
+        self._news.put(news)
+        self._has_news.set()

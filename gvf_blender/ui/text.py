@@ -1,0 +1,42 @@
+"""Sentences in panels, whose labels do not wrap by themselves."""
+
+import textwrap
+
+import bpy
+
+# Blender's interface font at scale 1 is about 6.2 pixels a character on average; 7 leaves room for wide letters.
+_PIXELS_PER_CHARACTER = 7.0
+_MARGIN_PIXELS = 40
+_FALLBACK_CHARACTERS = 40
+_MAX_LINES = 12
+
+
+def characters_per_line(context: bpy.types.Context) -> int:
+    """How many characters fit beside each other into the present region."""
+    region = context.region
+    if region is None or region.width <= 1:
+        return _FALLBACK_CHARACTERS
+    scale = context.preferences.system.ui_scale
+    return max(16, int((region.width - _MARGIN_PIXELS * scale) / (_PIXELS_PER_CHARACTER * scale)))
+
+
+def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:
+    """Text over as many lines as it needs; the icon stands before the first one.
+
+    Args:
+        layout: Where to draw.
+        context: Its region gives the width.
+        text: One or more sentences; long words such as paths are broken.
+        icon: Identifier of one of Blender's icons.
+    """
+    lines = textwrap.wrap(text, characters_per_line(context))
+    if len(lines) > _MAX_LINES:
+        lines = [*lines[: _MAX_LINES - 1], "..."]
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for index, line in enumerate(lines):
+        if icon == "NONE":
+            column.label(text=line)
+        else:
+            # BLANK1 keeps the following lines below the text and not below the icon.
+            column.label(text=line, icon=icon if index == 0 else "BLANK1")
