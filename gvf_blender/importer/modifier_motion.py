@@ -14,6 +14,7 @@ from gvf_blender.importer.keyframes import FrameMapping, key_playback
 from gvf_blender.importer.nodes import TreeWriter, arrange, new_geometry_tree
 from gvf_blender.importer.playback import FramePicker, Track, new_point_mesh, store_track
 
+MODIFIER_NAME = "GVF Motion"
 _MARKER = "gvf_motion"
 _FRAME_NODE = "Frame"
 _DATA_NODE = "Motion data"
@@ -41,7 +42,7 @@ def add_modifier_motion(
     tree[_MARKER] = json.dumps({"provenance": provenance})
     frame_path = f'nodes["{_FRAME_NODE}"].outputs[0].default_value'
     key_playback(tree, frame_path, mapping, 0.0, mapping.count - 1, action_name=name)
-    modifier = mesh_object.modifiers.new("GVF Motion", "NODES")
+    modifier = mesh_object.modifiers.new(MODIFIER_NAME, "NODES")
     modifier.node_group = tree
     return modifier
 

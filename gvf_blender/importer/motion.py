@@ -6,7 +6,12 @@ import numpy as np
 from gvf_blender.core.animation_file import Animation
 from gvf_blender.core.sources import SourceObject
 from gvf_blender.importer.keyframes import FrameMapping
-from gvf_blender.importer.modifier_motion import add_modifier_motion, find_modifier_motion, remove_modifier_motion
+from gvf_blender.importer.modifier_motion import (
+    MODIFIER_NAME,
+    add_modifier_motion,
+    find_modifier_motion,
+    remove_modifier_motion,
+)
 from gvf_blender.importer.placement import is_invertible, transform_points
 from gvf_blender.importer.shape_key_motion import (
     add_shape_key_motion,
@@ -61,9 +66,9 @@ def add_motion(
     local_from_unit = np.linalg.inv(np.asarray(source.matrix_world, np.float64)) @ animation.world_from_unit
     vertices = animation.vertices[:, source.vertex_start : source.vertex_start + source.vertex_count]
     positions = transform_points(local_from_unit, vertices).astype(np.float32)
-    earlier = find_modifier_motion(mesh_object)
-    names = tuple(modifier.name for modifier in earlier)
-    use_shape_keys = can_carry_shape_keys(mesh_object, source.vertex_count, ignored_modifiers=names)
+    earlier = tuple(modifier.name for modifier in find_modifier_motion(mesh_object))
+    use_shape_keys = can_carry_shape_keys(mesh_object, source.vertex_count, ignored_modifiers=earlier)
+    transaction.on_success(lambda: _remove_modifiers(mesh_object, earlier))
     _detach_shape_keys(transaction, mesh_object)
     if use_shape_keys:
         transaction.on_failure(lambda: mesh_object.data.shape_keys and mesh_object.shape_key_clear())
@@ -72,8 +77,6 @@ def add_motion(
         known = {modifier.name for modifier in mesh_object.modifiers}
         transaction.on_failure(lambda: _remove_modifiers_except(mesh_object, known))
         add_modifier_motion(mesh_object, positions, mapping, animation.provenance)
-    for name in names:
-        transaction.on_success(lambda name=name: remove_modifier_motion(mesh_object, mesh_object.modifiers[name]))
 
 
 def remove_motion(mesh_object: bpy.types.Object) -> bool:
@@ -113,6 +116,13 @@ def _detach_shape_keys(transaction: Transaction, mesh_object: bpy.types.Object) 
     backup = detach_shape_key_motion(mesh_object, keys)
     transaction.on_failure(lambda: backup.restore(mesh_object))
     transaction.on_success(backup.discard)
+
+
+def _remove_modifiers(mesh_object: bpy.types.Object, names: tuple[str, ...]) -> None:
+    for name in names:
+        remove_modifier_motion(mesh_object, mesh_object.modifiers[name])
+    for modifier in find_modifier_motion(mesh_object):
+        modifier.name = MODIFIER_NAME
 
 
 def _remove_modifiers_except(mesh_object: bpy.types.Object, names: set[str]) -> None:

@@ -1,0 +1,394 @@
+"""The source objects themselves move as the file says, whatever modifiers, keys and parents they have."""
+
+import subprocess
+import sys
+
+import bpy
+import numpy as np
+import pytest
+from fabricated_animation import evaluated_world_vertices, fabricate
+
+from gvf_blender.core.sources import SourceObject
+from gvf_blender.importer import ImportOptions, animation_import, import_animation, motion, remove_motion
+from gvf_blender.importer.compat import fcurves_of
+
+TOLERANCE = 1e-5
+MOTION = ImportOptions(splats=False, points=False, frame_start=1)
+
+
+def frame_set(frame: float) -> None:
+    bpy.context.scene.frame_set(int(frame), subframe=frame - int(frame))
+
+
+def new_cube(name: str = "Crate") -> bpy.types.Object:
+    bpy.ops.mesh.primitive_cube_add(size=1)
+    bpy.context.object.name = name
+    return bpy.context.object
+
+
+def plain() -> list[bpy.types.Object]:
+    return [new_cube()]
+
+
+def transformed() -> list[bpy.types.Object]:
+    cube = new_cube()
+    cube.location, cube.rotation_euler, cube.scale = (1, -2, 0.5), (0.4, 1.0, -0.7), (0.5, 1.5, 0.8)
+    return [cube]
+
+
+def parented() -> list[bpy.types.Object]:
+    (cube,) = transformed()
+    bpy.ops.object.empty_add(location=(0.3, 0.2, -1), rotation=(0.2, -0.9, 0.1))
+    bpy.context.object.scale = (1.2, 0.7, 1)
+    cube.parent = bpy.context.object
+    return [cube]
+
+
+def subdivided() -> list[bpy.types.Object]:
+    (cube,) = transformed()
+    cube.modifiers.new("Subdivision", "SUBSURF").levels = 2
+    cube.modifiers["Subdivision"].render_levels = 2
+    return [cube]
+
+
+def with_armature() -> list[bpy.types.Object]:
+    cube = new_cube()
+    bpy.ops.object.armature_add(location=(0, 0, -0.5))
+    armature = bpy.context.object
+    cube.vertex_groups.new(name="Bone").add(range(8), 1.0, "REPLACE")
+    cube.modifiers.new("Armature", "ARMATURE").object = armature
+    armature.pose.bones["Bone"].rotation_mode = "XYZ"
+    for frame, angle in ((1, 0.3), (30, 1.5)):
+        armature.pose.bones["Bone"].rotation_euler.x = angle
+        armature.pose.bones["Bone"].keyframe_insert("rotation_euler", frame=frame)
+    frame_set(1)
+    return [cube]
+
+
+def with_shape_keys() -> list[bpy.types.Object]:
+    cube = new_cube()
+    cube.shape_key_add(name="Basis")
+    cube.shape_key_add(name="Smile").points[0].co = (-2, 0, 0)
+    cube.data.shape_keys.key_blocks["Smile"].value = 0.5
+    return [cube]
+
+
+def sharing_a_mesh() -> list[bpy.types.Object]:
+    cube = new_cube()
+    other = bpy.data.objects.new("Twin", cube.data)
+    other.location = (3, 0, 0)
+    bpy.context.collection.objects.link(other)
+    return [cube, other]
+
+
+def several() -> list[bpy.types.Object]:
+    (cube,) = transformed()
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=8, ring_count=6, location=(2, 1, 0))
+    bpy.context.object.modifiers.new("Mirror", "MIRROR")
+    return [cube, bpy.context.object]
+
+
+SHAPE_KEYS, MODIFIER = "shape keys", "modifier"
+CASES = [
+    (plain, SHAPE_KEYS),
+    (transformed, SHAPE_KEYS),
+    (parented, SHAPE_KEYS),
+    (subdivided, MODIFIER),
+    (with_armature, MODIFIER),
+    (with_shape_keys, MODIFIER),
+    (sharing_a_mesh, MODIFIER),
+]
+
+
+def means_of_motion(mesh_object: bpy.types.Object) -> str:
+    return MODIFIER if any(found.name == "GVF Motion" for found in mesh_object.modifiers) else SHAPE_KEYS
+
+
+def base_positions(mesh_object: bpy.types.Object) -> np.ndarray:
+    positions = np.empty(len(mesh_object.data.vertices) * 3, np.float32)
+    mesh_object.data.vertices.foreach_get("co", positions)
+    return positions
+
+
+def state(mesh_object: bpy.types.Object) -> tuple:
+    """Everything about an object that an import may touch."""
+    keys = mesh_object.data.shape_keys
+    return (
+        [found.name for found in mesh_object.modifiers],
+        [block.name for block in keys.key_blocks] if keys else None,
+        keys.use_relative if keys else None,
+        mesh_object.active_shape_key_index,
+        mesh_object.animation_data is None,
+        dict(mesh_object.items()),
+        dict(mesh_object.data.items()),
+        base_positions(mesh_object).tobytes(),
+    )
+
+
+def counts() -> dict[str, int]:
+    kinds = ("actions", "collections", "materials", "meshes", "node_groups", "objects", "pointclouds", "shape_keys")
+    return {kind: len(getattr(bpy.data, kind)) for kind in kinds}
+
+
+@pytest.mark.parametrize("scene_frame", [1, 7, 7.5, 24])
+@pytest.mark.parametrize("build, means", CASES)
+def test_every_vertex_lies_where_the_file_says(empty_scene, tmp_path, build, means, scene_frame):
+    objects = build()
+    base = [base_positions(found) for found in objects]
+    animation = fabricate(tmp_path, *objects)
+    imported = import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert imported.motion == tuple(objects)
+    assert imported.warnings == ()
+    frame_set(scene_frame)
+    for index, found in enumerate(objects):
+        assert means_of_motion(found) == means
+        expected = animation.world_vertices(index, scene_frame - 1)
+        np.testing.assert_allclose(evaluated_world_vertices(found.name), expected, atol=TOLERANCE)
+        np.testing.assert_array_equal(base_positions(found), base[index])
+
+
+def test_each_of_several_objects_takes_its_own_part(empty_scene, tmp_path):
+    objects = several()
+    animation = fabricate(tmp_path, *objects)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert [means_of_motion(found) for found in objects] == [SHAPE_KEYS, MODIFIER]
+    frame_set(12.5)
+    for index, found in enumerate(objects):
+        expected = animation.world_vertices(index, 11.5)
+        np.testing.assert_allclose(evaluated_world_vertices(found.name), expected, atol=TOLERANCE)
+
+
+def test_long_motions_stay_exact(empty_scene, tmp_path):
+    animation = fabricate(tmp_path, *plain(), frames=240)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    for scene_frame in (121, 200.5, 240):
+        frame_set(scene_frame)
+        expected = animation.world_vertices(0, scene_frame - 1)
+        np.testing.assert_allclose(evaluated_world_vertices("Crate"), expected, atol=2e-5)
+
+
+def test_the_motion_moves_along_with_an_object_moved_since_the_capture(empty_scene, tmp_path):
+    (cube,) = plain()
+    animation = fabricate(tmp_path, cube)
+    cube.location = (5, 6, 7)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    frame_set(7)
+    expected = animation.world_vertices(0, 6) + np.array([5, 6, 7])
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), expected, atol=TOLERANCE)
+
+
+def test_keys_are_linear_and_retime_the_motion(empty_scene, tmp_path):
+    (cube,) = plain()
+    animation = fabricate(tmp_path, cube, fps=12)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    (curve,) = fcurves_of(cube.data.shape_keys)
+    assert [key.co.x for key in curve.keyframe_points] == [1, 47]
+    assert {key.interpolation for key in curve.keyframe_points} == {"LINEAR"}
+    curve.keyframe_points[1].co.x = 24
+    curve.update()
+    frame_set(12.5)
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), animation.world_vertices(0, 11.5), atol=TOLERANCE)
+
+
+def test_the_keys_of_a_modifier_retime_the_motion_without_touching_the_objects_own_action(empty_scene, tmp_path):
+    (cube,) = subdivided()
+    cube.keyframe_insert("location", frame=1)
+    own_curves = len(fcurves_of(cube))
+    animation = fabricate(tmp_path, cube)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert len(fcurves_of(cube)) == own_curves
+    (curve,) = fcurves_of(cube.modifiers["GVF Motion"].node_group)
+    curve.keyframe_points[1].co.x = 47
+    curve.update()
+    frame_set(14)
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), animation.world_vertices(0, 6.5), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("build", [case[0] for case in CASES])
+def test_removing_the_motion_restores_the_object(empty_scene, tmp_path, build):
+    objects = build()
+    animation = fabricate(tmp_path, *objects)
+    before, count_before = [state(found) for found in objects], counts()
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert [remove_motion(found) for found in objects] == [True] * len(objects)
+    assert [state(found) for found in objects] == before
+    assert counts() == count_before
+    assert not remove_motion(objects[0])
+
+
+@pytest.mark.parametrize("build, means", [(plain, SHAPE_KEYS), (subdivided, MODIFIER), (with_shape_keys, MODIFIER)])
+def test_a_second_motion_replaces_the_first(empty_scene, tmp_path, build, means):
+    (cube,) = build()
+    before = state(cube)
+    first = fabricate(tmp_path, cube)
+    import_animation(bpy.context, first.path, first.sources, MOTION)
+    once = counts()
+    frame_set(9)
+    second = fabricate(tmp_path, cube, frames=12)
+    import_animation(bpy.context, second.path, second.sources, MOTION)
+    assert counts() == once
+    frame_set(6.5)
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), second.world_vertices(0, 5.5), atol=TOLERANCE)
+    assert means_of_motion(cube) == means
+    assert remove_motion(cube)
+    assert state(cube) == before
+
+
+def test_a_motion_switches_from_shape_keys_to_a_modifier_once_the_object_has_modifiers(empty_scene, tmp_path):
+    (cube,) = plain()
+    first = fabricate(tmp_path, cube)
+    import_animation(bpy.context, first.path, first.sources, MOTION)
+    cube.modifiers.new("Subdivision", "SUBSURF").levels = 1
+    second = fabricate(tmp_path, cube)
+    import_animation(bpy.context, second.path, second.sources, MOTION)
+    assert cube.data.shape_keys is None
+    frame_set(7)
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), second.world_vertices(0, 6), atol=TOLERANCE)
+
+
+def test_shape_keys_that_the_artist_added_to_a_motion_are_not_removed(empty_scene, tmp_path):
+    (cube,) = plain()
+    animation = fabricate(tmp_path, cube)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    cube.shape_key_add(name="Correction")
+    assert not remove_motion(cube)
+    assert "Correction" in cube.data.shape_keys.key_blocks
+
+
+def test_a_changed_source_is_left_out_with_a_warning_and_the_others_move(empty_scene, tmp_path):
+    cube, sphere = several()
+    animation = fabricate(tmp_path, cube, sphere)
+    cube.modifiers.new("Subdivision", "SUBSURF").levels = 1
+    before = state(cube)
+    imported = import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert imported.motion == (sphere,)
+    assert imported.warnings == (
+        "Crate now has 26 vertices, but 8 were captured, so its own motion was left out: capture it again.",
+    )
+    assert state(cube) == before
+    frame_set(7)
+    np.testing.assert_allclose(evaluated_world_vertices(sphere.name), animation.world_vertices(1, 6), atol=TOLERANCE)
+
+
+def test_a_deleted_source_is_left_out_with_a_warning_and_the_others_move(empty_scene, tmp_path):
+    cube, sphere = several()
+    animation = fabricate(tmp_path, cube, sphere)
+    bpy.data.objects.remove(cube)
+    imported = import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert imported.motion == (sphere,)
+    assert imported.warnings == ("Crate is no longer in the scene, so its own motion was left out.",)
+
+
+def test_instances_do_not_move_on_their_own(empty_scene, tmp_path):
+    (cube,) = plain()
+    animation = fabricate(tmp_path, cube)
+    (source,) = animation.sources
+    instance = SourceObject(source.name, source.matrix_world, 0, source.vertex_count, is_instance=True)
+    before = state(cube)
+    imported = import_animation(bpy.context, animation.path, [instance], MOTION)
+    assert imported.motion == ()
+    assert state(cube) == before
+    assert any("Crate was captured as an instance" in warning for warning in imported.warnings)
+
+
+def test_a_modifier_that_renders_at_another_level_is_warned_about(empty_scene, tmp_path):
+    (cube,) = subdivided()
+    cube.modifiers["Subdivision"].render_levels = 3
+    animation = fabricate(tmp_path, cube)
+    imported = import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert any("Subdivision of Crate differs between viewport and render" in warning for warning in imported.warnings)
+
+
+def test_a_geometry_that_got_other_vertices_after_the_import_stays_in_shape(empty_scene, tmp_path):
+    (cube,) = subdivided()
+    animation = fabricate(tmp_path, cube)
+    rest = len(evaluated_world_vertices("Crate"))
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    cube.modifiers["Subdivision"].levels = 1
+    frame_set(12)
+    vertices = evaluated_world_vertices("Crate")
+    assert len(vertices) < rest
+    cube.modifiers.remove(cube.modifiers["GVF Motion"])
+    np.testing.assert_array_equal(vertices, evaluated_world_vertices("Crate"))
+
+
+def test_an_object_in_edit_mode_gets_its_motion_by_a_modifier(empty_scene, tmp_path):
+    (cube,) = plain()
+    animation = fabricate(tmp_path, cube)
+    bpy.ops.object.mode_set(mode="EDIT")
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    frame_set(7)
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), animation.world_vertices(0, 6), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("already_moving", [False, True])
+@pytest.mark.parametrize("fails_in", ["add_motion", "add_shape_key_motion", "add_modifier_motion"])
+def test_a_failure_midway_leaves_the_file_as_it_was(empty_scene, tmp_path, monkeypatch, already_moving, fails_in):
+    objects = several()
+    animation = fabricate(tmp_path, *objects)
+    everything = ImportOptions(frame_start=1)
+    if already_moving:
+        import_animation(bpy.context, animation.path, animation.sources, everything)
+    before, count_before = [state(found) for found in objects], counts()
+    module = animation_import if fails_in == "add_motion" else motion
+    original = getattr(module, fails_in)
+
+    def fail_at_the_end(*arguments):
+        original(*arguments)
+        raise MemoryError("out of memory")
+
+    monkeypatch.setattr(module, fails_in, fail_at_the_end)
+    with pytest.raises(MemoryError):
+        import_animation(bpy.context, animation.path, animation.sources, everything)
+    assert counts() == count_before
+    assert [state(found) for found in objects] == before
+    if already_moving:
+        frame_set(12.5)
+        for index, found in enumerate(objects):
+            expected = animation.world_vertices(index, 11.5)
+            np.testing.assert_allclose(evaluated_world_vertices(found.name), expected, atol=TOLERANCE)
+
+
+REOPEN = """
+import sys
+import bpy, numpy as np
+
+blend, output = sys.argv[1:]
+bpy.ops.wm.open_mainfile(filepath=blend)
+assert "gvf_blender" not in sys.modules
+positions = {}
+for frame in (1, 12.5, 24):
+    bpy.context.scene.frame_set(int(frame), subframe=frame - int(frame))
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    for name in ("Crate", "Sphere", "Crate points"):
+        evaluated = bpy.data.objects[name].evaluated_get(depsgraph)
+        attribute = evaluated.data.attributes["position"]
+        local = np.empty((len(attribute.data), 3), np.float32)
+        attribute.data.foreach_get("vector", local.ravel())
+        matrix = np.array(evaluated.matrix_world)
+        positions[f"{name} {frame}"] = local @ matrix[:3, :3].T + matrix[:3, 3]
+    positions[f"Crate splats {frame}"] = [
+        np.array(found.matrix_world)[:3, 3]
+        for found in depsgraph.object_instances
+        if found.is_instance and found.parent.name == "Crate splats"
+    ]
+np.savez(output, **positions)
+"""
+
+
+def test_a_saved_file_plays_in_a_new_process_without_the_extension(empty_scene, tmp_path):
+    objects = several()
+    animation = fabricate(tmp_path, *objects)
+    import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    blend, output, script = tmp_path / "saved.blend", tmp_path / "positions.npz", tmp_path / "reopen.py"
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    script.write_text(REOPEN)
+    subprocess.run([sys.executable, str(script), str(blend), str(output)], check=True, cwd=tmp_path, timeout=120)
+    positions = np.load(output)
+    for frame in (1, 12.5, 24):
+        for index, name in enumerate(("Crate", "Sphere")):
+            expected = animation.world_vertices(index, frame - 1)
+            np.testing.assert_allclose(positions[f"{name} {frame}"], expected, atol=TOLERANCE)
+        for name in ("Crate splats", "Crate points"):
+            np.testing.assert_allclose(positions[f"{name} {frame}"], animation.world_means(frame - 1), atol=TOLERANCE)
