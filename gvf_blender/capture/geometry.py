@@ -124,12 +124,12 @@ class _MeshReader:
             return None
         matrix = np.array(instance.matrix_world, np.float64)
         mesh, vertices, triangles = self._copy(evaluated)
-        world = vertices @ matrix[:3, :3].T + matrix[:3, 3]
-        if not np.isfinite(world).all():
+        if not (np.isfinite(vertices).all() and np.isfinite(matrix).all()):
             raise SelectionError(
                 f"'{evaluated.name}' has vertices or a transform with values that are not finite.",
                 "Check its modifiers, drivers and scale.",
             )
+        world = vertices @ matrix[:3, :3].T + matrix[:3, 3]
         return Piece(evaluated.original.name, mesh, matrix, world, triangles, instance.is_instance)
 
     def _copy(self, evaluated: bpy.types.Object) -> tuple[bpy.types.Mesh, np.ndarray, np.ndarray]:

@@ -125,6 +125,10 @@ def _set_up_render(scene: bpy.types.Scene, size: int, samples: int) -> None:
     render.use_compositing = render.use_sequencer = False
     # Flat colours stay flat.
     render.dither_intensity = 0.0
+    # PNG files carry the date and the render time otherwise, and the same asset would never have the same hash.
+    for entry in render.bl_rna.properties:
+        if entry.identifier.startswith("use_stamp_"):
+            setattr(render, entry.identifier, False)
     picture = render.image_settings
     picture.file_format, picture.color_mode, picture.color_depth = "PNG", "RGBA", "8"
     cycles = scene.cycles

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mathutils import Euler, Matrix, Vector
 
-from gvf_blender.capture import CaptureOptions, CaptureSession, capture
+from gvf_blender.capture import CaptureOptions, CaptureSession, capture, geometry
 from gvf_blender.core.errors import FileError, SelectionError
 from gvf_core.capture import load_capture
 
@@ -269,6 +269,32 @@ def test_cameras_and_lights_selected_along_with_a_body_are_passed_over(captured)
     lamp = add_object("Lamp", bpy.data.lights.new("Lamp", "POINT"))
     result, _ = captured(lamp, box("Body"))
     assert [source.name for source in result.sources] == ["Body"]
+
+
+def test_more_vertices_than_a_result_can_carry_are_refused(captured, monkeypatch):
+    monkeypatch.setattr(geometry, "MAX_VERTICES", 10)
+    with pytest.raises(SelectionError, match=r"more than 10 vertices \('Second' exceeds it\). Select fewer"):
+        captured(box("First"), box("Second"))
+
+
+def test_shape_keys_deform_geometry_made_into_an_instance_once(captured):
+    thing = box()
+    thing.shape_key_add(name="Basis")
+    key = thing.shape_key_add(name="Tall")
+    for point in key.data:
+        point.co.z *= 3.0
+    key.value = 1.0
+    tree = bpy.data.node_groups.new("Wrap", "GeometryNodeTree")
+    for direction in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
+    wrap = tree.nodes.new("GeometryNodeGeometryToInstance")
+    tree.links.new(tree.nodes.new("NodeGroupInput").outputs[0], wrap.inputs[0])
+    tree.links.new(wrap.outputs[0], tree.nodes.new("NodeGroupOutput").inputs[0])
+    thing.modifiers.new("Wrap", "NODES").node_group = tree
+    result, file = captured(thing)
+    assert result.sources[0].is_instance
+    np.testing.assert_allclose(np.ptp(world_positions(result, file), axis=0), (1, 1, 3), atol=1e-5)
+    assert len(bpy.data.shape_keys) == 1
 
 
 def test_a_missing_folder_is_noticed_before_anything_is_rendered(empty_scene, tmp_path):

@@ -1,0 +1,230 @@
+"""A capture changes nothing in the user's file and leaves no files, whether it ends, is cancelled or fails."""
+
+import resource
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+
+from gvf_blender.capture import CaptureOptions, CaptureSession, capture
+from gvf_blender.core.errors import FileError, RenderError, SelectionError
+
+QUICK = CaptureOptions(views=3, size=32, samples=1)
+
+
+def _values(struct):
+    """All plain settings of a Blender struct."""
+    return {
+        entry.identifier: repr(getattr(struct, entry.identifier))
+        for entry in struct.bl_rna.properties
+        if entry.type not in ("POINTER", "COLLECTION") and entry.identifier != "use_nodes"  # warns of its removal
+    }
+
+
+def state():
+    """Everything of the open file that an artist would notice if it changed."""
+    context, scene = bpy.context, bpy.context.scene
+    collections = [
+        entry.identifier for entry in bpy.data.bl_rna.properties if entry.type == "COLLECTION" and not entry.is_hidden
+    ]
+    return {
+        "data": {name: sorted(block.name for block in getattr(bpy.data, name)) for name in collections},
+        "users": {
+            name: {block.name: block.users for block in getattr(bpy.data, name)}
+            for name in ("materials", "images", "meshes", "node_groups", "actions", "objects", "worlds")
+        },
+        "scene": scene.name,
+        "view layer": context.view_layer.name,
+        "window scene": context.window.scene.name if context.window else None,
+        "selected": sorted(thing.name for thing in context.view_layer.objects if thing.select_get()),
+        "active": context.view_layer.objects.active.name,
+        "mode": context.view_layer.objects.active.mode,
+        "frame": (scene.frame_current, scene.frame_subframe),
+        "scene settings": _values(scene),
+        "render": _values(scene.render),
+        "picture format": _values(scene.render.image_settings),
+        "cycles": {name: repr(getattr(scene.cycles, name)) for name in ("samples", "device", "max_bounces")},
+        "view": _values(scene.view_settings),
+        "display": _values(scene.display_settings),
+        "matrices": {thing.name: np.array(thing.matrix_world).tolist() for thing in bpy.data.objects},
+        "nodes": {
+            material.name: [(node.name, node.bl_idname) for node in material.node_tree.nodes]
+            for material in bpy.data.materials
+        },
+        "links": {material.name: len(material.node_tree.links) for material in bpy.data.materials},
+        "temporary files": sorted(str(file) for file in Path(bpy.app.tempdir).rglob("*")),
+    }
+
+
+@pytest.fixture
+def asset(empty_scene):
+    """A textured object with a modifier, an action and a shader group, in a scene with unusual settings."""
+    scene = empty_scene
+    bpy.ops.mesh.primitive_monkey_add()
+    bpy.ops.mesh.primitive_cube_add(location=(3, 0, 0))
+    thing = bpy.context.object
+    thing.modifiers.new("Subdivision", "SUBSURF")
+    material = bpy.data.materials.new("Paint")
+    if material.node_tree is None:
+        material.use_nodes = True
+    tree = material.node_tree
+    shader = next(node for node in tree.nodes if node.bl_idname == "ShaderNodeBsdfPrincipled")
+    texture = tree.nodes.new("ShaderNodeTexImage")
+    texture.image = bpy.data.images.new("Texture", 8, 8)
+    tree.links.new(texture.outputs["Color"], shader.inputs["Base Color"])
+    group = bpy.data.node_groups.new("Varnish", "ShaderNodeTree")
+    group.interface.new_socket("Shader", in_out="OUTPUT", socket_type="NodeSocketShader")
+    group.links.new(
+        group.nodes.new("ShaderNodeBsdfDiffuse").outputs[0], group.nodes.new("NodeGroupOutput").inputs["Shader"]
+    )
+    varnish, both = tree.nodes.new("ShaderNodeGroup"), tree.nodes.new("ShaderNodeMixShader")
+    varnish.node_tree = group
+    tree.links.new(shader.outputs[0], both.inputs[1])
+    tree.links.new(varnish.outputs[0], both.inputs[2])
+    tree.links.new(both.outputs[0], tree.get_output_node("CYCLES").inputs["Surface"])
+    shader.inputs["Roughness"].keyframe_insert("default_value", frame=1)
+    thing.data.materials.append(material)
+    thing.keyframe_insert("location", frame=1)
+    scene.frame_set(7, subframe=0.25)
+    scene.render.engine = "BLENDER_WORKBENCH"
+    scene.render.filepath = "//my/shots/"
+    scene.render.resolution_x, scene.render.resolution_percentage = 333, 40
+    scene.view_settings.view_transform = "AgX"
+    scene.world = bpy.data.worlds.new("Sky")
+    bpy.context.view_layer.update()
+    return thing
+
+
+def test_a_whole_capture_leaves_the_file_as_it_was(asset, tmp_path):
+    before = state()
+    result = capture(bpy.context, [asset], tmp_path / "a.safetensors", QUICK)
+    assert state() == before
+    assert [file.name for file in tmp_path.iterdir()] == [result.path.name]
+
+
+def test_a_capture_in_edit_mode_stays_in_edit_mode(asset, tmp_path):
+    bpy.ops.object.mode_set(mode="EDIT")
+    before = state()
+    capture(bpy.context, [asset], tmp_path / "a.safetensors", QUICK)
+    assert before["mode"] == "EDIT"
+    assert state() == before
+
+
+def test_progress_grows_to_one_and_only_the_last_step_has_the_result(asset, tmp_path):
+    with CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK) as session:
+        assert session.step() == pytest.approx(1 / 3)
+        assert session.step() == pytest.approx(2 / 3)
+        assert session.result is None
+        assert session.step() == 1.0
+        assert session.result.path.is_file()
+        assert session.step() == 1.0
+
+
+def test_a_cancelled_capture_leaves_the_file_as_it_was_and_writes_nothing(asset, tmp_path):
+    before = state()
+    session = CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK)
+    session.step()
+    session.close()
+    session.close()
+    assert state() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_path_fails_at_the_end_and_leaves_the_file_as_it_was(asset, tmp_path):
+    (tmp_path / "taken").mkdir()
+    before = state()
+    with pytest.raises(FileError, match=r"taken could not be written .* choose another folder"):
+        capture(bpy.context, [asset], tmp_path / "taken", QUICK)
+    assert state() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.fixture
+def full_disk():
+    """Let every file of this process end at 100 bytes, as on a full disk, between enter and leave."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_fills_up_between_two_views_is_a_file_error(asset, tmp_path, full_disk):
+    before = state()
+    with CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK) as session:
+        session.step()
+        full_disk()
+        with pytest.raises(FileError, match=r"could not be stored .* Free some disk space"):
+            session.step()
+    assert state() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_render_leaves_the_file_as_it_was(asset, tmp_path):
+    before = state()
+    with CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK) as session:
+        session.step()
+        (temporary,) = (scene for scene in bpy.data.scenes if scene != bpy.context.scene)
+        temporary.camera = None
+        with pytest.raises(RenderError, match="could not render"):
+            session.step()
+    assert state() == before
+
+
+def test_an_undo_that_takes_the_temporary_scene_away_is_named(asset, tmp_path):
+    before = state()
+    with CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK) as session:
+        session.step()
+        (temporary,) = (scene for scene in bpy.data.scenes if scene != bpy.context.scene)
+        bpy.data.scenes.remove(temporary)
+        with pytest.raises(RenderError, match=r"temporary scene .* removed"):
+            session.step()
+    assert state() == before
+
+
+def test_a_refused_selection_leaves_the_file_as_it_was(asset, tmp_path):
+    mesh = bpy.data.meshes.new("Broken")
+    mesh.from_pydata([(0, 0, 0), (1, 0, 0), (0, float("inf"), 0)], [], [(0, 1, 2)])
+    broken = bpy.data.objects.new("Broken", mesh)
+    bpy.context.scene.collection.objects.link(broken)
+    bpy.context.view_layer.update()
+    before = state()
+    with pytest.raises(SelectionError, match="'Broken'"):
+        CaptureSession(bpy.context, [asset, broken], tmp_path / "a.safetensors", QUICK)
+    assert state() == before
+
+
+def test_what_a_crash_left_in_a_saved_file_is_removed_by_the_next_capture(asset, tmp_path):
+    before = state()
+    crashed = CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK)
+    saved = tmp_path / "saved.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(saved), copy=True, check_existing=False)
+    crashed.close()
+    del crashed
+    bpy.ops.wm.open_mainfile(filepath=str(saved))
+    assert len(bpy.data.scenes) == 2
+    capture(bpy.context, [bpy.data.objects[before["active"]]], tmp_path / "b.safetensors", QUICK)
+    assert state()["data"]["scenes"] == before["data"]["scenes"]
+    assert state()["data"]["objects"] == before["data"]["objects"]
+
+
+def test_two_captures_at_once_do_not_remove_each_others_scenes(asset, tmp_path):
+    before = state()
+    first = CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK)
+    second = CaptureSession(bpy.context, [bpy.data.objects["Suzanne"]], tmp_path / "b.safetensors", QUICK)
+    second.close()
+    while first.result is None:
+        first.step()
+    first.close()
+    assert state() == before
+
+
+def test_a_second_capture_of_the_same_asset_has_the_same_bytes(asset, tmp_path):
+    for name in ("a", "b"):
+        capture(bpy.context, [asset], tmp_path / name, QUICK)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("wrong", [{"views": 0}, {"size": 8}, {"samples": 0}])
+def test_options_out_of_range_are_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        CaptureOptions(**wrong)
