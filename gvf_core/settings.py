@@ -1,6 +1,5 @@
 """What the user may choose for one animation, validated once."""
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -54,16 +53,20 @@ class AnimateSettings:
             SettingsError: A value has the wrong type or lies outside its range.
         """
         if self.engine not in get_args(EngineName):
-            raise SettingsError(f"There is no engine {self.engine!r}.", f"Choose one of {', '.join(get_args(EngineName))}.")
+            raise SettingsError(
+                f"There is no engine {self.engine!r}.", f"Choose one of {', '.join(get_args(EngineName))}."
+            )
         for field in fields(self):
             if field.name not in _RANGES:
                 continue
             value, (low, high) = getattr(self, field.name), _RANGES[field.name]
             number = int if field.type is int else (int, float)
-            if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, number):
                 raise SettingsError(f"The setting {field.name} is {value!r}, not a number of the right kind.")
             if not low <= value <= high:
-                raise SettingsError(f"The setting {field.name} is {value}.", f"Choose a value from {low:g} to {high:g}.")
+                raise SettingsError(
+                    f"The setting {field.name} is {value}.", f"Choose a value from {low:g} to {high:g}."
+                )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "AnimateSettings":

@@ -71,13 +71,13 @@ class Supervisor:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
+                self._drop_dead_worker()
                 if self._worker is None:
                     self._obtain_worker()
                 elif (job_id := self._table.oldest_queued()) is not None:
                     self._run_job(self._worker, job_id)
                 else:
                     self._worker.wait(self._wake_reader, None)
-                    self._drop_dead_worker()
         except Exception:
             LOGGER.exception("the supervisor failed, the server stops")
             self._on_crash()

@@ -1,5 +1,6 @@
 """The server's functions as methods. Endpoints and shapes: docs/protocol.md."""
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -172,7 +173,8 @@ class Client:
                 f"{path} could not be written ({error.strerror}).", "Free some disk space or choose another folder."
             ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what kept the file from being written may keep it from being removed
+                partial.unlink()
 
     def shutdown(self) -> None:
         """Ask the server to end; its unfinished jobs fail."""

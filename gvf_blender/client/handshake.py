@@ -47,7 +47,7 @@ def read_handshake(path: Path | None = None) -> Handshake:
         ServerError: The file is missing, unreadable, or left over from a server that is gone.
     """
     path = path or default_handshake_path()
-    handshake = _parse(path)
+    handshake = parse_handshake(path)
     parts = urlsplit(handshake.address)
     try:
         socket.create_connection((parts.hostname or "", parts.port or 0), PROBE_SECONDS).close()
@@ -58,7 +58,12 @@ def read_handshake(path: Path | None = None) -> Handshake:
     return handshake
 
 
-def _parse(path: Path) -> Handshake:
+def parse_handshake(path: Path) -> Handshake:
+    """The content of the file, without asking whether the server still lives: for places that must not wait.
+
+    Raises:
+        ServerError: The file is missing, unreadable, or no handshake.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["service"] != "gvf" or not urlsplit(content["address"]).port:
