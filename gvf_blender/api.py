@@ -147,5 +147,5 @@ def _connector(server: Server) -> Connect:
     if isinstance(server, Client):
         return lambda: server
     choice = server_choice(bpy.context) if server is None else ServerChoice(handshake_path=Path(server))
-    choice.check()
+    choice.locate()
     return choice.connect

@@ -22,7 +22,7 @@ from .core.job_phase import Phase, overall_progress
 from .core.sources import SourceObject
 from .importer import Imported, ImportOptions, import_animation
 from .request import OUTPUTS, AnimateRequest, find_objects
-from .server_thread import Advanced, Connect, Connected, Downloaded, Failed, ServerOrder, ServerThread
+from .server_thread import JOIN_SECONDS, Advanced, Connect, Connected, Downloaded, Failed, ServerOrder, ServerThread
 
 LOGGER = logging.getLogger(__name__)
 
@@ -191,10 +191,14 @@ class AnimateJob:
         self._wanted_result.unlink(missing_ok=True)
         self.result_path = None
 
-    def close(self) -> None:
-        """Cancel if unfinished, wait for the thread, and remove a result that has been imported."""
+    def close(self, patience: float = JOIN_SECONDS) -> None:
+        """Cancel if unfinished, and remove a result that has been imported.
+
+        Args:
+            patience: Seconds to wait for the job's thread; it goes on by itself to tell the server of a cancel.
+        """
         self.cancel()
-        self._thread.join()
+        self._thread.join(patience)
         if self.phase is Phase.DONE and self.result_path is not None:
             try:
                 self.result_path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ open, and must neither be saved with it nor undone.
 """
 
 import logging
+import time
 from contextlib import nullcontext
 
 import bpy
@@ -12,6 +13,7 @@ from bpy.app.handlers import persistent
 
 from .core.job_phase import Phase
 from .job import AnimateJob
+from .server_thread import JOIN_SECONDS
 
 LOGGER = logging.getLogger(__name__)
 
@@ -51,8 +53,8 @@ def add(job: AnimateJob) -> None:
 
 
 def remove(job: AnimateJob) -> None:
-    """Cancel a job and take it out of the list."""
-    job.close()
+    """Cancel a job and take it out of the list, without waiting for its server."""
+    job.close(patience=0.0)
     _jobs.remove(job)
 
 
@@ -127,10 +129,14 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Stop the timer and every job."""
+    """Stop the timer and every job; the servers get a few seconds to hear of it."""
     if bpy.app.timers.is_registered(advance):
         bpy.app.timers.unregister(advance)
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).remove(handler)
-    for job in jobs():
-        remove(job)
+    for job in _jobs:
+        job.cancel()
+    deadline = time.monotonic() + JOIN_SECONDS
+    for job in _jobs:
+        job.close(patience=max(0.0, deadline - time.monotonic()))
+    _jobs.clear()

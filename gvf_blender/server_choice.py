@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import bpy
 
 from .client import Client, connect, default_handshake_path
-from .client.handshake import START_HINT
-from .core.errors import ServerError, SettingsError
+from .client.handshake import parse_handshake
+from .core.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -26,29 +26,23 @@ class ServerChoice:
     address: str | None = None
     token: str | None = None
 
-    @property
-    def label(self) -> str:
-        """Address or handshake file, short enough for a panel."""
-        return self.address or str(self.handshake_path or default_handshake_path())
-
-    def check(self) -> None:
-        """Whether there is any point in trying; looks at files and preferences only.
+    def locate(self) -> str:
+        """The server's address as files and preferences tell it; whether it answers shows `connect`.
 
         Raises:
+            ServerError: There is no usable handshake file.
             SettingsError: The address is none, or lies outside this machine while Blender is told to stay offline.
-            ServerError: There is no handshake file.
         """
-        if self.address is None:
-            path = self.handshake_path or default_handshake_path()
-            if not path.is_file():
-                raise ServerError(f"No server is running: there is no {path}.", START_HINT, code="unreachable")
-            return
-        host = _host(self.address)
+        address = self.address
+        if address is None:
+            address = parse_handshake(self.handshake_path or default_handshake_path()).address
+        host = _host(address)
         if not _is_loopback(host) and not bpy.app.online_access:
             raise SettingsError(
-                f"The server {self.address} is not on this machine, and Blender is not allowed to go online.",
+                f"The server {address} is not on this machine, and Blender is not allowed to go online.",
                 "Enable Preferences > System > Network > Allow Online Access, or use a server on this machine.",
             )
+        return address
 
     def connect(self) -> Client:
         """Speak to the server; waits for the network, so not for the main thread of a Blender with windows.
@@ -65,7 +59,7 @@ def _host(address: str) -> str:
     try:
         parts = urlsplit(address)
         host = parts.hostname
-        valid = parts.scheme in ("http", "https") and (parts.port is None or parts.port > 0)
+        valid = parts.scheme in ("http", "https") and parts.port != 0
     except ValueError:
         host, valid = None, False
     if not host or not valid:

@@ -9,20 +9,20 @@ import logging
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .client import Client, JobState
-from .client.handshake import START_HINT
 from .core.errors import GvfBlenderError, JobCancelled, ServerError
 from .core.job_phase import Phase
 
 LOGGER = logging.getLogger(__name__)
 
 JOIN_SECONDS = 5.0
-"""How long the end of a session may wait for a thread whose server does not answer; it is a daemon thread."""
+"""How long the end of a job may wait for a thread whose server does not answer; it is a daemon thread."""
 
 Connect = Callable[[], Client]
 
@@ -132,13 +132,14 @@ class ServerThread:
         """Wait until there may be news; not for the main thread of a Blender with windows."""
         self._has_news.wait(timeout)
 
-    def join(self) -> None:
-        """Wait until the thread has ended, at most a few seconds."""
+    def join(self, patience: float) -> None:
+        """Wait at most so many seconds until the thread has ended."""
+        deadline = time.monotonic() + patience
         for thread in (self._canceller, self._thread):
             if thread is not None:
-                thread.join(JOIN_SECONDS)
+                thread.join(max(0.0, deadline - time.monotonic()))
                 if thread.is_alive():
-                    LOGGER.warning("%s still waits for its server; it is left alone", thread.name)
+                    LOGGER.info("%s still speaks to its server", thread.name)
 
     def _run(self) -> None:
         try:

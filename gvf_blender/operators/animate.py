@@ -69,7 +69,7 @@ class GVF_OT_animate(VideoProperties, SettingsProperties, bpy.types.Operator):
             ordered_outputs(chosen),
             None if use_current else chosen.frame_start,
         )
-        server_choice(context).check()
+        server_choice(context).locate()
         return request
 
 
@@ -95,7 +95,7 @@ def animate_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
     try:
         check_video(settings.video)
         check_outputs(settings.outputs)
-        server_choice(context).check()
+        server_choice(context).locate()
     except GvfBlenderError as error:
         return capture_obstacle(context) or error
     return capture_obstacle(context)

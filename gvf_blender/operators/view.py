@@ -18,7 +18,7 @@ class GVF_OT_view_from_viewport(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is a 3D viewport to take the view from."""
-        if context.region_data is None or not hasattr(context.region_data, "view_matrix"):
+        if context.region_data is None or not hasattr(context.region_data, "view_rotation"):
             cls.poll_message_set("There is no 3D viewport here. Run this from the sidebar of one.")
             return False
         return True
@@ -26,34 +26,38 @@ class GVF_OT_view_from_viewport(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set the scene's azimuth and elevation, and from a camera view the field of view as well."""
         settings = context.scene.gvf
-        settings.azimuth, settings.elevation = direction_of_view(context.region_data.view_matrix)
+        viewport = context.region_data
         camera = context.scene.camera
-        in_camera = context.region_data.view_perspective == "CAMERA" and camera is not None and camera.type == "CAMERA"
-        if in_camera and camera.data.type == "PERSP":
-            settings.fov = math.degrees(camera.data.angle)
+        if viewport.view_perspective == "CAMERA" and camera is not None:
+            rotation = camera.matrix_world.to_3x3().normalized()
+            if camera.type == "CAMERA" and camera.data.type == "PERSP":
+                settings.fov = math.degrees(camera.data.angle)
+        else:
+            rotation = viewport.view_rotation.to_matrix()
+        settings.azimuth, settings.elevation = direction_of_view(rotation)
         return {"FINISHED"}
 
 
-def direction_of_view(view_matrix: Matrix) -> tuple[float, float]:
+def direction_of_view(world_from_viewer: Matrix) -> tuple[float, float]:
     """Azimuth and elevation in degrees from which a viewer sees the scene.
 
     Args:
-        view_matrix: World to viewer, the viewer looking along its -z.
+        world_from_viewer: Rotation, 3x3; the viewer looks along its own -z with y up.
 
     Returns:
         Azimuth within (-180, 180], 0 for the front view and 90 for the right view; elevation within
-        [-89, 89], because straight from above there is no azimuth left for the server to tell.
+        [-89, 89], the range that the server accepts.
     """
-    rotation = view_matrix.inverted().to_3x3().normalized()
-    towards_viewer = rotation @ Vector((0.0, 0.0, 1.0))
+    towards_viewer = world_from_viewer @ Vector((0.0, 0.0, 1.0))
     elevation = math.degrees(math.asin(max(-1.0, min(1.0, towards_viewer.z))))
     if towards_viewer.xy.length > 1e-4:
         azimuth = math.atan2(towards_viewer.x, -towards_viewer.y)
     else:
         # Seen from straight above or below, the right-hand side of the picture still tells the azimuth.
-        right = rotation @ Vector((1.0, 0.0, 0.0))
+        right = world_from_viewer @ Vector((1.0, 0.0, 0.0))
         azimuth = math.atan2(right.y, right.x)
-    return round(math.degrees(azimuth), 2) + 0.0, max(-89.0, min(89.0, round(elevation, 2))) + 0.0
+    degrees = round(math.degrees(azimuth), 2)
+    return 180.0 if degrees == -180.0 else degrees, max(-89.0, min(89.0, round(elevation, 2)))
 
 
 CLASSES = (GVF_OT_view_from_viewport,)

@@ -11,6 +11,7 @@ import bpy
 from .. import job_list
 from ..core.errors import GvfBlenderError
 from ..core.job_phase import Phase
+from ..importer import lacks_transparent_bounces
 from ..job import AnimateJob
 from ..operators.animate import animate_obstacle
 from ..preferences import server_choice
@@ -92,6 +93,8 @@ class GVF_PT_jobs(GVFPanel, bpy.types.Panel):
             layout.label(text="None yet")
         for job in reversed(jobs):
             _draw_job(layout.box(), context, job)
+        if any(job.phase is Phase.DONE for job in jobs) and lacks_transparent_bounces(context.scene):
+            layout.operator("gvf.raise_transparent_bounces", icon="LIGHT")
         layout.operator("gvf.remove_motion", icon="X")
 
 
@@ -103,13 +106,12 @@ class GVF_PT_server(GVFPanel, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw which server is used, or why none can be."""
-        choice = server_choice(context)
         try:
-            choice.check()
+            address = server_choice(context).locate()
         except GvfBlenderError as error:
             draw_sentence(self.layout, context, str(error), icon="ERROR")
         else:
-            draw_sentence(self.layout, context, f"Uses the server of {choice.label}", icon="LINKED")
+            draw_sentence(self.layout, context, f"Server at {address}", icon="LINKED")
         self.layout.operator("preferences.addon_show", text="Preferences", icon="PREFERENCES").module = _ADDON
 
 

@@ -16,7 +16,8 @@ def characters_per_line(context: bpy.types.Context) -> int:
     region = context.region
     if region is None or region.width <= 1:
         return _FALLBACK_CHARACTERS
-    scale = context.preferences.system.ui_scale
+    # 0 in background mode
+    scale = context.preferences.system.ui_scale or 1.0
     return max(16, int((region.width - _MARGIN_PIXELS * scale) / (_PIXELS_PER_CHARACTER * scale)))
 
 

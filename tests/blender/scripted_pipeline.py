@@ -1,0 +1,26 @@
+"""A job function for the server's worker that needs no torch; the seed says how the job goes."""
+
+import threading
+from collections.abc import Callable
+
+from scripted_client import write_animation
+
+from gvf_blender.core.safetensors_file import read_tensors
+from gvf_core.errors import Cancelled, VideoError
+from server.worker_process import JobTask
+
+SEED_FAILS = 1
+SEED_NEVER_ENDS = 2
+
+
+def run(task: JobTask, on_progress: Callable[[str, float], None], cancelled: Callable[[], bool]) -> None:
+    """Write a made-up animation of the capture, fail, or go on until it is cancelled."""
+    on_progress("tracking", 0.5)
+    if task.settings.seed == SEED_FAILS:
+        raise VideoError("The driving video shows nothing.", "Use a video in which something moves.")
+    while task.settings.seed == SEED_NEVER_ENDS:
+        if cancelled():
+            raise Cancelled()
+        threading.Event().wait(0.02)
+    tensors, _ = read_tensors(task.capture)
+    write_animation(task.result, tensors["vertices"], tensors["world_from_unit"])

@@ -1,0 +1,128 @@
+"""Registration, preferences, and the package as Blender installs it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import bpy
+import pytest
+
+import gvf_blender
+from gvf_blender.core.errors import ServerError, SettingsError
+
+PACKAGE = Path(gvf_blender.__file__).parent
+
+
+@pytest.fixture
+def enabled(empty_scene, tmp_path, monkeypatch):
+    """The extension enabled as Blender enables an add-on, so that it has preferences."""
+    import addon_utils
+
+    monkeypatch.setenv("GVF_HOME", str(tmp_path / "home"))
+    addon_utils.enable("gvf_blender", default_set=True)
+    yield bpy.context.preferences.addons["gvf_blender"].preferences
+    addon_utils.disable("gvf_blender", default_set=True)
+
+
+def our_traces():
+    handlers = [
+        handler
+        for name in dir(bpy.app.handlers)
+        if isinstance(handlers_of := getattr(bpy.app.handlers, name), list)
+        for handler in handlers_of
+        if getattr(handler, "__module__", "").startswith("gvf_blender")
+    ]
+    operators = dir(bpy.ops.gvf)
+    return sorted(dir(bpy.types)), len(handlers), operators, hasattr(bpy.types.Scene, "gvf")
+
+
+def test_registering_again_and_again_leaves_nothing_behind(empty_scene):
+    before = our_traces()
+    for _ in range(3):
+        gvf_blender.register()
+        assert our_traces() != before
+        gvf_blender.unregister()
+        assert our_traces() == before
+
+
+def test_settings_stay_in_a_saved_file(addon, tmp_path):
+    bpy.context.scene.gvf.azimuth = 45
+    bpy.context.scene.gvf.outputs = {"points"}
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert bpy.context.scene.gvf.azimuth == 0
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
+    assert bpy.context.scene.gvf.azimuth == 45
+    assert bpy.context.scene.gvf.outputs == {"points"}
+
+
+def test_the_defaults_of_the_preferences_reach_the_scene_on_request(enabled):
+    enabled.defaults.gaussians = 5000
+    bpy.ops.gvf.reset_settings()
+    assert bpy.context.scene.gvf.gaussians == 5000
+
+
+def test_the_handshake_file_of_the_preferences_is_used(enabled, tmp_path):
+    from gvf_blender.preferences import server_choice
+
+    path = tmp_path / "elsewhere.json"
+    path.write_text('{"service": "gvf", "address": "http://127.0.0.1:99", "token": "t", "pid": 1}')
+    enabled.handshake_path = str(path)
+    assert server_choice(bpy.context).locate() == "http://127.0.0.1:99"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000", "http://localhost:1", "http://[::1]:8000"])
+def test_a_server_on_this_machine_needs_no_online_access(enabled, address):
+    from gvf_blender.preferences import server_choice
+
+    assert not bpy.app.online_access
+    enabled.server_mode, enabled.address = "ADDRESS", address
+    assert server_choice(bpy.context).locate() == address
+
+
+@pytest.mark.parametrize(
+    "address", ["http://192.168.1.5:8000", "https://render.example.org", "http://127.0.0.1.evil.org"]
+)
+def test_a_server_elsewhere_needs_online_access(enabled, address):
+    from gvf_blender.preferences import server_choice
+
+    enabled.server_mode, enabled.address = "ADDRESS", address
+    with pytest.raises(SettingsError, match="not allowed to go online") as raised:
+        server_choice(bpy.context).locate()
+    assert "Allow Online Access" in raised.value.hint
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:8000", "ftp://127.0.0.1", "http://:80", "http://127.0.0.1:port"])
+def test_what_is_no_address_is_refused(enabled, address):
+    from gvf_blender.preferences import server_choice
+
+    enabled.server_mode, enabled.address = "ADDRESS", address
+    with pytest.raises(SettingsError, match="not the address of a server"):
+        server_choice(bpy.context).locate()
+
+
+def test_a_file_that_is_no_handshake_is_named(enabled, tmp_path):
+    from gvf_blender.preferences import server_choice
+
+    path = tmp_path / "other.json"
+    path.write_text("[]")
+    enabled.handshake_path = str(path)
+    with pytest.raises(ServerError, match=r"other\.json is not the handshake file"):
+        server_choice(bpy.context).locate()
+
+
+def test_the_package_imports_itself_relatively_because_blender_renames_it():
+    absolute = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "gvf_blender")
+        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "gvf_blender" for alias in node.names))
+    ]
+    assert absolute == []
+
+
+def test_client_and_core_work_without_blender():
+    code = "import sys; sys.modules['bpy'] = None; import gvf_blender.client, gvf_blender.core.job_phase"
+    subprocess.run([sys.executable, "-c", code], check=True)

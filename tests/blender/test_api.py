@@ -1,0 +1,252 @@
+"""The console API against a real server process whose results are made up."""
+
+import socket
+import threading
+
+import bpy
+import numpy as np
+import pytest
+from scripted_client import SHIFT
+from scripted_pipeline import SEED_FAILS, SEED_NEVER_ENDS
+from server_process import running_server
+
+from gvf_blender.core.errors import (
+    FileError,
+    GvfBlenderError,
+    JobCancelled,
+    SelectionError,
+    ServerError,
+    SettingsError,
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
+        yield running
+
+
+@pytest.fixture
+def api(addon):
+    from gvf_blender import api
+
+    return api
+
+
+@pytest.fixture
+def main_thread_offline(monkeypatch):
+    """Any connection from the main thread is a failure of the test."""
+    real_connect = socket.socket.connect
+
+    def connect(self, address):
+        assert threading.current_thread() is not threading.main_thread(), f"the main thread connects to {address}"
+        return real_connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+def cube_center_at(frame, cube):
+    bpy.context.scene.frame_set(frame)
+    evaluated = cube.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    return np.mean([cube.matrix_world @ vertex.co for vertex in evaluated.data.vertices], axis=0)
+
+
+def test_animate_moves_the_object_and_reports_the_servers_stages(api, cube, video, server, main_thread_offline):
+    reports = []
+    imported = api.animate(
+        cube, video, server=server.handshake, on_progress=lambda stage, fraction: reports.append((stage, fraction))
+    )
+    assert imported.motion == (cube,)
+    np.testing.assert_allclose(cube_center_at(1, cube), [3, 1, 0.5], atol=1e-4)
+    np.testing.assert_allclose(cube_center_at(3, cube), [3 + 2 * SHIFT, 1, 0.5], atol=1e-4)
+    fractions = [fraction for _, fraction in reports]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert {"capturing", "uploading", "tracking"} <= {stage for stage, _ in reports}
+
+
+def test_objects_may_be_given_by_name_and_the_server_as_a_client(api, cube, video, server):
+    imported = api.animate("Cube", str(video), server=server.client, outputs=["points"], frame_start=7)
+    assert imported.points is not None
+
+
+def test_the_server_of_gvf_home_is_found_without_being_named(api, cube, video, server, monkeypatch):
+    monkeypatch.setenv("GVF_HOME", str(server.handshake.parent))
+    assert api.animate(cube, video, outputs=["points"]).points is not None
+
+
+def test_nothing_remains_on_the_disk_after_an_import(api, cube, video, server, tmp_path):
+    api.animate(cube, video, server=server.client, outputs=["points"])
+    assert list((tmp_path / "home" / "results").iterdir()) == []
+
+
+def test_the_servers_failure_arrives_with_message_hint_and_code(api, cube, video, server):
+    with pytest.raises(ServerError) as raised:
+        api.animate(cube, video, seed=SEED_FAILS, server=server.client)
+    assert raised.value.message == "The driving video shows nothing."
+    assert raised.value.hint == "Use a video in which something moves."
+    assert raised.value.code == "bad_video"
+
+
+def test_a_cancel_while_the_server_works_ends_the_servers_job(api, cube, video, server):
+    from gvf_blender.core.motion_settings import MotionSettings
+    from gvf_blender.job import AnimateJob
+    from gvf_blender.preferences import results_folder
+    from gvf_blender.request import make_request
+
+    request = make_request(cube, video, MotionSettings(seed=SEED_NEVER_ENDS))
+    job = AnimateJob(request, lambda: server.client, results_folder())
+    with pytest.raises(JobCancelled):
+        job.run_to_end(lambda stage, fraction: job.cancel() if stage == "tracking" else None)
+    job.close()
+    newest = server.client.jobs()[-1]
+    assert [status.state for status in server.client.events(newest.id)][-1] == "cancelled"
+
+
+def test_a_server_that_dies_midway_is_named_in_one_sentence(api, cube, video, tmp_path):
+    with running_server(tmp_path / "short-lived") as doomed, pytest.raises(ServerError) as raised:
+        api.animate(
+            cube,
+            video,
+            seed=SEED_NEVER_ENDS,
+            server=doomed.handshake,
+            on_progress=lambda stage, fraction: doomed.process.kill() if stage == "tracking" else None,
+        )
+    assert raised.value.message.startswith("The server went away while it ran the job.")
+    assert doomed.client.address in raised.value.message
+    assert "dev.py serve" in raised.value.hint
+    assert raised.value.code == "unreachable"
+
+
+def test_a_missing_server_is_told_before_anything_is_captured(api, cube, video, tmp_path, monkeypatch):
+    from gvf_blender import job
+
+    monkeypatch.setattr(job, "CaptureSession", None)
+    with pytest.raises(ServerError) as raised:
+        api.animate(cube, video)
+    assert str(tmp_path / "home" / "server.json") in raised.value.message
+    assert "dev.py serve" in raised.value.hint
+
+
+def test_a_server_that_is_gone_is_told_before_anything_is_captured(api, cube, video, tmp_path, monkeypatch):
+    from gvf_blender import job
+
+    monkeypatch.setattr(job, "CaptureSession", None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    handshake = tmp_path / "server.json"
+    handshake.write_text(f'{{"service": "gvf", "address": "http://127.0.0.1:{port}", "token": "t", "pid": 1}}')
+    with pytest.raises(ServerError, match=f"127.0.0.1:{port}"):
+        api.animate(cube, video, server=handshake)
+
+
+def test_a_wrong_token_is_told_before_anything_is_captured(api, cube, video, tmp_path, server, monkeypatch):
+    from gvf_blender import job
+
+    monkeypatch.setattr(job, "CaptureSession", None)
+    handshake = tmp_path / "server.json"
+    text = server.handshake.read_text()
+    token = text.split('"token": "')[1].split('"')[0]
+    handshake.write_text(text.replace(token, "wrong"))
+    with pytest.raises(ServerError, match="does not accept the token"):
+        api.animate(cube, video, server=handshake)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "No driving video is chosen"),
+        ("missing.mp4", "missing.mp4 does not exist"),
+        ("folder", "folder is a folder"),
+        ("empty.mp4", "empty.mp4 is empty"),
+    ],
+)
+def test_an_unusable_video_is_named(api, cube, tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(FileError, match=message) as raised:
+        api.animate(cube, str(tmp_path / name) if name else "")
+    assert raised.value.hint
+
+
+def test_no_objects_are_refused(api, video):
+    with pytest.raises(SelectionError, match="No object is selected"):
+        api.animate([], video)
+
+
+def test_an_unknown_object_is_named(api, video):
+    with pytest.raises(SelectionError, match="'Dragon'"):
+        api.animate("Dragon", video)
+
+
+def test_a_removed_object_is_refused(api, cube, video):
+    bpy.data.objects.remove(cube)
+    with pytest.raises(SelectionError, match="was removed"):
+        api.animate([cube], video)
+
+
+def test_things_that_are_no_objects_are_refused(api, video):
+    with pytest.raises(SelectionError, match="not objects"):
+        api.animate([1], video)
+
+
+def test_a_camera_alone_is_refused(api, video):
+    bpy.ops.object.camera_add()
+    with pytest.raises(SelectionError, match="Camera"):
+        api.animate(bpy.context.object, video)
+
+
+def test_a_mesh_without_faces_is_refused(api, video, server):
+    mesh = bpy.data.meshes.new("Wire")
+    mesh.from_pydata([(0, 0, 0), (1, 0, 0)], [(0, 1)], [])
+    wire = bpy.data.objects.new("Wire", mesh)
+    bpy.context.collection.objects.link(wire)
+    with pytest.raises(SelectionError, match=r"Wire.*no faces"):
+        api.animate(wire, video, server=server.client)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_frames": 1}, "max_frames is 1"),
+        ({"elevation": 90}, "elevation is 90"),
+        ({"gaussians": 20000.5}, "not a whole number"),
+        ({"seed": True}, "seed is True"),
+        ({"azimuth": float("nan")}, "azimuth is nan"),
+        ({"engine": "magic"}, "no engine 'magic'"),
+        ({"outputs": []}, "No output is chosen"),
+        ({"outputs": ["film"]}, "no output 'film'"),
+        ({"frame_start": 1.5}, "start frame is 1.5"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(api, cube, video, options, message):
+    with pytest.raises(SettingsError, match=message):
+        api.animate(cube, video, **options)
+
+
+def test_the_ranges_and_defaults_are_the_servers():
+    from gvf_blender.core import motion_settings
+    from gvf_core import settings
+
+    assert motion_settings.RANGES == settings._RANGES
+    assert motion_settings.MotionSettings().to_dict() == vars(settings.AnimateSettings())
+
+
+def test_a_batch_goes_on_after_a_failing_task(api, cube, video, server):
+    tasks = [
+        api.AnimateTask(cube, video, {"seed": SEED_FAILS}),
+        api.AnimateTask("Dragon", video),
+        api.AnimateTask(cube, video, {"outputs": ["points"]}),
+    ]
+    failed, unknown, good = api.animate_many(tasks, server=server.client, outputs=["motion"])
+    assert failed.error.code == "bad_video"
+    assert failed.imported is None
+    assert isinstance(unknown.error, SelectionError)
+    assert good.error is None
+    assert good.imported.points is not None
+    assert good.imported.motion == ()
+
+
+def test_every_error_of_the_api_is_of_one_family():
+    for kind in (SelectionError, FileError, SettingsError, ServerError, JobCancelled):
+        assert issubclass(kind, GvfBlenderError)

@@ -1,0 +1,286 @@
+"""The operators as scripts and buttons call them."""
+
+import math
+from types import SimpleNamespace
+
+import bpy
+import numpy as np
+import pytest
+from mathutils import Euler, Matrix, Vector
+from scripted_client import ScriptedClient
+from server_process import running_server
+
+from gvf_blender.core.job_phase import Phase
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
+        yield running
+
+
+@pytest.fixture
+def with_server(addon, server, monkeypatch):
+    monkeypatch.setenv("GVF_HOME", str(server.handshake.parent))
+
+
+@pytest.fixture
+def with_window(monkeypatch):
+    """Let the extension believe that Blender has windows; the test fires the timer."""
+    from gvf_blender import job_list
+    from gvf_blender.operators import animate
+
+    app = SimpleNamespace(background=False, timers=bpy.app.timers, handlers=bpy.app.handlers)
+    monkeypatch.setattr(animate, "bpy", SimpleNamespace(app=app))
+    monkeypatch.setattr(job_list, "bpy", SimpleNamespace(app=app, context=bpy.context, ops=bpy.ops))
+
+
+def scripted(monkeypatch, client):
+    """Let the animate operator use a scripted client."""
+    from gvf_blender.server_choice import ServerChoice
+
+    monkeypatch.setattr(ServerChoice, "locate", lambda self: "http://127.0.0.1:1")
+    monkeypatch.setattr(ServerChoice, "connect", lambda self: client.connect())
+    return client
+
+
+def fire_timer_until(phase):
+    from gvf_blender import job_list
+
+    job = job_list.jobs()[-1]
+    while job.phase is not phase:
+        assert not job.finished, job.message
+        job_list.advance()
+    return job
+
+
+def test_animate_in_background_mode_blocks_and_imports(with_server, cube, video):
+    assert bpy.ops.gvf.animate(video=str(video)) == {"FINISHED"}
+    assert cube.data.shape_keys is not None
+    assert len(bpy.data.collections["Cube GVF"].objects) == 2
+
+
+def test_animate_takes_from_the_scene_what_the_call_leaves_out(with_server, cube, video, server):
+    settings = bpy.context.scene.gvf
+    settings.video = str(video)
+    settings.outputs = {"points"}
+    settings.use_current_frame = False
+    settings.frame_start = 100
+    bpy.ops.gvf.animate(seed=11)
+    assert cube.data.shape_keys is None
+    points = next(iter(bpy.data.collections["Cube GVF"].objects))
+    keyframes = _first_and_last_key(points)
+    assert keyframes == (100, 102)
+
+
+def _first_and_last_key(item):
+    bag = item.animation_data.action.layers[0].strips[0].channelbags[0]
+    times = [point.co.x for curve in bag.fcurves for point in curve.keyframe_points]
+    return min(times), max(times)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "No driving video is chosen"),
+        ("missing.mp4", "does not exist"),
+        ("folder", "is a folder"),
+        ("empty.mp4", "is empty"),
+    ],
+)
+def test_animate_reports_an_unusable_video(with_server, cube, tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(RuntimeError, match=message):
+        bpy.ops.gvf.animate(video=str(tmp_path / name) if name else "")
+
+
+def test_animate_reports_a_missing_server_with_the_next_step(cube, video):
+    with pytest.raises(RuntimeError, match=r"No server is running.*dev\.py serve"):
+        bpy.ops.gvf.animate(video=str(video))
+
+
+def test_animate_reports_the_servers_failure_and_keeps_the_job(with_server, cube, video):
+    from gvf_blender import job_list
+
+    with pytest.raises(RuntimeError, match="The driving video shows nothing"):
+        bpy.ops.gvf.animate(video=str(video), seed=1)
+    assert job_list.jobs()[-1].phase is Phase.FAILED
+
+
+def test_animate_refuses_without_a_selection(addon, video):
+    assert not bpy.ops.gvf.animate.poll()
+    with pytest.raises(RuntimeError, match="No object is selected"):
+        bpy.ops.gvf.animate(video=str(video))
+
+
+def test_animate_refuses_outside_object_mode(cube, video):
+    bpy.ops.object.mode_set(mode="EDIT")
+    with pytest.raises(RuntimeError, match="edit mesh mode"):
+        bpy.ops.gvf.animate(video=str(video))
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def test_with_windows_animate_returns_at_once_and_the_timer_does_the_rest(cube, video, with_window, monkeypatch):
+    from gvf_blender import job_list
+
+    client = scripted(monkeypatch, ScriptedClient(hold_at="connecting"))
+    assert bpy.ops.gvf.animate(video=str(video)) == {"FINISHED"}
+    assert bpy.app.timers.is_registered(job_list.advance)
+    job = job_list.jobs()[-1]
+    assert job_list.advance() == job_list.WAIT_INTERVAL
+    assert job.phase is Phase.CONNECTING
+    client.released.set()
+    fire_timer_until(Phase.DONE)
+    assert job_list.advance() is None
+    assert cube.data.shape_keys is not None
+
+
+def test_a_second_capture_waits_for_the_first(cube, video, with_window, monkeypatch):
+    client = scripted(monkeypatch, ScriptedClient(hold_at="connecting"))
+    bpy.ops.gvf.animate(video=str(video))
+    assert not bpy.ops.gvf.animate.poll()
+    with pytest.raises(RuntimeError, match="still being captured"):
+        bpy.ops.gvf.animate(video=str(video))
+    client.released.set()
+
+
+def test_cancel_stops_the_job_of_the_given_id(cube, video, with_window, monkeypatch):
+    client = scripted(monkeypatch, ScriptedClient(hold_at="running"))
+    bpy.ops.gvf.animate(video=str(video))
+    job = fire_timer_until(Phase.RUNNING)
+    assert bpy.ops.gvf.cancel(job_id=job.id) == {"FINISHED"}
+    assert job.phase is Phase.CANCELLED
+    job.close()
+    assert client.cancelled_jobs
+    assert cube.data.shape_keys is None
+
+
+def test_cancel_without_any_job_says_so(addon):
+    with pytest.raises(RuntimeError, match="There is no job"):
+        bpy.ops.gvf.cancel()
+
+
+def test_cancel_of_an_unknown_job_says_so(cube, video, with_window, monkeypatch):
+    scripted(monkeypatch, ScriptedClient())
+    bpy.ops.gvf.animate(video=str(video))
+    with pytest.raises(RuntimeError, match="no job 'abc'"):
+        bpy.ops.gvf.cancel(job_id="abc")
+
+
+def test_import_again_brings_deleted_results_back(with_server, cube, video):
+    bpy.ops.gvf.animate(video=str(video), outputs={"splats"})
+    for item in list(bpy.data.collections["Cube GVF"].objects):
+        bpy.data.objects.remove(item)
+    assert bpy.ops.gvf.import_result() == {"FINISHED"}
+    assert any(item.name.startswith("Cube splats") for item in bpy.data.objects)
+
+
+def test_import_again_of_a_job_without_result_says_so(with_server, cube, video):
+    with pytest.raises(RuntimeError):
+        bpy.ops.gvf.animate(video=str(video), seed=1)
+    with pytest.raises(RuntimeError, match="has no result"):
+        bpy.ops.gvf.import_result()
+
+
+def test_removing_a_job_takes_its_result_off_the_disk(with_server, cube, video, server):
+    from gvf_blender import job_list
+
+    bpy.ops.gvf.animate(video=str(video), outputs={"points"})
+    path = job_list.jobs()[-1].result_path
+    assert path.is_file()
+    bpy.ops.gvf.remove_job()
+    assert job_list.jobs() == ()
+    assert not path.exists()
+
+
+def test_the_list_keeps_only_a_few_finished_jobs(cube, video, with_window, monkeypatch):
+    from gvf_blender import job_list
+
+    for _ in range(job_list.MAX_FINISHED + 2):
+        client = scripted(monkeypatch, ScriptedClient(hold_at="connecting"))
+        bpy.ops.gvf.animate(video=str(video))
+        bpy.ops.gvf.cancel()
+        client.released.set()
+    assert len(job_list.jobs()) == job_list.MAX_FINISHED + 1
+
+
+def test_remove_motion_takes_the_motion_off(with_server, cube, video):
+    bpy.ops.gvf.animate(video=str(video), outputs={"motion"})
+    assert bpy.ops.gvf.remove_motion() == {"FINISHED"}
+    assert cube.data.shape_keys is None
+
+
+def test_remove_motion_of_a_still_object_changes_nothing(cube):
+    assert bpy.ops.gvf.remove_motion() == {"CANCELLED"}
+
+
+def test_transparent_bounces_are_raised_on_request(cube):
+    bpy.context.scene.cycles.transparent_max_bounces = 8
+    bpy.ops.gvf.raise_transparent_bounces()
+    assert bpy.context.scene.cycles.transparent_max_bounces > 8
+
+
+def test_reset_brings_the_defaults_back_but_keeps_the_video(addon):
+    settings = bpy.context.scene.gvf
+    settings.gaussians, settings.outputs, settings.video = 500, {"points"}, "//walk.mp4"
+    bpy.ops.gvf.reset_settings()
+    assert settings.gaussians == 20_000
+    assert settings.outputs == {"splats", "points", "motion"}
+    assert settings.video == "//walk.mp4"
+
+
+def _viewer_rotation(azimuth, elevation):
+    """World from viewer, of someone who stands at azimuth and elevation and looks at the origin, z up."""
+    return Euler((math.radians(90 - elevation), 0, math.radians(azimuth))).to_matrix()
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation"), [(0, 0), (90, 0), (-90, 15), (45, 15), (180, -30), (30, 89), (-135, -60)]
+)
+def test_the_direction_of_a_view_comes_back(addon, azimuth, elevation):
+    from gvf_blender.operators.view import direction_of_view
+
+    np.testing.assert_allclose(direction_of_view(_viewer_rotation(azimuth, elevation)), (azimuth, elevation), atol=0.02)
+
+
+@pytest.mark.parametrize("elevation", [90, -90])
+def test_a_view_from_straight_above_or_below_keeps_its_azimuth(addon, elevation):
+    from gvf_blender.operators.view import direction_of_view
+
+    expected = (30, math.copysign(89, elevation))
+    np.testing.assert_allclose(direction_of_view(_viewer_rotation(30, elevation)), expected, atol=0.02)
+
+
+def test_azimuth_zero_looks_along_plus_y_as_the_servers_cameras_do(addon):
+    from gvf_blender.operators.view import direction_of_view
+    from gvf_core.rendering.camera import orbit_camera
+
+    for azimuth, elevation in [(0, 0), (90, 0), (45, 15)]:
+        opencv = Matrix(orbit_camera(azimuth, elevation).world_to_camera).to_3x3()
+        viewer = (Matrix.Diagonal(Vector((1, -1, -1))) @ opencv).inverted()
+        np.testing.assert_allclose(direction_of_view(viewer), (azimuth, elevation), atol=0.02)
+
+
+def test_view_from_viewport_sets_the_scene(addon):
+    window = bpy.context.window_manager.windows[0]
+    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    viewport = area.spaces.active.region_3d
+    viewport.view_rotation = _viewer_rotation(90, 30).to_quaternion()
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        assert bpy.ops.gvf.view_from_viewport() == {"FINISHED"}
+        settings = bpy.context.scene.gvf
+        assert (settings.azimuth, settings.elevation) == pytest.approx((90, 30), abs=0.1)
+        bpy.ops.object.camera_add(rotation=(math.radians(75), 0, math.radians(45)))
+        camera = bpy.context.scene.camera = bpy.context.object
+        camera.data.angle = math.radians(60)
+        bpy.context.view_layer.update()
+        viewport.view_perspective = "CAMERA"
+        bpy.ops.gvf.view_from_viewport()
+    assert (settings.azimuth, settings.elevation, settings.fov) == pytest.approx((45, 15, 60), abs=0.1)
+
+
+def test_view_from_viewport_outside_a_viewport_says_so(addon):
+    with pytest.raises(RuntimeError, match="no 3D viewport"):
+        bpy.ops.gvf.view_from_viewport()
