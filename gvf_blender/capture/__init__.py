@@ -1,6 +1,6 @@
 """Capturing an asset: evaluated geometry in the unit frame and unlit views of it."""
 
-from gvf_blender.capture.session import CaptureOptions, CaptureResult, CaptureSession, capture
-from gvf_blender.core.sources import SourceObject
+from ..core.sources import SourceObject
+from .session import CaptureOptions, CaptureResult, CaptureSession, capture
 
 __all__ = ["CaptureOptions", "CaptureResult", "CaptureSession", "SourceObject", "capture"]

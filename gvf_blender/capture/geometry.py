@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from gvf_blender.capture.materials import UnlitMaterials
-from gvf_blender.capture.scratch import Scratch
-from gvf_blender.core.errors import SelectionError
+from ..core.errors import SelectionError
+from .materials import UnlitMaterials
+from .scratch import Scratch
 
 LOGGER = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import logging
 
 import bpy
 
-from gvf_blender.capture.scratch import Scratch
+from .scratch import Scratch
 
 LOGGER = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from gvf_blender.capture.geometry import Piece
-from gvf_blender.capture.scratch import Scratch
-from gvf_blender.capture.viewpoints import FIELD_OF_VIEW
-from gvf_blender.core.errors import FileError, RenderError
+from ..core.errors import FileError, RenderError
+from .geometry import Piece
+from .scratch import Scratch
+from .viewpoints import FIELD_OF_VIEW
 
 _NAME = "GVF capture"
 _PNG_END = b"IEND\xaeB`\x82"

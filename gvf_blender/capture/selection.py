@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import bpy
 
-from gvf_blender.core.errors import SelectionError
+from ..core.errors import SelectionError
 
 LOGGER = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from types import TracebackType
 import bpy
 import numpy as np
 
-from gvf_blender.capture.geometry import Piece, evaluated_pieces, world_from_unit
-from gvf_blender.capture.scene import UnlitScene
-from gvf_blender.capture.scratch import Scratch
-from gvf_blender.capture.selection import surface_objects
-from gvf_blender.capture.viewpoints import intrinsics, sphere_cameras
-from gvf_blender.core.capture_file import write_capture
-from gvf_blender.core.errors import FileError, RenderError
-from gvf_blender.core.sources import SourceObject
+from ..core.capture_file import write_capture
+from ..core.errors import FileError, RenderError
+from ..core.sources import SourceObject
+from .geometry import Piece, evaluated_pieces, world_from_unit
+from .scene import UnlitScene
+from .scratch import Scratch
+from .selection import surface_objects
+from .viewpoints import intrinsics, sphere_cameras
 
 LOGGER = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gvf_blender.core.errors import FileError
-from gvf_blender.core.safetensors_file import read_tensors
+from .errors import FileError
+from .safetensors_file import read_tensors
 
 FORMAT = "gvf-animation"
 VERSION = "1"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gvf_blender.core.safetensors_file import write_tensors
+from .safetensors_file import write_tensors
 
 _FORMAT = "gvf-capture"
 _VERSION = "1"

@@ -52,7 +52,9 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise FileError(f"{path} could not be written ({error.strerror}).", "Free some disk space or choose another folder.") from error
+        raise FileError(
+            f"{path} could not be written ({error.strerror}).", "Free some disk space or choose another folder."
+        ) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -80,5 +82,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     except OSError as error:
         raise FileError(f"{path} could not be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise FileError(f"{path} is not a well-formed safetensors file ({error}).", "Download the result again.") from error
+        raise FileError(
+            f"{path} is not a well-formed safetensors file ({error}).", "Download the result again."
+        ) from error
     return tensors, metadata

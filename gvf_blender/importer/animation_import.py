@@ -10,17 +10,17 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from gvf_blender.core.animation_file import Animation, read_animation
-from gvf_blender.core.errors import FileError
-from gvf_blender.core.sources import SourceObject
-from gvf_blender.importer.gaussians import GaussianTracks
-from gvf_blender.importer.keyframes import FrameMapping
-from gvf_blender.importer.motion import add_motion, obstacle_to_motion, render_mismatch
-from gvf_blender.importer.placement import is_invertible, moved_by
-from gvf_blender.importer.points import new_point_cloud_object
-from gvf_blender.importer.splats import new_splat_object
-from gvf_blender.importer.transaction import Transaction
-from gvf_blender.importer.transparency import NEEDED_BOUNCES, lacks_transparent_bounces
+from ..core.animation_file import Animation, read_animation
+from ..core.errors import FileError
+from ..core.sources import SourceObject
+from .gaussians import GaussianTracks
+from .keyframes import FrameMapping
+from .motion import add_motion, obstacle_to_motion, render_mismatch
+from .placement import is_invertible, moved_by
+from .points import new_point_cloud_object
+from .splats import new_splat_object
+from .transaction import Transaction
+from .transparency import NEEDED_BOUNCES, lacks_transparent_bounces
 
 LOGGER = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 import bpy
 import numpy as np
 
-from gvf_blender.core.animation_file import Animation
-from gvf_blender.importer.materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
-from gvf_blender.importer.nodes import TreeWriter
-from gvf_blender.importer.playback import FramePicker, Track, store_track
+from ..core.animation_file import Animation
+from .materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
+from .nodes import TreeWriter
+from .playback import FramePicker, Track, store_track
 
 # How many standard deviations a Gaussian's opaque stand-in reaches: it then covers about as much as the
 # visible part of the Gaussian.

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import bpy
 
-from gvf_blender.importer.compat import fcurves_of
-from gvf_blender.importer.nodes import input_identifier
+from .compat import fcurves_of
+from .nodes import input_identifier
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import bpy
 import numpy as np
 
-from gvf_blender.importer.keyframes import FrameMapping, key_playback
-from gvf_blender.importer.nodes import TreeWriter, arrange, new_geometry_tree
-from gvf_blender.importer.playback import FramePicker, Track, new_point_mesh, store_track
+from .keyframes import FrameMapping, key_playback
+from .nodes import TreeWriter, arrange, new_geometry_tree
+from .playback import FramePicker, Track, new_point_mesh, store_track
 
 MODIFIER_NAME = "GVF Motion"
 _MARKER = "gvf_motion"

@@ -3,23 +3,23 @@
 import bpy
 import numpy as np
 
-from gvf_blender.core.animation_file import Animation
-from gvf_blender.core.sources import SourceObject
-from gvf_blender.importer.keyframes import FrameMapping
-from gvf_blender.importer.modifier_motion import (
+from ..core.animation_file import Animation
+from ..core.sources import SourceObject
+from .keyframes import FrameMapping
+from .modifier_motion import (
     MODIFIER_NAME,
     add_modifier_motion,
     find_modifier_motion,
     remove_modifier_motion,
 )
-from gvf_blender.importer.placement import is_invertible, transform_points
-from gvf_blender.importer.shape_key_motion import (
+from .placement import is_invertible, transform_points
+from .shape_key_motion import (
     add_shape_key_motion,
     can_carry_shape_keys,
     detach_shape_key_motion,
     find_shape_key_motion,
 )
-from gvf_blender.importer.transaction import Transaction
+from .transaction import Transaction
 
 
 def obstacle_to_motion(context: bpy.types.Context, source: SourceObject) -> str | None:

@@ -11,7 +11,7 @@ from typing import Literal
 import bpy
 import numpy as np
 
-from gvf_blender.importer.nodes import TreeWriter, socket
+from .nodes import TreeWriter, socket
 
 Kind = Literal["FLOAT", "FLOAT_VECTOR", "QUATERNION"]
 

@@ -2,11 +2,11 @@
 
 import bpy
 
-from gvf_blender.importer.compat import new_point_cloud
-from gvf_blender.importer.gaussians import FRAME_INPUT, GaussianFields, GaussianTracks
-from gvf_blender.importer.keyframes import FrameMapping, key_modifier_input
-from gvf_blender.importer.materials import new_solid_material
-from gvf_blender.importer.nodes import TreeWriter, add_float_input, arrange, new_geometry_tree
+from .compat import new_point_cloud
+from .gaussians import FRAME_INPUT, GaussianFields, GaussianTracks
+from .keyframes import FrameMapping, key_modifier_input
+from .materials import new_solid_material
+from .nodes import TreeWriter, add_float_input, arrange, new_geometry_tree
 
 SIZE_INPUT = "Point Size"
 

@@ -7,8 +7,8 @@ from typing import Any
 import bpy
 import numpy as np
 
-from gvf_blender.importer.compat import assign_action
-from gvf_blender.importer.keyframes import FrameMapping, key_playback
+from .compat import assign_action
+from .keyframes import FrameMapping, key_playback
 
 _MARKER = "gvf_motion"
 # Parents of these types deform the mesh although no modifier shows it.

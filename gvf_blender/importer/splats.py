@@ -2,11 +2,11 @@
 
 import bpy
 
-from gvf_blender.importer.gaussians import FRAME_INPUT, SOLID_SIGMAS, GaussianFields, GaussianTracks
-from gvf_blender.importer.keyframes import FrameMapping, key_modifier_input
-from gvf_blender.importer.materials import CUTOFF_SIGMAS, new_solid_material, new_splat_material
-from gvf_blender.importer.nodes import TreeWriter, add_float_input, arrange, new_geometry_tree, socket
-from gvf_blender.importer.playback import new_point_mesh
+from .gaussians import FRAME_INPUT, SOLID_SIGMAS, GaussianFields, GaussianTracks
+from .keyframes import FrameMapping, key_modifier_input
+from .materials import CUTOFF_SIGMAS, new_solid_material, new_splat_material
+from .nodes import TreeWriter, add_float_input, arrange, new_geometry_tree, socket
+from .playback import new_point_mesh
 
 DISPLAY_INPUT = "Display"
 SIZE_INPUT = "Splat Size"
