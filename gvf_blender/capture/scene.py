@@ -8,12 +8,12 @@ import numpy as np
 from mathutils import Matrix
 
 from ..core.errors import FileError, RenderError
+from ..core.png_file import picture_only
 from .geometry import Piece
 from .scratch import Scratch
 from .viewpoints import FIELD_OF_VIEW
 
 _NAME = "GVF capture"
-_PNG_END = b"IEND\xaeB`\x82"
 # Layers of leaves or hair cards in front of each other before Cycles gives up and shows black.
 _TRANSPARENT_LAYERS = 64
 
@@ -96,12 +96,10 @@ class UnlitScene:
                 "Blender did not render a view of the asset.", "Wait for other renders to end, then try again."
             )
         try:
-            png = file.read_bytes()
+            png = picture_only(file.read_bytes())
             file.unlink()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _not_stored(file) from error
-        if not png.endswith(_PNG_END):
-            raise _not_stored(file)
         return png
 
 
@@ -125,10 +123,6 @@ def _set_up_render(scene: bpy.types.Scene, size: int, samples: int) -> None:
     render.use_compositing = render.use_sequencer = False
     # Flat colours stay flat.
     render.dither_intensity = 0.0
-    # PNG files carry the date and the render time otherwise, and the same asset would never have the same hash.
-    for entry in render.bl_rna.properties:
-        if entry.identifier.startswith("use_stamp_"):
-            setattr(render, entry.identifier, False)
     picture = render.image_settings
     picture.file_format, picture.color_mode, picture.color_depth = "PNG", "RGBA", "8"
     cycles = scene.cycles

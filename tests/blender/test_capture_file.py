@@ -4,10 +4,13 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
 
 from gvf_blender.core.capture_file import write_capture
 from gvf_blender.core.errors import FileError
+from gvf_blender.core.png_file import picture_only
 from gvf_core.capture import load_capture
 
 
@@ -70,3 +73,24 @@ def test_views_without_cameras_are_refused(tmp_path, parts):
     parts["world_to_camera"] = parts["world_to_camera"][:1]
     with pytest.raises(ValueError, match="2 views, 1 cameras"):
         _write(tmp_path / "a.safetensors", parts)
+
+
+def test_pictures_that_differ_in_their_text_only_become_equal_bytes():
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 8, 4), np.uint8))
+    files = []
+    for date in ("today", "tomorrow"):
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Date", date)
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", pnginfo=text)
+        files.append(buffer.getvalue())
+    assert files[0] != files[1]
+    assert picture_only(files[0]) == picture_only(files[1])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(picture_only(files[0])))), np.asarray(picture))
+
+
+@given(st.integers(0, 200))
+def test_a_png_file_cut_short_anywhere_is_refused(length):
+    whole = _png(np.full((8, 8, 4), 77, np.uint8))
+    with pytest.raises(ValueError, match="PNG"):
+        picture_only(whole[: min(length, len(whole) - 1)])

@@ -12,6 +12,9 @@ from gvf_blender.core.errors import FileError, RenderError, SelectionError
 
 QUICK = CaptureOptions(views=3, size=32, samples=1)
 
+# In Blender 4.2 Material.copy itself leaves these with one user too many until the file is opened again.
+_USED_BY_NODES = ("images", "node_groups", "actions") if bpy.app.version >= (4, 3) else ()
+
 
 def _values(struct):
     """All plain settings of a Blender struct."""
@@ -32,7 +35,7 @@ def state():
         "data": {name: sorted(block.name for block in getattr(bpy.data, name)) for name in collections},
         "users": {
             name: {block.name: block.users for block in getattr(bpy.data, name)}
-            for name in ("materials", "images", "meshes", "node_groups", "actions", "objects", "worlds")
+            for name in ("materials", "meshes", "objects", "worlds", *_USED_BY_NODES)
         },
         "scene": scene.name,
         "view layer": context.view_layer.name,
