@@ -44,7 +44,7 @@ def write_capture(
         raise ValueError(f"{len(pngs)} views, {len(world_to_camera)} cameras and {len(intrinsics)} intrinsics")
     if len(object_id) != len(vertices):
         raise ValueError(f"{len(object_id)} object ids for {len(vertices)} vertices")
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "vertices": np.asarray(vertices, np.float32),
         "triangles": np.asarray(triangles, np.int32),
         "object_id": np.asarray(object_id, np.int32),
