@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import FileError
 
-_TYPES = {
+_TYPES: dict[str, np.dtype] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import bpy
@@ -70,9 +70,9 @@ def import_animation(
 ) -> Imported:
     """Import an animation as keyframed objects; all of it, or nothing if anything fails.
 
-    New objects lie where the first source object that still exists stands now: they follow if it was
-    moved since the capture. Source objects that are gone or changed keep the rest from moving no less;
-    `Imported.warnings` names them. An earlier imported motion of a source object is replaced.
+    New objects lie where the first source object that still exists stands now: if it was moved since the
+    capture, they follow. A source object that is gone or was changed is left out, which
+    `Imported.warnings` says. An earlier imported motion of a source object is replaced.
 
     Args:
         context: Its scene receives the objects.
@@ -88,16 +88,14 @@ def import_animation(
     # Matrices of objects that were moved by a script are stale until then.
     context.view_layer.update()
     mapping = FrameMapping.of_scene(context.scene, animation.fps, animation.frame_count, options.frame_start)
-    warnings: list[str] = []
     with Transaction() as transaction:
-        splats, points = _add_result_objects(context, path, animation, sources, options, mapping, warnings)
-        motion: tuple[bpy.types.Object, ...] = ()
-        if options.motion:
-            motion = _add_motions(context, transaction, animation, sources, mapping, warnings)
+        run = _Run(context, transaction, animation, sources, mapping, title=sources[0].name if sources else path.stem)
+        splats, points = run.add_results(options)
+        motion = run.add_motions() if options.motion else ()
         context.view_layer.update()
-    for warning in warnings:
+    for warning in run.warnings:
         LOGGER.warning(warning)
-    return Imported(splats, points, motion, tuple(warnings))
+    return Imported(splats, points, motion, tuple(run.warnings))
 
 
 def _check_sources(path: Path, animation: Animation, sources: Sequence[SourceObject]) -> None:
@@ -109,77 +107,79 @@ def _check_sources(path: Path, animation: Animation, sources: Sequence[SourceObj
         )
 
 
-def _add_result_objects(
-    context: bpy.types.Context,
-    path: Path,
-    animation: Animation,
-    sources: Sequence[SourceObject],
-    options: ImportOptions,
-    mapping: FrameMapping,
-    warnings: list[str],
-) -> tuple[bpy.types.Object | None, bpy.types.Object | None]:
-    if not (options.splats or options.points):
-        return None, None
-    title = sources[0].name if sources else path.stem
-    tracks = GaussianTracks.from_animation(animation)
-    splats = new_splat_object(f"{title} splats", tracks, mapping) if options.splats else None
-    points = new_point_cloud_object(context, f"{title} points", tracks, mapping) if options.points else None
-    matrix = Matrix(_movement_since_capture(context, sources, warnings) @ animation.placement)
-    collection = bpy.data.collections.new(f"{title} GVF")
-    context.scene.collection.children.link(collection)
-    for result in (splats, points):
-        if result is not None:
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One import under way; collects its warnings."""
+
+    context: bpy.types.Context
+    transaction: Transaction
+    animation: Animation
+    sources: Sequence[SourceObject]
+    mapping: FrameMapping
+    title: str
+    warnings: list[str] = field(default_factory=list)
+
+    def add_results(self, options: ImportOptions) -> tuple[bpy.types.Object | None, bpy.types.Object | None]:
+        """Add the chosen result objects in a collection of their own."""
+        if not (options.splats or options.points):
+            return None, None
+        tracks = GaussianTracks.from_animation(self.animation)
+        splats = points = None
+        if options.splats:
+            splats = new_splat_object(f"{self.title} splats", tracks, self.mapping)
+        if options.points:
+            points = new_point_cloud_object(self.context, f"{self.title} points", tracks, self.mapping)
+        self._place([result for result in (splats, points) if result is not None])
+        scene = self.context.scene
+        if splats is not None and lacks_transparent_bounces(scene):
+            self.warnings.append(
+                f"Cycles looks through {scene.cycles.transparent_max_bounces} transparent surfaces in this scene, but "
+                f"splats need {NEEDED_BOUNCES}: raise Render > Light Paths > Transparent, or black specks will show."
+            )
+        return splats, points
+
+    def _place(self, results: list[bpy.types.Object]) -> None:
+        collection = bpy.data.collections.new(f"{self.title} GVF")
+        self.context.scene.collection.children.link(collection)
+        matrix = Matrix(self._movement_since_capture() @ self.animation.placement)
+        for result in results:
             collection.objects.link(result)
             result.matrix_world = matrix
-            result[PROVENANCE_PROPERTY] = json.dumps(animation.provenance, sort_keys=True)
-    placed = (splats or points).matrix_basis
-    if not np.allclose(placed, matrix, atol=_SHEAR_TOLERANCE * animation.unit_scale):
-        warnings.append(
-            f"{title} was sheared since the capture, which its results cannot follow exactly: capture it again."
-        )
-    if splats is not None and lacks_transparent_bounces(context.scene):
-        warnings.append(
-            f"Cycles looks through {context.scene.cycles.transparent_max_bounces} transparent surfaces in this scene, "
-            f"but splats need {NEEDED_BOUNCES}: raise Render > Light Paths > Transparent, or black specks will show."
-        )
-    return splats, points
+            result[PROVENANCE_PROPERTY] = json.dumps(self.animation.provenance, sort_keys=True)
+        # Location, rotation and scale of an object cannot express a shear.
+        if not np.allclose(results[0].matrix_basis, matrix, atol=_SHEAR_TOLERANCE * self.animation.unit_scale):
+            self.warnings.append(
+                f"{self.title} was sheared since the capture, which results cannot follow exactly: capture it again."
+            )
 
+    def _movement_since_capture(self) -> np.ndarray:
+        for source in self.sources:
+            found = self.context.view_layer.objects.get(source.name)
+            # An instance stands elsewhere than the object that it shows.
+            if found is None or source.is_instance or not is_invertible(np.asarray(source.matrix_world)):
+                continue
+            return moved_by(np.asarray(source.matrix_world, np.float64), np.array(found.matrix_world, np.float64))
+        if self.sources:
+            self.warnings.append(
+                f"{self.title} is not in the scene on its own, so its results lie where it was captured."
+            )
+        return np.eye(4)
 
-def _movement_since_capture(
-    context: bpy.types.Context, sources: Sequence[SourceObject], warnings: list[str]
-) -> np.ndarray:
-    for source in sources:
-        found = context.view_layer.objects.get(source.name)
-        # An instance stands elsewhere than the object that it shows.
-        if found is None or source.is_instance or not is_invertible(np.asarray(source.matrix_world)):
-            continue
-        return moved_by(np.asarray(source.matrix_world, np.float64), np.array(found.matrix_world, np.float64))
-    if sources:
-        warnings.append(f"{sources[0].name} is not in the scene on its own, so its results lie where it was captured.")
-    return np.eye(4)
-
-
-def _add_motions(
-    context: bpy.types.Context,
-    transaction: Transaction,
-    animation: Animation,
-    sources: Sequence[SourceObject],
-    mapping: FrameMapping,
-    warnings: list[str],
-) -> tuple[bpy.types.Object, ...]:
-    if len(animation.vertices) == 1:
-        warnings.append("The animation moves no vertices, so the source objects stay as they are.")
-        return ()
-    moved = []
-    for source in sources:
-        obstacle = obstacle_to_motion(context, source)
-        if obstacle is not None:
-            warnings.append(obstacle)
-            continue
-        found = context.view_layer.objects[source.name]
-        add_motion(transaction, found, source, animation, mapping)
-        moved.append(found)
-        mismatch = render_mismatch(found)
-        if mismatch is not None:
-            warnings.append(mismatch)
-    return tuple(moved)
+    def add_motions(self) -> tuple[bpy.types.Object, ...]:
+        """Let every source object move that can."""
+        if len(self.animation.vertices) == 1:
+            self.warnings.append("The animation moves no vertices, so the source objects stay as they are.")
+            return ()
+        moved = []
+        for source in self.sources:
+            obstacle = obstacle_to_motion(self.context, source)
+            if obstacle is not None:
+                self.warnings.append(obstacle)
+                continue
+            found = self.context.view_layer.objects[source.name]
+            add_motion(self.transaction, found, source, self.animation, self.mapping)
+            moved.append(found)
+            mismatch = render_mismatch(found)
+            if mismatch is not None:
+                self.warnings.append(mismatch)
+        return tuple(moved)

@@ -5,8 +5,8 @@ With the view transform "Standard" a rendered pixel has the captured color; AgX 
 
 import bpy
 
-from gvf_blender.importer.compat import clear_node_tree
-from gvf_blender.importer.nodes import TreeWriter, arrange, socket
+from .compat import clear_node_tree
+from .nodes import TreeWriter, arrange, socket
 
 COLOR_ATTRIBUTE = "splat_color"
 OPACITY_ATTRIBUTE = "splat_opacity"
@@ -64,7 +64,7 @@ def new_splat_material(name: str) -> bpy.types.Material:
     mix = writer.node("ShaderNodeMixShader", {"Fac": shown})
     writer.feed(mix.inputs[1], writer.output("ShaderNodeBsdfTransparent"))
     writer.feed(mix.inputs[2], writer.output("ShaderNodeEmission", {"Color": color}))
-    _finish(writer, mix.outputs[0])
+    _finish(material, writer, mix.outputs[0])
     # EEVEE since 4.2: no sorting; the opacity is 0 or 1 anyway.
     material.surface_render_method = "DITHERED"
     return material
@@ -80,7 +80,7 @@ def new_solid_material(name: str, instances: bool) -> bpy.types.Material:
     material = bpy.data.materials.new(name)
     writer = TreeWriter(clear_node_tree(material))
     color = _attribute(writer, COLOR_ATTRIBUTE, "INSTANCER" if instances else "GEOMETRY").outputs["Color"]
-    _finish(writer, writer.output("ShaderNodeEmission", {"Color": color}))
+    _finish(material, writer, writer.output("ShaderNodeEmission", {"Color": color}))
     return material
 
 
@@ -92,6 +92,9 @@ def _attribute(writer: TreeWriter, name: str, kind: str) -> bpy.types.Node:
     return writer.node("ShaderNodeAttribute", attribute_name=name, attribute_type=kind)
 
 
-def _finish(writer: TreeWriter, surface: bpy.types.NodeSocket) -> None:
+def _finish(material: bpy.types.Material, writer: TreeWriter, surface: bpy.types.NodeSocket) -> None:
+    # Captured colors light nothing, so Cycles need not sample every triangle of every splat as a lamp.
+    if hasattr(material, "cycles"):
+        material.cycles.emission_sampling = "NONE"
     writer.node("ShaderNodeOutputMaterial", {"Surface": surface})
     arrange(writer.tree)

@@ -234,6 +234,15 @@ def test_results_lie_where_they_were_captured_if_the_source_is_gone(cube, tmp_pa
     assert any("Crate is no longer in the scene" in warning for warning in imported.warnings)
 
 
+def test_a_source_sheared_since_the_capture_is_warned_about(cube, tmp_path):
+    animation = fabricate(tmp_path, cube)
+    bpy.ops.object.empty_add()
+    bpy.context.object.scale = (3, 1, 1)
+    cube.parent = bpy.context.object
+    imported = import_animation(bpy.context, animation.path, animation.sources, FROM_1)
+    assert any("Crate was sheared since the capture" in warning for warning in imported.warnings)
+
+
 def test_an_animation_of_another_capture_is_refused(cube, tmp_path):
     animation = fabricate(tmp_path, cube)
     bpy.ops.mesh.primitive_uv_sphere_add()
