@@ -239,6 +239,7 @@ def test_a_source_sheared_since_the_capture_is_warned_about(cube, tmp_path):
     bpy.ops.object.empty_add()
     bpy.context.object.scale = (3, 1, 1)
     cube.parent = bpy.context.object
+    cube.rotation_euler.z += 0.5
     imported = import_animation(bpy.context, animation.path, animation.sources, FROM_1)
     assert any("Crate was sheared since the capture" in warning for warning in imported.warnings)
 
