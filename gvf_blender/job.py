@@ -273,9 +273,9 @@ class AnimateJob:
                 self._session = CaptureSession(bpy.context, objects, path, self._capture_options)
             fraction = self._session.step()
         self._enter(Phase.CAPTURING, fraction)
-        if fraction < 1.0:
-            return
         result = self._session.result
+        if result is None:
+            return
         self._close_capture()
         self._sources = tuple(result.sources)
         self._enter(Phase.UPLOADING)

@@ -1,6 +1,5 @@
 """What the artist may choose for one animation, checked before anything expensive starts."""
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -57,12 +56,12 @@ class MotionSettings:
             raise SettingsError(f"There is no engine {self.engine!r}.", f"Choose one of {', '.join(ENGINES)}.")
         for field in fields(self):
             if field.name in RANGES:
-                self._check_number(field.name, int if field.type is int else (int, float))
+                self._check_number(field.name, whole=field.type is int)
 
-    def _check_number(self, name: str, number: type | tuple[type, ...]) -> None:
+    def _check_number(self, name: str, whole: bool) -> None:
         value, (low, high) = getattr(self, name), RANGES[name]
-        if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):
-            kind = "a whole number" if number is int else "a number"
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            kind = "a whole number" if whole else "a number"
             raise SettingsError(f"The setting {name} is {value!r}, not {kind}.", f"Choose {low} to {high}.")
         if not low <= value <= high:
             raise SettingsError(f"The setting {name} is {value}.", f"Choose a value from {low} to {high}.")

@@ -47,7 +47,10 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         column.prop(settings, "elevation")
         column.prop(settings, "fov")
         layout.operator("gvf.view_from_viewport", icon="VIEW_CAMERA")
-        layout.row().prop(settings, "outputs")
+        row = layout.row()
+        # Beside a label the three names would be cut off in a sidebar of usual width.
+        row.use_property_split = False
+        row.prop(settings, "outputs")
         obstacle = animate_obstacle(context)
         row = layout.row()
         row.scale_y = 1.5

@@ -1,8 +1,10 @@
 """Registration, preferences, and the package as Blender installs it."""
 
 import ast
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import bpy
@@ -126,3 +128,40 @@ def test_the_package_imports_itself_relatively_because_blender_renames_it():
 def test_client_and_core_work_without_blender():
     code = "import sys; sys.modules['bpy'] = None; import gvf_blender.client, gvf_blender.core.job_phase"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+INSTALL = """
+import sys
+import zipfile
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+import bpy
+bpy.ops.extensions.package_install_files(filepath=sys.argv[1], repo="user_default", enable_on_install=True)
+from bl_ext.user_default.gvf_blender import api
+from bl_ext.user_default.gvf_blender.preferences import addon_preferences
+addon_preferences(bpy.context).defaults.gaussians = 777
+bpy.ops.gvf.reset_settings()
+assert bpy.context.scene.gvf.gaussians == 777
+bpy.ops.mesh.primitive_cube_add()
+try:
+    api.animate(bpy.context.object, __file__)
+except Exception as error:
+    assert "No server is running" in str(error), error
+else:
+    raise SystemExit("animated without a server")
+assert "gvf_blender" not in sys.modules
+"""
+
+
+def test_the_extension_works_under_the_name_that_blender_gives_it(tmp_path):
+    archive = tmp_path / "gvf_blender.zip"
+    with zipfile.ZipFile(archive, "w") as package:
+        package.write(PACKAGE.parent / "blender_manifest.toml", "blender_manifest.toml")
+        for path in PACKAGE.rglob("*.py"):
+            package.write(path, path.relative_to(PACKAGE))
+    script = tmp_path / "install.py"
+    script.write_text(INSTALL)
+    environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path), "GVF_HOME": str(tmp_path / "home")}
+    outcome = subprocess.run(
+        [sys.executable, script, archive], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert outcome.returncode == 0, outcome.stderr
