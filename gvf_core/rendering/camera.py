@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from gvf_core.errors import RenderError
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -16,12 +18,26 @@ class Camera:
         intrinsics: (fx, fy, cx, cy) in units of the image's width (fx, cx) and height (fy, cy).
         width: Pixels.
         height: Pixels.
+
+    Raises:
+        RenderError: A size below one pixel, a focal length that is not positive, numbers that are not finite.
     """
 
     world_to_camera: Float[np.ndarray, "4 4"]
     intrinsics: tuple[float, float, float, float]
     width: int
     height: int
+
+    def __post_init__(self) -> None:
+        """Check what every use of a camera relies on."""
+        if self.width < 1 or self.height < 1:
+            raise RenderError(f"A camera has {self.width} x {self.height} pixels.", "Give it at least one.")
+        if np.shape(self.world_to_camera) != (4, 4) or not np.isfinite(self.world_to_camera).all():
+            raise RenderError(f"A camera's world_to_camera is not a finite 4 x 4 matrix: {self.world_to_camera}.")
+        if not np.isfinite(self.intrinsics).all() or min(self.intrinsics[:2]) <= 0:
+            raise RenderError(
+                f"A camera has the intrinsics {self.intrinsics}.", "Give finite (fx, fy, cx, cy) with fx, fy > 0."
+            )
 
     @property
     def position(self) -> Float[np.ndarray, "3"]:
