@@ -1,0 +1,32 @@
+import pytest
+from rich.console import Console
+
+from gvf_core.bench import BenchRow, bench_rasterizer, bench_table
+from gvf_core.errors import SettingsError
+
+
+def test_every_backend_is_timed_for_both_operations():
+    rows = bench_rasterizer(gaussians=100, size=16, repeats=2)
+    assert {row.operation for row in rows} == {"forward", "forward and backward"}
+    assert len({(row.backend, row.operation) for row in rows}) == len(rows) == 4
+    assert all(0 < row.best_ms <= row.median_ms for row in rows)
+    assert all(row.speedup == 1 for row in rows if row.backend == "torch")
+
+
+def test_the_table_has_a_line_for_every_row():
+    rows = [
+        BenchRow("torch", "cpu", "forward", best_ms=20.0, median_ms=30.0, speedup=1.0),
+        BenchRow("numba", "cpu", "forward", best_ms=2.0, median_ms=3.5, speedup=10.0),
+    ]
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(bench_table(rows))
+    lines = capture.get().splitlines()
+    assert any(all(word in line for word in ("numba", "forward", "2.0 ms", "3.5 ms", "10.0x")) for line in lines)
+    assert any("torch" in line and "20.0 ms" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["gaussians", "size", "repeats"])
+def test_a_benchmark_of_nothing_is_refused(name):
+    with pytest.raises(SettingsError, match=name):
+        bench_rasterizer(**({"gaussians": 10, "size": 8, "repeats": 1} | {name: 0}))
