@@ -222,18 +222,20 @@ def test_an_object_that_disappears_before_the_capture_is_named(make_job, cube):
     assert job.phase is Phase.FAILED
 
 
-def test_an_undo_during_the_capture_starts_it_again(make_job):
+def test_an_undo_during_the_capture_starts_it_again(make_job, addon):
+    from gvf_blender import job_list
+
     bpy.ops.ed.undo_push(message="start")
     bpy.context.object.location.x = 5.0
     bpy.ops.ed.undo_push(message="move")
     before = datablocks()
     job = make_job(ScriptedClient())
+    job_list.add(job)
     advance_to(job, Phase.CAPTURING)
     job.poll()
     assert datablocks() != before
-    job.before_undo()
-    assert datablocks() == before
     bpy.ops.ed.undo()
+    assert datablocks() == before
     assert job.run_to_end().splats is not None
 
 
