@@ -50,8 +50,8 @@ def rasterize(
 
     Gaussians that are invisible, behind the camera or not finite in position, rotation, scale or opacity add
     nothing and get zero gradients (this is tested for numba and torch). Colours that are not finite show in the
-    picture. Under `torch.no_grad`, or when
-    no field requires gradients, the numba backend keeps nothing for a backward pass.
+    picture. Under `torch.no_grad`, or when no field requires gradients, the numba backend keeps nothing for a
+    backward pass.
 
     Args:
         splats: Activated Gaussians without a frame axis, float32 or float64, all on one device.
