@@ -3,12 +3,11 @@
 The static asset is the animated one frozen at the first used frame, so the true position of
 every one of its vertices is known in every frame of the video.
 
-    .venv/bin/python tools/make_example.py shark-animations.glb "Swim Horizontal" examples --name shark
+    .venv/bin/python -m tools.make_example shark-animations.glb "Swim Horizontal" examples --name shark
 """
 
 import argparse
 import logging
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,18 @@ from pathlib import Path
 import av
 import bpy
 import numpy as np
-from mathutils import Matrix, Vector
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from gvf_core.rendering.camera import Camera, orbit_camera
+from gvf_core.rendering.camera import Camera
+from tools.staging import (
+    add_camera,
+    add_light,
+    camera_around,
+    render_frame,
+    set_up_cycles,
+    show_frame,
+    world_vertices,
+)
 
 LOGGER = logging.getLogger("make_example")
 
@@ -109,7 +115,7 @@ def import_motion(source: Path, clip: str, frames: int) -> Motion:
     scene_frames = [first + (last - first) * index / frames for index in range(frames)]
     positions = []
     for frame in scene_frames:
-        depsgraph = show(frame)
+        depsgraph = show_frame(frame)
         positions.append(np.concatenate([world_vertices(o.evaluated_get(depsgraph)) for o in objects]))
     return Motion(objects, scene_frames, np.stack(positions))
 
@@ -132,43 +138,19 @@ def select_clip(clip: str) -> tuple[float, float]:
     return min(start for start, _ in spans), max(end for _, end in spans)
 
 
-def show(frame: float) -> bpy.types.Depsgraph:
-    """Evaluate the scene at a time with fractions."""
-    bpy.context.scene.frame_set(int(frame // 1), subframe=frame % 1)
-    return bpy.context.evaluated_depsgraph_get()
-
-
-def world_vertices(evaluated: bpy.types.Object) -> np.ndarray:
-    """World positions of an evaluated object's vertices, float64 [vertices, 3]."""
-    flat = np.empty(len(evaluated.data.vertices) * 3, np.float32)
-    evaluated.data.vertices.foreach_get("co", flat)
-    matrix = np.array(evaluated.matrix_world)
-    return flat.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3]
-
-
 def fit_camera(positions: np.ndarray, azimuth: float, elevation: float, size: int) -> tuple[Camera, float]:
     """The orbit camera around the first frame, far enough away for all frames.
 
     Returns:
-        The camera in the scene's frame and its distance in the unit frame (2.0 unless the motion
-        needs more).
+        The camera and its distance in units of the asset's longest side: 2.0 unless the motion needs more.
     """
-    low, high = positions[0].min(axis=0), positions[0].max(axis=0)
-    centre, scale = (low + high) / 2, (high - low).max()
-    unit = (positions.reshape(-1, 3) - centre) / scale
     radius = 2.0
     while True:
-        camera = orbit_camera(azimuth, elevation, radius, FIELD_OF_VIEW, size)
-        pixels, _ = camera.project(unit)
+        camera = camera_around(positions[0], azimuth, elevation, radius, FIELD_OF_VIEW, size)
+        pixels, _ = camera.project(positions)
         if np.abs(pixels / size - 0.5).max() < 0.5 - PICTURE_MARGIN:
-            break
+            return camera, radius
         radius *= 1.02
-    unit_from_world = np.eye(4)
-    unit_from_world[:3, :3] /= scale
-    unit_from_world[:3, 3] = -centre / scale
-    world_to_camera = camera.world_to_camera @ unit_from_world
-    world_to_camera[:3] *= scale  # back to a rigid transform; pictures do not see the scale of camera space
-    return Camera(world_to_camera, camera.intrinsics, size, size), radius
 
 
 def render_pictures(motion: Motion, camera: Camera, folder: Path, samples: int) -> np.ndarray:
@@ -176,58 +158,15 @@ def render_pictures(motion: Motion, camera: Camera, folder: Path, samples: int) 
     scene = bpy.context.scene
     add_light(scene, camera)
     add_camera(scene, camera)
-    scene.render.engine = "CYCLES"
-    scene.cycles.device = "CPU"
-    scene.cycles.samples = samples
-    scene.cycles.use_denoising = True
-    scene.cycles.max_bounces = 3
-    scene.cycles.seed = 0
-    scene.render.film_transparent = True
-    scene.render.use_persistent_data = True
-    scene.render.resolution_x = camera.width
-    scene.render.resolution_y = camera.height
-    scene.render.image_settings.file_format = "PNG"
-    scene.render.image_settings.color_mode = "RGBA"
-    scene.view_settings.view_transform = "Standard"
+    set_up_cycles(scene, camera.width, samples, denoise=True)
     for mesh in [o for o in scene.objects if o.type == "MESH" and o not in motion.objects]:
         mesh.hide_render = True
     pictures = []
     for index, frame in enumerate(motion.scene_frames):
-        show(frame)
-        scene.render.filepath = str(folder / f"{index:03d}.png")
-        bpy.ops.render.render(write_still=True)
-        pictures.append(np.asarray(Image.open(scene.render.filepath)))
+        path = folder / f"{index:03d}.png"
+        render_frame(frame, path)
+        pictures.append(np.asarray(Image.open(path)))
     return np.stack(pictures)
-
-
-def add_light(scene: bpy.types.Scene, camera: Camera) -> None:
-    """Soft light as on an overcast day with some sun from the upper left behind the camera."""
-    world = bpy.data.worlds.new("Sky")
-    world.node_tree.nodes["Background"].inputs["Color"].default_value = (0.9, 0.95, 1.0, 1.0)
-    world.node_tree.nodes["Background"].inputs["Strength"].default_value = 0.65
-    scene.world = world
-    sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
-    sun.data.energy = 1.7
-    sun.data.angle = 0.3
-    camera_to_world = np.linalg.inv(camera.world_to_camera)
-    travel = camera_to_world[:3, :3] @ (0.5, 0.3, 1.0) + (0.0, 0.0, -0.8)
-    sun.rotation_mode = "QUATERNION"
-    sun.rotation_quaternion = Vector(travel).to_track_quat("-Z", "Y")
-    scene.collection.objects.link(sun)
-
-
-def add_camera(scene: bpy.types.Scene, camera: Camera) -> None:
-    """Put an equal Blender camera into the scene and make it the active one."""
-    opengl_from_opencv = np.diag([1.0, -1.0, -1.0, 1.0])
-    data = bpy.data.cameras.new("Camera")
-    data.sensor_fit = "HORIZONTAL"
-    data.angle = 2 * np.arctan(0.5 / camera.intrinsics[0])
-    distance = float(np.linalg.norm(camera.world_to_camera[:3, 3]))
-    data.clip_start, data.clip_end = distance / 1000, distance * 10
-    holder = bpy.data.objects.new("Camera", data)
-    holder.matrix_world = Matrix((np.linalg.inv(camera.world_to_camera) @ opengl_from_opencv).tolist())
-    scene.collection.objects.link(holder)
-    scene.camera = holder
 
 
 def choose_background(pictures: np.ndarray) -> np.ndarray:
@@ -260,7 +199,7 @@ def freeze(motion: Motion) -> bpy.types.Object:
     Its point attribute `_SOURCE_VERTEX` is the index into `motion.positions`; the leading
     underscore makes the glTF exporter write it (it would write small letters as capitals).
     """
-    depsgraph = show(motion.scene_frames[0])
+    depsgraph = show_frame(motion.scene_frames[0])
     parts = []
     start = 0
     for source in motion.objects:
@@ -291,9 +230,12 @@ def export_static(static: bpy.types.Object, path: Path) -> np.ndarray:
     Returns:
         For every vertex of the file, as Blender imports it, its index in `Motion.positions`.
     """
+    for o in list(bpy.context.scene.objects):
+        if o != static:
+            bpy.data.objects.remove(o)  # they may have the name that the static object is to get
+    bpy.data.orphans_purge(do_recursive=True)
     static.name = static.data.name = path.stem.capitalize()
-    for o in bpy.context.scene.objects:
-        o.select_set(o == static)
+    static.select_set(True)
     options = {"use_selection": True, "export_animations": False, "export_skins": False, "export_morph": False}
     with tempfile.TemporaryDirectory() as folder:
         labelled = Path(folder) / "labelled.glb"
