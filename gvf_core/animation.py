@@ -40,7 +40,7 @@ def save_animation(path: Path, animation: Animation) -> None:
     with torch.no_grad():
         splats = animation.gaussians.activate(animation.variation.deltas)
     linear = _linear_from_srgb(splats.colors.numpy())
-    tracks = {
+    tracks: dict[str, np.ndarray] = {
         "means": splats.means.numpy().astype(np.float32),
         "quaternions": splats.quaternions.numpy().astype(np.float16),
         "scales": splats.scales.numpy().astype(np.float16),

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int32, UInt8
 from PIL import Image
 
-from gvf_core.errors import CaptureError, FileFormatError
+from gvf_core.errors import CaptureError, FileFormatError, RenderError
 from gvf_core.rendering.camera import Camera
 from gvf_core.tensorfile import read_tensors
 
@@ -117,6 +117,10 @@ def _decode_views(path: Path, tensors: dict[str, np.ndarray]) -> tuple[View, ...
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise FileFormatError(f"Picture {index} of {path.name} is not a readable PNG.") from error
         height, width = rgba.shape[:2]
-        focal = tuple(float(value) for value in intrinsics[index])
-        views.append(View(Camera(matrices[index].astype(np.float64), focal, width, height), rgba))
+        fx, fy, cx, cy = intrinsics[index].tolist()
+        try:
+            camera = Camera(matrices[index].astype(np.float64), (fx, fy, cx, cy), width, height)
+        except RenderError as error:
+            raise CaptureError(f"Camera {index} of the capture cannot be used. {error.message}") from error
+        views.append(View(camera, rgba))
     return tuple(views)

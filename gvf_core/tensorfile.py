@@ -40,7 +40,9 @@ def read_tensors(
                     raise FileFormatError(f"{path.name} lacks the tensor {name}.")
                 found = file.get_slice(name)
                 sizes = tuple(found.get_shape())
-                fits = len(sizes) == len(shape) and all(want in (None, got) for want, got in zip(shape, sizes, strict=True))
+                fits = len(sizes) == len(shape) and all(
+                    want in (None, got) for want, got in zip(shape, sizes, strict=True)
+                )
                 if found.get_dtype() != dtype or not fits:
                     raise FileFormatError(
                         f"{name} in {path.name} is {found.get_dtype()} {list(sizes)}, expected {dtype} {list(shape)}."

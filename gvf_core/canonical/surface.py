@@ -1,0 +1,108 @@
+"""Canonical Gaussians without weights: flat Gaussians on the surface, coloured by the captured views."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+
+from gvf_core.capture import Capture, View
+from gvf_core.errors import CaptureError
+from gvf_core.gaussians import Gaussians, Splats
+from gvf_core.geometry.mesh import SurfacePoints, sample_surface, triangle_normals
+from gvf_core.geometry.rotations import matrix_from_normal, quaternion_from_matrix
+from gvf_core.rendering.mesh import rasterize_mesh
+
+TANGENT_SCALE = 0.6
+"""Standard deviation along the surface in units of the mean spacing; measured: neighbours blend without holes."""
+NORMAL_SCALE = 0.001
+"""Standard deviation across the surface, a little above the smallest scale that the parameterisation has."""
+OPACITY = 0.99
+DEPTH_TOLERANCE = 0.01
+"""A sample counts as seen when it lies at most this far behind the visible surface."""
+
+
+@dataclass(frozen=True)
+class SurfaceGaussians:
+    """Canonical Gaussians that know where on the mesh they sit.
+
+    Attributes:
+        gaussians: The Gaussians.
+        points: Their places on the capture's triangles, in the same order.
+    """
+
+    gaussians: Gaussians
+    points: SurfacePoints
+
+
+def gaussians_on_surface(capture: Capture, count: int, rng: np.random.Generator) -> SurfaceGaussians:
+    """Cover the captured surface with flat Gaussians.
+
+    Args:
+        capture: Geometry and views in the unit frame.
+        count: Number of Gaussians.
+        rng: Source of the sample positions.
+
+    Raises:
+        CaptureError: The surface has no area.
+    """
+    try:
+        points = sample_surface(capture.vertices, capture.triangles, count, rng)
+    except ValueError as error:
+        raise CaptureError("The captured mesh has no area.", "Check the scale of the object.") from error
+    normals, areas = triangle_normals(capture.vertices, capture.triangles)
+    normal = normals[points.triangle]
+    position = points.positions(capture.vertices, capture.triangles).astype(np.float64)
+    color = _colors_from_views(capture, position, normal)
+    tangent_scale = float(max(TANGENT_SCALE * np.sqrt(areas.sum() / count), NORMAL_SCALE))
+    splats = Splats(
+        means=torch.from_numpy(position).float(),
+        quaternions=torch.from_numpy(quaternion_from_matrix(matrix_from_normal(normal))).float(),
+        scales=torch.tensor([tangent_scale, tangent_scale, NORMAL_SCALE]).expand(count, 3).contiguous(),
+        opacities=torch.full((count,), OPACITY),
+        colors=torch.from_numpy(color).float(),
+    )
+    return SurfaceGaussians(Gaussians.from_splats(splats), points)
+
+
+def _colors_from_views(
+    capture: Capture, position: Float[np.ndarray, "points 3"], normal: Float[np.ndarray, "points 3"]
+) -> Float[np.ndarray, "points 3"]:
+    """Mean colour over the views that see a point, frontal views counting more; unseen points take the nearest."""
+    total, weight_sum = np.zeros((len(position), 3)), np.zeros(len(position))
+    for view in capture.views:
+        color, weight = _colors_from_view(capture, view, position, normal)
+        total += weight[:, None] * color
+        weight_sum += weight
+    seen = weight_sum > 1e-6
+    if not seen.any():
+        raise CaptureError("No captured view shows the mesh.", "Check that its materials are not fully transparent.")
+    color = total / np.maximum(weight_sum, 1e-6)[:, None]
+    if not seen.all():
+        _, nearest = cKDTree(position[seen]).query(position[~seen])
+        color[~seen] = color[seen][nearest]
+    return color
+
+
+def _colors_from_view(
+    capture: Capture, view: View, position: Float[np.ndarray, "points 3"], normal: Float[np.ndarray, "points 3"]
+) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, " points"]]:
+    """Colours (sRGB, 0..1) that one view shows at the points, and how much to trust them."""
+    camera = view.camera
+    pixel, depth = camera.project(position)
+    x, y = pixel[:, 0].astype(np.float32) - 0.5, pixel[:, 1].astype(np.float32) - 0.5
+    surface = rasterize_mesh(capture.vertices, capture.triangles, camera).depth
+    # The farthest of the four nearest depths: at a silhouette the nearest may belong to something in front.
+    surface = cv2.dilate(np.where(np.isfinite(surface), surface, 0.0).astype(np.float32), np.ones((2, 2), np.uint8))
+    in_front = cv2.remap(surface, x[None], y[None], cv2.INTER_NEAREST)[0] + DEPTH_TOLERANCE
+    rgba = view.rgba.astype(np.float32) / 255
+    rgba[..., :3] *= rgba[..., 3:]
+    sampled = cv2.remap(rgba, x[None], y[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)[0]
+    direction = camera.position - position
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    # Meshes are drawn two-sided, so a surface seen from behind counts like one seen from the front.
+    facing = np.abs((direction * normal).sum(axis=1))
+    weight = facing**4 * sampled[:, 3] * (depth <= in_front) * (depth > 0)
+    return sampled[:, :3] / np.maximum(sampled[:, 3:], 1e-3), weight

@@ -1,0 +1,109 @@
+"""The asset as something that can be posed and drawn: mesh, Gaussians and control nodes together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+
+from gvf_core.canonical.surface import SurfaceGaussians
+from gvf_core.capture import Capture
+from gvf_core.gaussians import Splats
+from gvf_core.geometry.deformation_graph import build_deformation_graph, stack_poses
+from gvf_core.geometry.rotations import quaternion_from_matrix
+from gvf_core.rendering import Camera, rasterize
+
+NODES = 160
+"""Control nodes; measured with prototypes as enough for limbs and cheap to solve for densely."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the control nodes are at one frame.
+
+    Attributes:
+        rotations: World rotation of every node, identity at rest.
+        positions: Position of every node.
+    """
+
+    rotations: Float[np.ndarray, "nodes 3 3"]
+    positions: Float[np.ndarray, "nodes 3"]
+
+
+class Body:
+    """A posable asset.
+
+    Attributes:
+        vertices: Rest vertices.
+        triangles: Vertex indices.
+        graph: Control nodes and their influence on the vertices.
+        points: Surface points of the Gaussians.
+        vertex_matrix: From stacked node poses to vertices.
+        point_matrix: From stacked node poses to the means of the Gaussians.
+        colors: Colours of the Gaussians (sRGB, 0..1) when drawn.
+    """
+
+    def __init__(self, capture: Capture, canonical: SurfaceGaussians, node_count: int = NODES) -> None:
+        self.vertices = capture.vertices.astype(np.float64)
+        self.triangles = capture.triangles
+        self.graph = build_deformation_graph(self.vertices, self.triangles, node_count)
+        self.points = canonical.points
+        self.vertex_matrix = self.graph.pose_matrix(self.vertices)
+        self.point_matrix = (self._barycentric_matrix() @ self.vertex_matrix).tocsr()
+        self._skin = self.point_matrix[:, 3::4]
+        with torch.no_grad():
+            self._rest = canonical.gaussians.activate()
+        self.colors = self._rest.colors.numpy()
+
+    @property
+    def rest(self) -> Pose:
+        """The pose of the canonical frame."""
+        nodes = self.graph.nodes
+        return Pose(np.tile(np.eye(3), (len(nodes), 1, 1)), nodes.copy())
+
+    def deform(self, pose: Pose) -> Float[np.ndarray, "vertices 3"]:
+        """Vertices in a pose."""
+        return self.vertex_matrix @ stack_poses(pose.rotations, pose.positions)
+
+    def splats(self, pose: Pose) -> Splats:
+        """Gaussians in a pose."""
+        means = self.point_matrix @ stack_poses(pose.rotations, pose.positions)
+        nodes = quaternion_from_matrix(pose.rotations)
+        # Both signs mean the same rotation; the blend needs all of them on one side.
+        nodes = np.where(nodes[:, :1] < 0, -nodes, nodes)
+        turn = F.normalize(torch.from_numpy(self._skin @ nodes).float(), dim=-1)
+        return self._rest._replace(
+            means=torch.from_numpy(means).float(),
+            quaternions=multiply_quaternions(turn, self._rest.quaternions),
+            colors=torch.from_numpy(self.colors),
+        )
+
+    def draw(self, pose: Pose, camera: Camera) -> Float32[np.ndarray, "h w 4"]:
+        """Premultiplied colour and alpha as the camera sees the pose."""
+        with torch.no_grad():
+            picture = rasterize(self.splats(pose), camera)
+        return torch.cat([picture.color, picture.alpha[..., None]], dim=-1).numpy()
+
+    def _barycentric_matrix(self) -> sparse.csr_matrix:
+        """From vertices to the surface points of the Gaussians."""
+        count = len(self.points.triangle)
+        corners = self.triangles[self.points.triangle]
+        entries = (self.points.barycentric.ravel(), (np.repeat(np.arange(count), 3), corners.ravel()))
+        return sparse.coo_matrix(entries, (count, len(self.vertices))).tocsr()
+
+
+def multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Hamilton product: rotate by b, then by a."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        dim=-1,
+    )

@@ -1,0 +1,257 @@
+"""What one frame of the video says about where surface points should go.
+
+Four kinds of evidence, each turned into `Observations`: optical flow from the drawn estimate to the frame
+(far), differences in colour and coverage (near), silhouettes, and parts of the frame that nothing covers.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy.spatial import cKDTree
+
+from gvf_core.motion.body import Body, Pose
+from gvf_core.motion.gauss_newton import Observations
+from gvf_core.rendering import Camera
+from gvf_core.rendering.mesh import MeshPixels, rasterize_mesh
+
+REFERENCE_SCALE = 140.0
+"""Pixels per unit of length at which the constants below were found; they scale with the picture."""
+MAX_PIXELS = 3000
+MAX_CONTOUR = 800
+MAX_UNCOVERED = 600
+FLOW_WEIGHTS = np.array([0.35, 0.45, 0.2], np.float32)
+FLOW_COLOR_TOLERANCE = 0.15
+"""Summed colour difference at which a flow vector counts half: it probably left its surface."""
+LUCAS_KANADE_TOLERANCE = 0.2
+ALPHA_GAIN = 0.7
+"""Weight of coverage beside the three colour channels."""
+UNCOVERED = 0.35
+"""Summed difference in colour and coverage from which a pixel of the frame counts as unexplained."""
+COLOR_PIXELS = 60.0
+"""A colour difference of 1 counts like this many pixels in the search for what should cover a pixel."""
+COVER_REACH = 40.0
+CONTOUR_REACH = 30.0
+CONTOUR_TOLERANCE = 15.0
+
+
+@dataclass
+class Estimate:
+    """A pose drawn for comparison with a frame.
+
+    Attributes:
+        vertices: Vertices in the pose.
+        picture: Premultiplied colour and alpha.
+        pixels: Surface point under each pixel.
+    """
+
+    vertices: Float[np.ndarray, "vertices 3"]
+    picture: Float32[np.ndarray, "height width 4"]
+    pixels: MeshPixels
+
+
+@dataclass
+class Observer:
+    """Compares poses of a body with frames seen by one camera.
+
+    Attributes:
+        body: The asset.
+        camera: Camera of the frames.
+        background: Grey value behind both pictures, chosen to contrast with the asset.
+        rng: Source of the choice of pixels.
+    """
+
+    body: Body
+    camera: Camera
+    background: float
+    rng: np.random.Generator
+    _flow: cv2.DISOpticalFlow = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        fx, fy, _, _ = self.camera.pixel_intrinsics
+        self.pixels_per_unit = (fx + fy) / 2 / np.linalg.norm(self.camera.position)
+        self._zoom = self.pixels_per_unit / REFERENCE_SCALE
+
+    def draw(self, pose: Pose) -> Estimate:
+        """Draw a pose."""
+        vertices = self.body.deform(pose)
+        return Estimate(
+            vertices,
+            self.body.draw(pose, self.camera),
+            rasterize_mesh(vertices, self.body.triangles, self.camera),
+        )
+
+    def flow(self, estimate: Estimate, frame: np.ndarray) -> Observations:
+        """Optical flow (Kroeger et al., DIS) from the estimate to the frame at visible surface points."""
+        drawn, seen = self._compose(estimate.picture), self._compose(frame)
+        field_ = self._flow.calc(_grey(drawn), _grey(seen), np.zeros((*seen.shape[:2], 2), np.float32))
+        rows, columns = self._choose(estimate.pixels.triangle >= 0, MAX_PIXELS)
+        motion = field_[rows, columns].astype(np.float64)
+        height, width = seen.shape[:2]
+        x = np.clip(np.round(columns + motion[:, 0]).astype(int), 0, width - 1)
+        y = np.clip(np.round(rows + motion[:, 1]).astype(int), 0, height - 1)
+        difference = np.abs(drawn[rows, columns] - seen[y, x]).sum(axis=1)
+        weight = np.where(frame[y, x, 3] > 0.5, 1 / (1 + (difference / FLOW_COLOR_TOLERANCE) ** 2), 0.02)
+        return self._at_pixels(estimate, rows, columns, motion, self._share(weight, len(rows)))
+
+    def photometric(self, estimate: Estimate, frame: np.ndarray, blur: float) -> Observations:
+        """Lucas-Kanade steps on colour and coverage, both blurred by `blur` pixels."""
+        drawn = np.concatenate([self._compose(estimate.picture), ALPHA_GAIN * estimate.picture[..., 3:]], axis=2)
+        seen = np.concatenate([self._compose(frame), ALPHA_GAIN * frame[..., 3:]], axis=2)
+        drawn, seen = cv2.GaussianBlur(drawn, (0, 0), blur), cv2.GaussianBlur(seen, (0, 0), blur)
+        rows, columns = self._choose(estimate.pixels.triangle >= 0, MAX_PIXELS)
+        middle = (drawn + seen) / 2
+        gx = cv2.Sobel(middle, cv2.CV_32F, 1, 0, scale=1 / 8)[rows, columns].astype(np.float64)
+        gy = cv2.Sobel(middle, cv2.CV_32F, 0, 1, scale=1 / 8)[rows, columns].astype(np.float64)
+        error = (seen - drawn)[rows, columns].astype(np.float64)
+        robust = 1 / (1 + (np.abs(error) / LUCAS_KANADE_TOLERANCE) ** 2)
+        xx, xy, yy = (robust * gx * gx).sum(1), (robust * gx * gy).sum(1), (robust * gy * gy).sum(1)
+        bx, by = -(robust * gx * error).sum(1), -(robust * gy * error).sum(1)
+        # Normalised by its own size, then factored, so that two scalar rows carry the 2x2 structure tensor:
+        # a point on an edge is held across the edge only.
+        size = 0.002 + (xx + yy) / 2
+        xx, xy, yy, bx, by = xx / size, xy / size, yy / size, bx / size, by / size
+        l11 = np.sqrt(xx + 1e-8)
+        l21 = xy / l11
+        l22 = np.sqrt(np.maximum(yy - l21**2, 1e-8))
+        r1 = bx / l11
+        r2 = (by - l21 * r1) / l22
+        residual = np.stack([r1, r2], axis=1)
+        length = np.linalg.norm(residual, axis=1, keepdims=True)
+        residual *= np.minimum(1, 2 * max(blur, 1.0) / np.maximum(length, 1e-9))
+        observations = self._at_pixels(estimate, rows, columns, residual, self._share(np.ones(len(rows)), len(rows)))
+        jacobian = np.empty_like(observations.jacobian)
+        jacobian[:, 0] = l11[:, None] * observations.jacobian[:, 0] + l21[:, None] * observations.jacobian[:, 1]
+        jacobian[:, 1] = l22[:, None] * observations.jacobian[:, 1]
+        return dataclasses.replace(observations, jacobian=jacobian)
+
+    def silhouette(self, estimate: Estimate, frame: np.ndarray, strength: float = 0.3) -> Observations:
+        """Contours that lie apart pull their nearest surface points across, along the connecting line."""
+        drawn, seen = estimate.picture[..., 3] > 0.5, frame[..., 3] > 0.5
+        starts, ends = [np.zeros((0, 2), int)], [np.zeros((0, 2), int)]
+        if drawn.any() and seen.any():
+            distance, nearest = _nearest_true(seen)
+            sticking_out = np.argwhere(_contour(drawn) & (distance > 0.7))
+            starts.append(sticking_out)
+            ends.append(nearest[tuple(sticking_out.T)])
+            distance, nearest = _nearest_true(drawn)
+            missing = np.argwhere(_contour(seen) & (distance > 0.7) & (distance < CONTOUR_REACH * self._zoom))
+            starts.append(nearest[tuple(missing.T)])
+            ends.append(missing)
+        start, end = np.concatenate(starts), np.concatenate(ends)
+        on_surface = estimate.pixels.triangle >= 0
+        if len(start) == 0 or not on_surface.any():
+            return _nothing()
+        if len(start) > MAX_CONTOUR:
+            kept = self.rng.permutation(len(start))[:MAX_CONTOUR]
+            start, end = start[kept], end[kept]
+        wanted = (end - start)[:, ::-1].astype(np.float64)
+        _, surface = _nearest_true(on_surface)
+        rows, columns = surface[tuple(start.T)].T
+        length = np.linalg.norm(wanted, axis=1, keepdims=True)
+        weight = strength / (1 + (length[:, 0] / (CONTOUR_TOLERANCE * self._zoom)) ** 2)
+        visible = min(MAX_PIXELS, int(on_surface.sum()))
+        observations = self._at_pixels(estimate, rows, columns, wanted, self._share(weight, visible))
+        across = np.zeros_like(observations.jacobian)
+        across[:, 0] = np.einsum("nc,ncd->nd", wanted / np.maximum(length, 1e-6), observations.jacobian)
+        residual = np.concatenate([length, np.zeros_like(length)], axis=1)
+        return dataclasses.replace(observations, jacobian=across, residual=residual)
+
+    def coverage(self, estimate: Estimate, frame: np.ndarray, strength: float = 0.5) -> Observations:
+        """Unexplained pixels pull the nearest Gaussian of their colour, hidden ones too."""
+        drawn, seen = self._compose(estimate.picture), self._compose(frame)
+        difference = np.abs(drawn - seen).sum(axis=2) + np.abs(estimate.picture[..., 3] - frame[..., 3])
+        rows, columns = self._choose((frame[..., 3] > 0.5) & (difference > UNCOVERED), MAX_UNCOVERED)
+        if len(rows) < 6:
+            return _nothing()
+        body = self.body
+        position = body.points.positions(estimate.vertices, body.triangles)
+        pixel = self.camera.project(position)[0] - 0.5
+        reach = COLOR_PIXELS * self._zoom
+        tree = cKDTree(np.concatenate([pixel, reach * body.colors], axis=1))
+        query = np.concatenate([np.stack([columns, rows], axis=1), reach * seen[rows, columns]], axis=1)
+        distance, index = tree.query(query, distance_upper_bound=COVER_REACH * self._zoom)
+        found = np.isfinite(distance)
+        index = index[found]
+        residual = np.stack([columns, rows], axis=1)[found] - pixel[index]
+        visible = min(MAX_PIXELS, int((estimate.pixels.triangle >= 0).sum()))
+        return Observations(
+            corners=body.triangles[body.points.triangle[index]],
+            barycentric=body.points.barycentric[index],
+            jacobian=self._jacobian(position[index]),
+            residual=residual,
+            weight=self._share(np.full(len(index), strength), visible),
+        )
+
+    def residual(self, estimate: Estimate, frame: np.ndarray) -> float:
+        """Mean absolute difference of premultiplied colour and alpha, 0..1."""
+        return float(np.abs(estimate.picture - frame).mean())
+
+    def _at_pixels(
+        self, estimate: Estimate, rows: np.ndarray, columns: np.ndarray, residual: np.ndarray, weight: np.ndarray
+    ) -> Observations:
+        corners = self.body.triangles[estimate.pixels.triangle[rows, columns]]
+        barycentric = estimate.pixels.barycentric[rows, columns].astype(np.float64)
+        position = (estimate.vertices[corners] * barycentric[:, :, None]).sum(axis=1)
+        return Observations(corners, barycentric, self._jacobian(position), residual, weight)
+
+    def _jacobian(self, position: np.ndarray) -> Float[np.ndarray, "points 2 3"]:
+        """Derivative of the pixel coordinates by the world position."""
+        rotation, translation = self.camera.world_to_camera[:3, :3], self.camera.world_to_camera[:3, 3]
+        x, y, z = (position @ rotation.T + translation).T
+        fx, fy, _, _ = self.camera.pixel_intrinsics
+        zero = np.zeros_like(z)
+        rows = np.stack([np.stack([fx / z, zero, -fx * x / z**2], 1), np.stack([zero, fy / z, -fy * y / z**2], 1)], 1)
+        return rows @ rotation
+
+    def _share(self, weight: np.ndarray, visible: int) -> np.ndarray:
+        """Weights such that a fully trusted picture weighs as much as there are nodes, at any resolution."""
+        return weight * (len(self.body.graph.nodes) / max(1, visible) / self._zoom**2)
+
+    def _choose(self, mask: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns = np.nonzero(mask)
+        if len(rows) > most:
+            kept = self.rng.permutation(len(rows))[:most]
+            rows, columns = rows[kept], columns[kept]
+        return rows, columns
+
+    def _compose(self, picture: np.ndarray) -> np.ndarray:
+        return np.clip(picture[..., :3] + (1 - picture[..., 3:]) * np.float32(self.background), 0, 1).astype(np.float32)
+
+
+def join(*parts: Observations) -> Observations:
+    """All observations together."""
+    return Observations(
+        corners=np.concatenate([part.corners for part in parts]),
+        barycentric=np.concatenate([part.barycentric for part in parts]),
+        jacobian=np.concatenate([part.jacobian for part in parts]),
+        residual=np.concatenate([part.residual for part in parts]),
+        weight=np.concatenate([part.weight for part in parts]),
+    )
+
+
+def _nothing() -> Observations:
+    return Observations(
+        np.zeros((0, 3), np.int32), np.zeros((0, 3)), np.zeros((0, 2, 3)), np.zeros((0, 2)), np.zeros(0)
+    )
+
+
+def _grey(picture: np.ndarray) -> np.ndarray:
+    return (picture @ FLOW_WEIGHTS * 255).astype(np.uint8)
+
+
+def _contour(mask: np.ndarray) -> np.ndarray:
+    return mask & (cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
+
+
+def _nearest_true(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the nearest set pixel, and its (row, column)."""
+    distance, label = cv2.distanceTransformWithLabels(
+        (~mask).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    places = np.zeros((label.max() + 1, 2), int)
+    places[label[mask]] = np.argwhere(mask)
+    return distance, places[label]
