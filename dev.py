@@ -115,7 +115,8 @@ def build(python, arguments):
     """Pack the extension with Blender's own tool, which refuses what Blender would refuse."""
     if arguments:
         raise SetupError("build takes no arguments, but got {}.".format(" ".join(arguments)))
-    packer = next(VENV.glob("**/bpy/*/scripts/addons_core/bl_pkg/cli/blender_ext.py"), None)
+    site_packages = "Lib/site-packages" if os.name == "nt" else "lib/python3.11/site-packages"
+    packer = next(VENV.glob(site_packages + "/bpy/*/scripts/addons_core/bl_pkg/cli/blender_ext.py"), None)
     if packer is None:
         raise SetupError("The bpy module in .venv has no extension packer; delete .venv and run dev.py again.")
     output = ROOT / "dist"
