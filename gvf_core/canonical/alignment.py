@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from scipy.optimize import minimize
 
 from gvf_core.capture import Capture
@@ -13,6 +13,10 @@ from gvf_core.rendering.mesh import rasterize_mesh
 
 SEARCH_SIZE = 192
 """Larger side of the pictures in which the masks are compared, in pixels."""
+ROUNDS = 3
+"""Perspective changes the silhouette a little, so distance and silhouette are found in turns."""
+NEAREST, FARTHEST = 1.2, 20.0
+"""Limits of the camera's distance; the asset reaches 0.87 from the origin at most."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,13 @@ class Alignment:
 
 
 def align_to_frame(
-    capture: Capture,
-    frame: Float32[np.ndarray, "height width 4"],
-    azimuth: float,
-    elevation: float,
-    fov: float,
-    radius: float = 2.0,
+    capture: Capture, frame: Float32[np.ndarray, "height width 4"], azimuth: float, elevation: float, fov: float
 ) -> Alignment:
-    """Find scale and position in the picture; the direction of view is given.
+    """Find distance and position in the picture; the direction of view is given.
 
-    Scale goes into the focal length and position into the principal point, as a crop of the
-    official renderings would.
+    The size of the asset in the picture tells the distance, and with it the perspective. The position goes into
+    the principal point, as a crop of the official renderings would; so does the focal length take what the
+    limits of the distance leave over.
 
     Args:
         capture: The asset.
@@ -47,53 +47,69 @@ def align_to_frame(
         azimuth: Degrees, see `orbit_camera`.
         elevation: Degrees.
         fov: Degrees across the larger side of the frame.
-        radius: Distance of the camera in the unit frame.
     """
     height, width = frame.shape[:2]
     larger = max(height, width)
-    square = orbit_camera(azimuth, elevation, radius, fov, larger)
-    focal = square.intrinsics[0] * larger
-    camera = replace(square, intrinsics=(focal / width, focal / height, 0.5, 0.5), width=width, height=height)
-
-    shrink = SEARCH_SIZE / larger
-    small = (max(8, round(width * shrink)), max(8, round(height * shrink)))
+    small = tuple(max(8, round(side * SEARCH_SIZE / larger)) for side in (width, height))
     mask = cv2.resize(frame[..., 3], small, interpolation=cv2.INTER_AREA)
-    drawn = camera.resized(*small)
-    triangle = rasterize_mesh(capture.vertices, capture.triangles, drawn).triangle
-    silhouette = (triangle >= 0).astype(np.float32)
-    if not silhouette.any():
-        return Alignment(camera, 0.0)
-    start = _match_boxes(silhouette, mask)
+    lens = orbit_camera(azimuth, elevation, fov=fov).intrinsics[0] * larger
+    radius = 2.0
+    for _ in range(ROUNDS):
+        camera = orbit_camera(azimuth, elevation, radius, fov)
+        camera = replace(camera, intrinsics=(lens / width, lens / height, 0.5, 0.5), width=small[0], height=small[1])
+        camera = _filling(camera, capture.vertices)
+        silhouette = _silhouette(capture, camera)
+        if not (silhouette > 0.5).any() or not (mask > 0.5).any():
+            return Alignment(camera.resized(width, height), 0.0)
+        camera = _moved(camera, _match_moments(silhouette, mask))
+        radius = float(np.clip(radius * lens / width / camera.intrinsics[0], NEAREST, FARTHEST))
+    camera = _moved(camera, _refine(_silhouette(capture, camera), mask))
+    covered, inside = _silhouette(capture, camera) > 0.5, mask > 0.5
+    iou = (covered & inside).sum() / (covered | inside).sum()
+    return Alignment(camera.resized(width, height), float(iou))
+
+
+def _filling(camera: Camera, vertices: Float[np.ndarray, "vertices 3"]) -> Camera:
+    """Zoomed and shifted so that the asset fills the picture and nothing of it is cut off."""
+    pixels, _ = camera.project(vertices)
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    frame = np.array([camera.width, camera.height])
+    zoom = 0.9 * (frame / np.maximum(high - low, 1e-6)).min()
+    return _moved(camera, np.array([np.log(zoom), *(frame / 2 - zoom * (low + high) / 2)]))
+
+
+def _moved(camera: Camera, parameters: Float[np.ndarray, "3"]) -> Camera:
+    """The camera whose picture is this one's after `_warp`."""
+    scale, dx, dy = np.exp(parameters[0]), *parameters[1:]
+    fx, fy, cx, cy = camera.intrinsics
+    shifted = (cx * scale + dx / camera.width, cy * scale + dy / camera.height)
+    return replace(camera, intrinsics=(float(fx * scale), float(fy * scale), *map(float, shifted)))
+
+
+def _silhouette(capture: Capture, camera: Camera) -> Float32[np.ndarray, "height width"]:
+    return (rasterize_mesh(capture.vertices, capture.triangles, camera).triangle >= 0).astype(np.float32)
+
+
+def _refine(silhouette: np.ndarray, mask: np.ndarray) -> Float[np.ndarray, "3"]:
+    """Small change of log scale and shift after which the two masks differ least, sharp and blurred."""
 
     def cost(parameters: np.ndarray) -> float:
         moved = _warp(silhouette, parameters)
         return sum(float(np.abs(_blur(moved, sigma) - _blur(mask, sigma)).mean()) for sigma in (1.0, 4.0))
 
-    spread = np.array([[0, 0, 0], [0.05, 0, 0], [0, 3, 0], [0, 0, 3]])
-    found = minimize(cost, start, method="Nelder-Mead", options={"initial_simplex": start + spread, "maxfev": 150}).x
-    best = found if cost(found) <= cost(start) else start
-    scale, dx, dy = float(np.exp(best[0])), float(best[1]), float(best[2])
-    fx, fy, cx, cy = drawn.pixel_intrinsics
-    intrinsics = (
-        fx * scale / small[0],
-        fy * scale / small[1],
-        (cx * scale + dx) / small[0],
-        (cy * scale + dy) / small[1],
-    )
-    moved, inside = _warp(silhouette, best) > 0.5, mask > 0.5
-    iou = (moved & inside).sum() / max(1, (moved | inside).sum())
-    return Alignment(replace(camera, intrinsics=intrinsics), float(iou))
+    start = np.zeros(3)
+    simplex = np.array([[0, 0, 0], [0.05, 0, 0], [0, 3, 0], [0, 0, 3]])
+    found = minimize(cost, start, method="Nelder-Mead", options={"initial_simplex": simplex, "maxfev": 150}).x
+    return found if cost(found) <= cost(start) else start
 
 
-def _match_boxes(silhouette: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _match_moments(silhouette: np.ndarray, mask: np.ndarray) -> Float[np.ndarray, "3"]:
     """Log scale and shift that bring the centroid and area of one mask to the other's."""
 
     def moments(picture: np.ndarray) -> tuple[float, np.ndarray]:
         rows, columns = np.nonzero(picture > 0.5)
         return np.sqrt(len(rows)), np.array([columns.mean() + 0.5, rows.mean() + 0.5])
 
-    if not (mask > 0.5).any():
-        return np.zeros(3)
     (size, center), (wanted_size, wanted_center) = moments(silhouette), moments(mask)
     scale = wanted_size / size
     return np.array([np.log(scale), *(wanted_center - scale * center)])

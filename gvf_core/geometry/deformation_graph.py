@@ -20,7 +20,6 @@ MAX_EDGE = 0.04
 """Edges are subdivided to this length, so that shortest paths along edges approach geodesics."""
 BRIDGE_SLACK = 0.015
 """Separate parts are bridged wherever they are at most this much farther apart than at their closest."""
-BRIDGE_NEIGHBORS = 16
 NODE_LINKS = 5
 """Every node is linked to this many nearest ones at least."""
 
@@ -123,24 +122,29 @@ def _bridged_edges(points: np.ndarray, triangles: np.ndarray) -> sparse.csr_matr
 
 def _bridges(points: np.ndarray, part: np.ndarray, parts: int) -> np.ndarray:
     """Pairs of points that join every part to the part closest to it."""
-    # Most parts have a foreign point among their nearest few; only the others need a search of their own.
-    distance, nearest = cKDTree(points).query(points, k=min(BRIDGE_NEIGHBORS, len(points)))
-    foreign = np.where(part[nearest] != part[:, None], distance, np.inf)
-    choice = foreign.argmin(axis=1)
-    rows = np.arange(len(points))
-    distance, nearest = foreign[rows, choice], nearest[rows, choice]
-    bridges = []
-    for index in range(parts):
-        inside = np.flatnonzero(part == index)
-        reach, target = distance[inside], nearest[inside]
-        if not np.isfinite(reach).any():
-            outside = np.flatnonzero(part != index)
-            reach, found = cKDTree(points[outside]).query(points[inside])
-            target = outside[found]
-        closest = reach.argmin()
-        joined = (reach <= reach[closest] + BRIDGE_SLACK) & (part[target] == part[target[closest]])
-        bridges.append(np.stack([inside[joined], target[joined]], axis=1))
-    return np.concatenate(bridges)
+    distance, target = _nearest_foreign(points, part, parts)
+    # Sorted by part, then by distance: the first of each part is its closest.
+    order = np.lexsort((distance, part))
+    closest = order[np.searchsorted(part[order], np.arange(parts))]
+    joined = (distance <= distance[closest][part] + BRIDGE_SLACK) & (part[target] == part[target[closest]][part])
+    return np.stack([np.flatnonzero(joined), target[joined]], axis=1)
+
+
+def _nearest_foreign(points: np.ndarray, part: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distance from every point to the nearest point of any other part, and that point's index.
+
+    The numbers of two parts differ in at least one bit, so that a search between the points with and the points
+    without a bit, for each bit, finds every pair: a few searches, however many parts there are.
+    """
+    distance, target = np.full(len(points), np.inf), np.zeros(len(points), np.int64)
+    for bit in range((parts - 1).bit_length()):
+        has_bit = (part >> bit) & 1 == 1
+        with_bit, without = np.flatnonzero(has_bit), np.flatnonzero(~has_bit)
+        for here, there in ((with_bit, without), (without, with_bit)):
+            reach, found = cKDTree(points[there]).query(points[here])
+            nearer = reach < distance[here]
+            distance[here[nearer]], target[here[nearer]] = reach[nearer], there[found[nearer]]
+    return distance, target
 
 
 def _adjacency(points: np.ndarray, pairs: np.ndarray) -> sparse.csr_matrix:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import fpsample
 import numpy as np
 from jaxtyping import Float, Int, Int32
+from scipy.spatial import cKDTree
 
 CANDIDATES_PER_SAMPLE = 5
+NORMAL_WEIGHT = 0.5
+"""Distance between opposite normals, in units of twice the mean spacing, that is added to distances in space."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,25 @@ def sample_surface(
     u, v = np.sqrt(rng.random(candidates)), rng.random(candidates)
     barycentric = np.stack([1 - u, u * (1 - v), u * v], axis=1)
     points = SurfacePoints(triangle, barycentric)
-    spacing = np.sqrt(total / count)
-    features = np.concatenate([points.positions(vertices, triangles), spacing * normals[triangle]], axis=1)
-    # The library picks its own start; the result depends on the candidates alone.
-    kept = np.sort(fpsample.bucket_fps_kdline_sampling(features.astype(np.float32), count, h=7).astype(np.int64))
+    features = _features(points.positions(vertices, triangles), normals[triangle], np.sqrt(total / count))
+    # Without a start of ours the library picks one with numpy's global generator.
+    kept = fpsample.bucket_fps_kdline_sampling(
+        features.astype(np.float32), count, h=min(7, candidates.bit_length() - 1), start_idx=0
+    )
+    kept = np.sort(kept.astype(np.int64))
     return SurfacePoints(triangle[kept], barycentric[kept])
+
+
+def local_spacing(
+    positions: Float[np.ndarray, "points 3"], normals: Float[np.ndarray, "points 3"], mean_spacing: float
+) -> Float[np.ndarray, " points"]:
+    """Mean distance of every surface point to its six nearest ones on the same side of the surface."""
+    features = _features(positions, normals, mean_spacing)
+    neighbors = min(7, len(positions))
+    distance, _ = cKDTree(features).query(features, k=[*range(1, neighbors + 1)])
+    return distance[:, 1:].mean(axis=1) if neighbors > 1 else np.full(len(positions), mean_spacing)
+
+
+def _features(positions: np.ndarray, normals: np.ndarray, spacing: float) -> np.ndarray:
+    """Coordinates in which the two sides of a thin wing lie apart."""
+    return np.concatenate([positions, NORMAL_WEIGHT * spacing * normals], axis=1)

@@ -1,6 +1,9 @@
 """Frames of the driving video."""
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,12 +13,17 @@ from jaxtyping import UInt8
 from gvf_core.errors import VideoError
 
 MAX_PIXELS = 8192 * 8192
+"""Larger pictures are refused."""
+MAX_CLIP_PIXELS = 100_000_000
+"""Larger clips are scaled down: 48 frames of 1920 x 1080, 1.6 GB once they are cut out."""
 DEFAULT_FPS = 24.0
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that keep the alpha of WebM files, by the name of FFmpeg's own decoder, which drops it."""
 
 
 @dataclass(frozen=True)
 class DrivingVideo:
-    """Decoded frames.
+    """Decoded frames, upright and with square pixels.
 
     Attributes:
         frames: sRGB colour and straight alpha (255 where the file has no alpha).
@@ -28,8 +36,21 @@ class DrivingVideo:
     has_alpha: bool
 
 
-def read_video(path: Path, start: int = 0, stride: int = 1, max_frames: int = 48) -> DrivingVideo:
+def read_video(
+    path: Path,
+    start: int = 0,
+    stride: int = 1,
+    max_frames: int = 48,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> DrivingVideo:
     """Decode the frames start, start + stride, ... of any file that PyAV reads.
+
+    Args:
+        path: The file.
+        start: First frame to keep.
+        stride: Keep every n-th frame from there.
+        max_frames: Keep at most this many.
+        on_progress: Called with the fraction done before each frame; may raise to stop.
 
     Raises:
         VideoError: The file is missing, empty, not a video, too large, or has fewer than two usable frames.
@@ -39,22 +60,27 @@ def read_video(path: Path, start: int = 0, stride: int = 1, max_frames: int = 48
     if path.stat().st_size == 0:
         raise VideoError(f"The video {path.name} is empty.", "Export or download it again.")
     frames: list[np.ndarray] = []
+    size, alpha = None, False
     try:
-        with av.open(str(path)) as container:
+        # Playlists may name other files and addresses; a driving video is one local file.
+        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
             if not container.streams.video:
                 raise VideoError(f"{path.name} has no video stream.", "Choose a file with moving pictures.")
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
             rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
-            alpha = "a" in (stream.pix_fmt or "") and not (stream.pix_fmt or "").startswith("gray")
-            for index, frame in enumerate(container.decode(stream)):
+            kept = _kept_frames(stream.frames, start, stride, max_frames)
+            for index, frame in enumerate(_decode(container, stream)):
+                on_progress(min(1.0, index / (start + stride * kept)))
                 if frame.width * frame.height > MAX_PIXELS:
                     raise VideoError(f"{path.name} has {frame.width} x {frame.height} pixels.", "Scale it down.")
-                if index >= start and (index - start) % stride == 0:
-                    picture = frame.to_ndarray(format="rgba")
-                    if frames and picture.shape != frames[0].shape:
-                        raise VideoError(f"The picture size changes within {path.name}.", "Export it again.")
-                    frames.append(picture)
+                if index < start or (index - start) % stride:
+                    continue
+                if size is None:
+                    size = (frame.width, frame.height)
+                    alpha = any(component.is_alpha for component in frame.format.components)
+                if (frame.width, frame.height) != size:
+                    raise VideoError(f"The picture size changes within {path.name}.", "Export it again.")
+                frames.append(_picture(frame, stream.sample_aspect_ratio, MAX_CLIP_PIXELS / kept))
                 if len(frames) == max_frames:
                     break
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -65,3 +91,36 @@ def read_video(path: Path, start: int = 0, stride: int = 1, max_frames: int = 48
             "Choose a longer video, or an earlier start frame and a smaller step.",
         )
     return DrivingVideo(np.stack(frames), rate / stride, alpha)
+
+
+def _kept_frames(available: int, start: int, stride: int, max_frames: int) -> int:
+    """How many frames will be kept at most; `available` is 0 where the file does not say."""
+    return min(max_frames, max(1, math.ceil((available - start) / stride))) if available else max_frames
+
+
+def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    name = ALPHA_DECODERS.get(stream.codec_context.name) if stream.metadata.get("alpha_mode") == "1" else None
+    if name not in av.codecs_available:
+        stream.thread_type = "AUTO"
+        yield from container.decode(stream)
+        return
+    decoder = av.CodecContext.create(name, "r")
+    for packet in container.demux(stream):
+        yield from decoder.decode(packet)
+
+
+def _picture(
+    frame: av.VideoFrame, pixel_aspect: Fraction | None, max_pixels: float
+) -> UInt8[np.ndarray, "height width 4"]:
+    """The frame as it is meant to be seen, with at most so many pixels."""
+    width, height = frame.width * float(pixel_aspect or 1), frame.height
+    shrink = min(1.0, math.sqrt(max_pixels / (width * height)))
+    # Planar, because FFmpeg's fast way to packed RGBA leaves the last columns unwritten unless the width is a
+    # multiple of 8 (seen with FFmpeg 8.0).
+    picture = frame.to_ndarray(
+        format="gbrap",
+        width=max(1, round(width * shrink)),
+        height=max(1, round(height * shrink)),
+        interpolation="BICUBIC",
+    )
+    return np.rot90(picture, round(frame.rotation / 90))

@@ -50,7 +50,7 @@ def _background_color(frame: np.ndarray) -> np.ndarray:
     spread = np.percentile(np.linalg.norm(_lab(border[None])[0] - _lab(color[None, None])[0], axis=1), 90)
     if spread > PLAIN:
         raise VideoError(
-            f"The video's background is not plain: its colours spread over {spread:.0f} Lab units, {PLAIN:.0f} at most.",
+            f"The video's background is not plain: its colours spread over {spread:.0f} Lab units, above {PLAIN:.0f}.",
             "Use a video with one background colour or with an alpha channel.",
         )
     return color
