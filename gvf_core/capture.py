@@ -14,6 +14,8 @@ from gvf_core.rendering.camera import Camera
 from gvf_core.tensorfile import read_tensors
 
 MAX_VIEW_PIXELS = 4096 * 4096
+MAX_CAPTURE_PIXELS = 2**28
+"""All views together: 1 GB; small PNG files can unpack to any amount."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,11 @@ def load_capture(path: Path) -> Capture:
     )
     vertices, triangles, object_id = tensors["vertices"], tensors["triangles"], tensors["object_id"]
     try:
-        objects = tuple(str(name) for name in json.loads(metadata["objects"]))
-    except (KeyError, ValueError, TypeError) as error:
+        objects = json.loads(metadata["objects"])
+    except (KeyError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path.name} does not list its objects.") from error
+    if not isinstance(objects, list) or not all(isinstance(name, str) for name in objects):
+        raise FileFormatError(f"The objects of {path.name} are not a list of names.")
     if len(triangles) == 0:
         raise CaptureError("The captured mesh has no faces.", "Select a mesh object that has faces.")
     if triangles.min() < 0 or triangles.max() >= len(vertices):
@@ -91,7 +95,7 @@ def load_capture(path: Path) -> Capture:
         vertices=vertices,
         triangles=triangles,
         object_id=object_id,
-        objects=objects,
+        objects=tuple(objects),
         world_from_unit=tensors["world_from_unit"],
         views=_decode_views(path, tensors),
     )
@@ -107,12 +111,18 @@ def _decode_views(path: Path, tensors: dict[str, np.ndarray]) -> tuple[View, ...
         raise FileFormatError(f"{path.name} holds {count} cameras but {len(offsets) - 1} pictures.")
     if offsets[0] != 0 or offsets[-1] != len(png) or (np.diff(offsets) <= 0).any():
         raise FileFormatError(f"The picture offsets of {path.name} are not increasing.")
-    views = []
+    views: list[View] = []
+    pixels = 0
     for index in range(count):
         try:
             with Image.open(io.BytesIO(png[offsets[index] : offsets[index + 1]].tobytes()), formats=["PNG"]) as image:
-                if image.width * image.height > MAX_VIEW_PIXELS:
-                    raise FileFormatError(f"Picture {index} of {path.name} has {image.width} x {image.height} pixels.")
+                pixels += image.width * image.height
+                if image.width * image.height > MAX_VIEW_PIXELS or pixels > MAX_CAPTURE_PIXELS:
+                    raise FileFormatError(
+                        f"Picture {index} of {path.name} has {image.width} x {image.height} pixels, "
+                        f"all up to it have {pixels}; {MAX_VIEW_PIXELS} and {MAX_CAPTURE_PIXELS} are allowed.",
+                        "Capture smaller or fewer views.",
+                    )
                 rgba = np.asarray(image.convert("RGBA"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise FileFormatError(f"Picture {index} of {path.name} is not a readable PNG.") from error

@@ -53,11 +53,12 @@ def animate(
         Cancelled: `cancelled` returned True; it is asked several times a second.
     """
     stages = _Stages(on_progress, cancelled)
-    with stages.run("Reading the video"):
-        clip = read_video(video, settings.start_frame, settings.frame_stride, settings.max_frames)
-        frames = cut_out(clip)
-    with stages.run("Making Gaussians"):
-        canonical = gaussians_on_surface(capture, settings.gaussians, np.random.default_rng(settings.seed))
+    with stages.run("Reading the video") as monitor:
+        clip = read_video(video, settings.start_frame, settings.frame_stride, settings.max_frames, monitor.part(0, 0.4))
+        frames = cut_out(clip, monitor.part(0.4, 1))
+    with stages.run("Making Gaussians") as monitor:
+        rng = np.random.default_rng(settings.seed)
+        canonical = gaussians_on_surface(capture, settings.gaussians, rng, monitor)
     with stages.run("Finding the view"):
         alignment = align_to_frame(capture, frames[0], settings.azimuth, settings.elevation, settings.fov)
         if alignment.iou == 0:

@@ -82,8 +82,8 @@ def _moved(camera: Camera, parameters: Float[np.ndarray, "3"]) -> Camera:
     """The camera whose picture is this one's after `_warp`."""
     scale, dx, dy = np.exp(parameters[0]), *parameters[1:]
     fx, fy, cx, cy = camera.intrinsics
-    shifted = (cx * scale + dx / camera.width, cy * scale + dy / camera.height)
-    return replace(camera, intrinsics=(float(fx * scale), float(fy * scale), *map(float, shifted)))
+    cx, cy = float(cx * scale + dx / camera.width), float(cy * scale + dy / camera.height)
+    return replace(camera, intrinsics=(float(fx * scale), float(fy * scale), cx, cy))
 
 
 def _silhouette(capture: Capture, camera: Camera) -> Float32[np.ndarray, "height width"]:

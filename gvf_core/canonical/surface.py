@@ -1,5 +1,6 @@
 """Canonical Gaussians without weights: flat Gaussians on the surface, coloured by the captured views."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -39,13 +40,19 @@ class SurfaceGaussians:
     points: SurfacePoints
 
 
-def gaussians_on_surface(capture: Capture, count: int, rng: np.random.Generator) -> SurfaceGaussians:
+def gaussians_on_surface(
+    capture: Capture,
+    count: int,
+    rng: np.random.Generator,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> SurfaceGaussians:
     """Cover the captured surface with flat Gaussians.
 
     Args:
         capture: Geometry and views in the unit frame.
         count: Number of Gaussians.
         rng: Source of the sample positions.
+        on_progress: Called with the fraction done before each view; may raise to stop.
 
     Raises:
         CaptureError: The surface has no area.
@@ -57,7 +64,7 @@ def gaussians_on_surface(capture: Capture, count: int, rng: np.random.Generator)
     normals, areas = triangle_normals(capture.vertices, capture.triangles)
     normal = normals[points.triangle]
     position = points.positions(capture.vertices, capture.triangles).astype(np.float64)
-    color = _colors_from_views(capture, position, normal)
+    color = _colors_from_views(capture, position, normal, on_progress)
     spacing = local_spacing(position, normal, float(np.sqrt(areas.sum() / count)))
     tangent_scale = torch.from_numpy(np.maximum(TANGENT_SCALE * spacing, NORMAL_SCALE)).float()
     splats = Splats(
@@ -71,11 +78,15 @@ def gaussians_on_surface(capture: Capture, count: int, rng: np.random.Generator)
 
 
 def _colors_from_views(
-    capture: Capture, position: Float[np.ndarray, "points 3"], normal: Float[np.ndarray, "points 3"]
+    capture: Capture,
+    position: Float[np.ndarray, "points 3"],
+    normal: Float[np.ndarray, "points 3"],
+    on_progress: Callable[[float], None],
 ) -> Float[np.ndarray, "points 3"]:
     """Mean colour over the views that see a point, frontal views counting more; unseen points take the nearest."""
     total, weight_sum = np.zeros((len(position), 3)), np.zeros(len(position))
-    for view in capture.views:
+    for index, view in enumerate(capture.views):
+        on_progress(index / len(capture.views))
         color, weight = _colors_from_view(capture, view, position, normal)
         total += weight[:, None] * color
         weight_sum += weight

@@ -84,10 +84,12 @@ def build_deformation_graph(
     fine, fine_triangles = trimesh.remesh.subdivide_to_size(vertices, triangles, MAX_EDGE, max_iter=12)
     # Rest vertices first, so that vertices that no triangle uses have a place as well.
     points, inverse = _weld(np.concatenate([vertices.astype(np.float64), fine]))
-    edges = _bridged_edges(points, inverse[fine_triangles + len(vertices)])
-    node, distance = _spread_nodes(edges, node_count)
+    corners = inverse[fine_triangles + len(vertices)]
+    edges = _joined(points, np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]))
+    node = _spread_nodes(edges, node_count)
 
     count = min(influences + 1, len(node))
+    distance = _node_distances(edges, node, min(max(count, NODE_LINKS + 1), len(node)))
     nearest = np.argsort(distance, axis=0, kind="stable")[:count]
     reach = np.take_along_axis(distance, nearest, axis=0)
     # The farthest of the candidates gets weight 0: weights stay continuous where candidates change.
@@ -96,7 +98,7 @@ def build_deformation_graph(
     weight = (weight / weight.sum(axis=0)).T
     return DeformationGraph(
         nodes=points[node],
-        links=_links(index, weight, distance[:, node]),
+        links=_links(points[node], index, weight, distance[:, node]),
         skin_index=np.ascontiguousarray(index[inverse[: len(vertices)]], np.int32),
         skin_weight=np.ascontiguousarray(weight[inverse[: len(vertices)]]),
     )
@@ -109,9 +111,8 @@ def _weld(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vertices[first], inverse.ravel()
 
 
-def _bridged_edges(points: np.ndarray, triangles: np.ndarray) -> sparse.csr_matrix:
-    """Edge lengths of the mesh, with its separate parts joined where they come closest."""
-    pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+def _joined(points: np.ndarray, pairs: np.ndarray) -> sparse.csr_matrix:
+    """Distances between the pairs, with separate parts joined where they come closest."""
     edges = _adjacency(points, pairs)
     while True:
         parts, part = csgraph.connected_components(edges, directed=False)
@@ -156,29 +157,41 @@ def _adjacency(points: np.ndarray, pairs: np.ndarray) -> sparse.csr_matrix:
     return (half + half.T).tocsr()
 
 
-def _spread_nodes(edges: sparse.csr_matrix, count: int) -> tuple[Int[np.ndarray, " nodes"], np.ndarray]:
-    """Farthest-point sampling by distance along edges: chosen points, and distances from them to all."""
-    nodes = [0]
-    rows = [csgraph.dijkstra(edges, directed=False, indices=0)]
-    # The first point is arbitrary; start from the one farthest from it, an extremity.
-    nodes[0] = int(rows[0].argmax())
-    rows[0] = csgraph.dijkstra(edges, directed=False, indices=nodes[0])
-    nearest = rows[0].copy()
+def _spread_nodes(edges: sparse.csr_matrix, count: int) -> Int[np.ndarray, " nodes"]:
+    """Farthest-point sampling by distance along edges."""
+    # Any point will do to start from; the one farthest from it is an extremity.
+    nodes = [int(csgraph.dijkstra(edges, directed=False, indices=0).argmax())]
+    nearest = csgraph.dijkstra(edges, directed=False, indices=nodes[0])
     while len(nodes) < count and nearest.max() > WELD_DISTANCE:
         nodes.append(int(nearest.argmax()))
-        rows.append(csgraph.dijkstra(edges, directed=False, indices=nodes[-1]))
-        np.minimum(nearest, rows[-1], out=nearest)
-    return np.array(nodes), np.stack(rows)
+        # Nothing beyond the limit can come nearer; searches get shorter with every node.
+        found = csgraph.dijkstra(edges, directed=False, indices=nodes[-1], limit=nearest.max())
+        np.minimum(nearest, found, out=nearest)
+    return np.array(nodes)
 
 
-def _links(index: np.ndarray, weight: np.ndarray, node_distance: np.ndarray) -> Int32[np.ndarray, "links 2"]:
-    """Nodes that move a common point noticeably, and every node's nearest ones, in both directions."""
+def _node_distances(edges: sparse.csr_matrix, node: Int[np.ndarray, " nodes"], nearest: int) -> np.ndarray:
+    """Distances along edges from every node to every point; infinite beyond the nearest ones of each point."""
+    limit = max(MAX_EDGE, 4 * float(csgraph.dijkstra(edges, directed=False, indices=node, min_only=True).max()))
+    while True:
+        distance = csgraph.dijkstra(edges, directed=False, indices=node, limit=limit)
+        if np.isfinite(distance).sum(axis=0).min() >= nearest:
+            return distance
+        limit *= 2
+
+
+def _links(
+    nodes: np.ndarray, index: np.ndarray, weight: np.ndarray, node_distance: np.ndarray
+) -> Int32[np.ndarray, "links 2"]:
+    """Nodes that move a common point noticeably, and every node's nearest ones, in both directions.
+
+    Parts that lie farther apart than their nodes are joined like parts of the mesh: none drifts away on its own.
+    """
     pairs = []
     for a, b in combinations(range(index.shape[1]), 2):
         noticed = np.minimum(weight[:, a], weight[:, b]) > 0.02
         pairs.append(np.stack([index[noticed, a], index[noticed, b]], axis=1))
     nearest = np.argsort(node_distance, axis=1, kind="stable")[:, 1 : NODE_LINKS + 1]
     pairs.append(np.stack([np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()], axis=1))
-    links = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
-    links = links[links[:, 0] != links[:, 1]]
+    links = np.stack(sparse.triu(_joined(nodes, np.concatenate(pairs))).nonzero(), axis=1)
     return np.concatenate([links, links[:, ::-1]]).astype(np.int32)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Float32
 from gvf_core.motion.body import Body
 from gvf_core.rendering import Camera
 from gvf_core.rendering.mesh import rasterize_mesh
+from gvf_core.rendering.sampling import sample_picture
 
 DEPTH_TOLERANCE = 0.015
 MIN_SAMPLES = 50
@@ -29,8 +30,7 @@ def colors_in_video(
     column = np.clip(np.floor(pixel[:, 0]).astype(int), 0, camera.width - 1)
     row = np.clip(np.floor(pixel[:, 1]).astype(int), 0, camera.height - 1)
     visible = (inside[row, column] > 0) & (depth < surface.depth[row, column] + DEPTH_TOLERANCE)
-    x, y = (pixel - 0.5).astype(np.float32).T
-    shown = cv2.remap(np.ascontiguousarray(frame[..., :3]), x[None], y[None], cv2.INTER_LINEAR)[0]
+    shown = sample_picture(frame[..., :3], pixel)
     colors = _affine(body.colors, shown, visible)
     colors[visible] = shown[visible]
     return np.clip(colors, 0, 1).astype(np.float32)

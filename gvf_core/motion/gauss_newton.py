@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
 from scipy.linalg import cho_factor, cho_solve
 
 from gvf_core.geometry.deformation_graph import DeformationGraph
 from gvf_core.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from gvf_core.motion.body import Pose
+from gvf_core.rendering.numba_compile import kernel
 
 MAX_TURN = 0.6
 """Largest rotation of a node in one step, radians per axis; beyond it the linearisation is meaningless."""
@@ -114,7 +114,7 @@ def step(
     return Pose(rotation @ pose.rotations, pose.positions + update[:, 3:])
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
 def _add_observations(
     normal,
     gradient,
@@ -194,7 +194,7 @@ def _add_observations(
                         normal[unknown, 6 * involved[s] + j] += u0 * row[0, 6 * s + j] + u1 * row[1, 6 * s + j]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
 def _add_links(normal, gradient, links, rigidity, smoothness, nodes, rotations, positions, between):
     block = np.empty(12, np.int64)
     jacobian = np.zeros((3, 12))

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
-from numba import njit
 
 from gvf_core.rendering.camera import Camera
+from gvf_core.rendering.numba_compile import kernel
 
 NEAR = 0.05
 """Triangles with a vertex closer than this to the camera plane are not drawn; the asset is 1 wide."""
@@ -38,7 +38,7 @@ def rasterize_mesh(
     return MeshPixels(triangle, barycentric, zbuffer)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _draw(pixels, depth, triangles, out_triangle, out_barycentric, zbuffer):
     height, width = zbuffer.shape
     for t in range(triangles.shape[0]):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -104,7 +105,7 @@ def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> I
         stream.thread_type = "AUTO"
         yield from container.decode(stream)
         return
-    decoder = av.CodecContext.create(name, "r")
+    decoder = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
     for packet in container.demux(stream):
         yield from decoder.decode(packet)
 

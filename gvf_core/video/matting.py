@@ -1,5 +1,7 @@
 """Separating the moving thing from its background."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from jaxtyping import Float32
@@ -13,24 +15,38 @@ INNER, OUTER = 5.0, 14.0
 """Colour distances (CIE Lab units) at which the mask starts and is full; H.264 noise stays below the first."""
 PLAIN = 12.0
 """A background whose border colours spread wider than this (Lab units, 90th percentile) is not plain."""
+OPAQUE = 250
+"""An alpha channel (0..255) that never falls below this is no mask."""
 MIN_AREA = 0.001
+"""Part of the first frame that the object must cover."""
 
 
-def cut_out(video: DrivingVideo) -> Float32[np.ndarray, "frames height width 4"]:
+def cut_out(
+    video: DrivingVideo, on_progress: Callable[[float], None] = lambda fraction: None
+) -> Float32[np.ndarray, "frames height width 4"]:
     """Colour premultiplied by alpha, and alpha, 0..1.
 
     Alpha comes from the file where it has some, else from the distance of each pixel's colour to
     the background, which must be plain.
 
+    Args:
+        video: Frames with straight alpha.
+        on_progress: Called with the fraction done before each frame; may raise to stop.
+
     Raises:
         VideoError: The background is not plain, or the first frame shows nothing else.
     """
-    frames = video.frames.astype(np.float32) / 255
-    if video.has_alpha and video.frames[..., 3].min() < 250:
-        frames[..., :3] *= frames[..., 3:]
-    else:
-        background = _background_color(frames[0, ..., :3])
-        frames = np.stack([_key(frame[..., :3], background) for frame in frames])
+    has_mask = video.has_alpha and video.frames[..., 3].min() < OPAQUE
+    background = np.zeros(3) if has_mask else _background_color(_unit(video.frames[0, ..., :3]))
+    frames = np.empty(video.frames.shape, np.float32)
+    for index, picture in enumerate(video.frames):
+        on_progress(index / len(frames))
+        frame = _unit(picture)
+        if has_mask:
+            frame[..., :3] *= frame[..., 3:]
+            frames[index] = frame
+        else:
+            frames[index] = _key(frame[..., :3], background)
     area = float((frames[0, ..., 3] > 0.5).mean())
     if area < MIN_AREA:
         raise VideoError(
@@ -64,6 +80,10 @@ def _key(frame: np.ndarray, background: np.ndarray) -> np.ndarray:
     alpha = np.maximum(alpha, cv2.morphologyEx(alpha, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)))
     color = np.clip(frame - (1 - alpha[..., None]) * background, 0, alpha[..., None])
     return np.concatenate([color, alpha[..., None]], axis=2).astype(np.float32)
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+    return image.astype(np.float32) / 255
 
 
 def _lab(image: np.ndarray) -> np.ndarray:
