@@ -34,7 +34,7 @@ class TrackingOptions:
     turn_smoothness: float = 0.0002
     expected_weight: float = 0.002
     momentum: float = 0.8
-    depth_weight: float = 0.03
+    depth_weight: float = 0.01
 
 
 def track(

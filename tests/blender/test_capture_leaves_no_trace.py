@@ -1,6 +1,7 @@
 """A capture changes nothing in the user's file and leaves no files, whether it ends, is cancelled or fails."""
 
 import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
@@ -143,20 +144,25 @@ def test_an_unwritable_path_fails_at_the_end_and_leaves_the_file_as_it_was(asset
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """Let every file of this process end at 100 bytes, as on a full disk, between enter and leave."""
+    """Let every file of this process end at 100 bytes, as on a full disk.
+
+    The limit ends with the block: pytest's own output may go to a file as well.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_fills_up_between_two_views_is_a_file_error(asset, tmp_path, full_disk):
+def test_a_disk_that_fills_up_between_two_views_is_a_file_error(asset, tmp_path):
     before = state()
     with CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK) as session:
         session.step()
-        full_disk()
-        with pytest.raises(FileError, match=r"could not be stored .* Free some disk space"):
+        with full_disk(), pytest.raises(FileError, match=r"could not be stored .* Free some disk space"):
             session.step()
     assert state() == before
     assert list(tmp_path.iterdir()) == []
