@@ -10,9 +10,10 @@ from scipy.optimize import minimize
 from gvf_core.capture import Capture
 from gvf_core.rendering.camera import Camera, orbit_camera
 from gvf_core.rendering.mesh import rasterize_mesh
+from gvf_core.video import crop_square
 
 SEARCH_SIZE = 192
-"""Larger side of the pictures in which the masks are compared, in pixels."""
+"""Side in pixels of the pictures, cropped to the mask, in which silhouettes are compared."""
 ROUNDS = 3
 """Perspective changes the silhouette a little, so distance and silhouette are found in turns."""
 NEAREST, FARTHEST = 1.2, 20.0
@@ -50,23 +51,39 @@ def align_to_frame(
     """
     height, width = frame.shape[:2]
     larger = max(height, width)
-    small = tuple(max(8, round(side * SEARCH_SIZE / larger)) for side in (width, height))
-    mask = cv2.resize(frame[..., 3], small, interpolation=cv2.INTER_AREA)
     lens = orbit_camera(azimuth, elevation, fov=fov).intrinsics[0] * larger
+    whole = replace(
+        orbit_camera(azimuth, elevation), intrinsics=(lens / width, lens / height, 0.5, 0.5), width=width, height=height
+    )
+    if not (frame[..., 3] > 0.5).any():
+        return Alignment(whole, 0.0)
+    cropped, window = crop_square(frame[None], whole, SEARCH_SIZE)
+    mask = cropped[0, ..., 3]
+    lens = window.intrinsics[0]
     radius = 2.0
     for _ in range(ROUNDS):
-        camera = orbit_camera(azimuth, elevation, radius, fov)
-        camera = replace(camera, intrinsics=(lens / width, lens / height, 0.5, 0.5), width=small[0], height=small[1])
-        camera = _filling(camera, capture.vertices)
+        seen_from = orbit_camera(azimuth, elevation, radius)
+        camera = _filling(replace(window, world_to_camera=seen_from.world_to_camera), capture.vertices)
         silhouette = _silhouette(capture, camera)
-        if not (silhouette > 0.5).any() or not (mask > 0.5).any():
-            return Alignment(camera.resized(width, height), 0.0)
+        if not silhouette.any():
+            return Alignment(whole, 0.0)
         camera = _moved(camera, _match_moments(silhouette, mask))
-        radius = float(np.clip(radius * lens / width / camera.intrinsics[0], NEAREST, FARTHEST))
+        radius = float(np.clip(radius * lens / camera.intrinsics[0], NEAREST, FARTHEST))
     camera = _moved(camera, _refine(_silhouette(capture, camera), mask))
     covered, inside = _silhouette(capture, camera) > 0.5, mask > 0.5
     iou = (covered & inside).sum() / (covered | inside).sum()
-    return Alignment(camera.resized(width, height), float(iou))
+    return Alignment(_uncropped(camera, window, whole), float(iou))
+
+
+def _uncropped(camera: Camera, window: Camera, whole: Camera) -> Camera:
+    """The camera of the whole frame whose crop is `camera`, where `window` is the same crop of `whole`."""
+    fx, fy, cx, cy = camera.pixel_intrinsics
+    window_fx, _, window_cx, window_cy = window.pixel_intrinsics
+    whole_fx, _, whole_cx, whole_cy = whole.pixel_intrinsics
+    scale = whole_fx / window_fx
+    x, y = whole_cx + scale * (cx - window_cx), whole_cy + scale * (cy - window_cy)
+    intrinsics = (fx * scale / whole.width, fy * scale / whole.height, x / whole.width, y / whole.height)
+    return replace(whole, world_to_camera=camera.world_to_camera, intrinsics=intrinsics)
 
 
 def _filling(camera: Camera, vertices: Float[np.ndarray, "vertices 3"]) -> Camera:

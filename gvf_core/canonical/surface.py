@@ -107,8 +107,8 @@ def _colors_from_view(
     camera = view.camera
     pixel, depth = camera.project(position)
     surface = rasterize_mesh(capture.vertices, capture.triangles, camera).depth
-    # The farthest of the four nearest depths: at a silhouette the nearest may belong to something in front.
-    surface = cv2.dilate(np.where(np.isfinite(surface), surface, 0), np.ones((2, 2), np.uint8), anchor=(0, 0))
+    # The smallest of the four nearest depths: beside the contour of something in front, colours are mixed with its own.
+    surface = cv2.erode(surface, np.ones((2, 2), np.uint8), anchor=(0, 0))
     column, row = np.floor(pixel.T - 0.5).astype(int)
     in_front = surface[row.clip(0, camera.height - 1), column.clip(0, camera.width - 1)] + DEPTH_TOLERANCE
     rgba = view.rgba.astype(np.float32) / 255

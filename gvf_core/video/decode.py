@@ -18,6 +18,8 @@ MAX_PIXELS = 8192 * 8192
 MAX_CLIP_PIXELS = 100_000_000
 """Larger clips are scaled down: 48 frames of 1920 x 1080, 1.6 GB once they are cut out."""
 DEFAULT_FPS = 24.0
+PLAYLISTS = frozenset({"hls", "concat", "dash"})
+"""Formats that name other files and addresses; a driving video is one local file."""
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that keep the alpha of WebM files, by the name of FFmpeg's own decoder, which drops it."""
 
@@ -63,8 +65,9 @@ def read_video(
     frames: list[np.ndarray] = []
     size, alpha = None, False
     try:
-        # Playlists may name other files and addresses; a driving video is one local file.
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+            if container.format.name in PLAYLISTS:
+                raise VideoError(f"{path.name} is a playlist.", "Choose the video file itself.")
             if not container.streams.video:
                 raise VideoError(f"{path.name} has no video stream.", "Choose a file with moving pictures.")
             stream = container.streams.video[0]
