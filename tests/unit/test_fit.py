@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sparse
 import torch
 from small_assets import bent, painted_body, picture
+from threadpoolctl import threadpool_limits
 
 from gvf_core.canonical import gaussians_on_surface
 from gvf_core.errors import Cancelled
@@ -27,6 +28,13 @@ def task(amounts: list[float], gaussians: int = 2500, seed: int = 0) -> MotionTa
     frames = [picture(bent(BODY.vertices, amount), BODY.vertices, BODY.triangles, CAMERA) for amount in amounts]
     canonical = gaussians_on_surface(BODY, gaussians, np.random.default_rng(seed))
     return MotionTask(BODY, canonical, np.stack(frames), CAMERA, seed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_per_operation():
+    """As in the pipeline: these operations are so small that threads mostly wait for each other."""
+    with threadpool_limits(1):
+        yield
 
 
 def run(given: MotionTask) -> Motion:
