@@ -1,16 +1,18 @@
 """The console: animate objects from Python, in background mode and in Blender's own console. See docs/console.md."""
 
+import inspect
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from . import job_list
 from .capture import CaptureOptions
 from .client import Client
-from .core.errors import GvfBlenderError
+from .core.errors import GvfBlenderError, SettingsError
 from .core.motion_settings import MotionSettings
 from .importer import Imported
 from .job import AnimateJob, ProgressCallback
@@ -132,15 +134,28 @@ def animate_many(tasks: Iterable[AnimateTask], **options: object) -> list[TaskOu
         One outcome per task, in the same order.
     """
     outcomes = []
-    for task in tasks:
+    for number, task in enumerate(tasks, start=1):
         try:
-            imported = animate(task.objects, task.video, **{**options, **task.options})
+            imported = animate(**_arguments(task, options))
         except GvfBlenderError as error:
-            LOGGER.warning("%s with %s: %s", task.objects, task.video, error)
+            LOGGER.warning("Task %d, with %s, failed: %s", number, task.video, error)
             outcomes.append(TaskOutcome(task, error=error))
         else:
             outcomes.append(TaskOutcome(task, imported=imported))
     return outcomes
+
+
+def _arguments(task: AnimateTask, options: dict[str, object]) -> dict[str, Any]:
+    """Keyword arguments of `animate` for one task.
+
+    Raises:
+        SettingsError: One is unknown.
+    """
+    try:
+        return inspect.signature(animate).bind(task.objects, task.video, **{**options, **task.options}).arguments
+    except TypeError as error:
+        known = ", ".join(inspect.signature(animate).parameters)
+        raise SettingsError(f"A task cannot be run: {error}.", f"The arguments are {known}.") from error
 
 
 def _connector(server: Server) -> Connect:

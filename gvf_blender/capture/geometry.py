@@ -15,6 +15,8 @@ LOGGER = logging.getLogger(__name__)
 
 # Tracks of this many vertices over 32 frames fill 768 MB; a scatter of instances reaches it quickly.
 MAX_VERTICES = 2_000_000
+# Relative to the distance from the origin: Blender's 32-bit matrices round by 1e-7 of it.
+_SMALLEST_SIZE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class Piece:
         matrix_world: Object to world, float64 [4, 4], metres.
         vertices: World positions, float64 [V, 3], metres.
         triangles: Indices into `vertices`, int32 [F, 3].
-        is_instance: Comes from an instancer (collection instance, Geometry Nodes) or an object that is no mesh.
+        is_instance: Comes from an instancer (collection instance, Geometry Nodes).
     """
 
     name: str
@@ -92,17 +94,20 @@ def world_from_unit(pieces: Sequence[Piece]) -> np.ndarray:
     """From the unit frame (longest side of the bounding box 1, its centre the origin) to the world, [4, 4].
 
     Raises:
-        SelectionError: The pieces have no extent or their faces have no area.
+        SelectionError: The pieces have no extent, their faces have no area, or they are too far away.
     """
     low = np.min([piece.vertices.min(axis=0) for piece in pieces], axis=0)
     high = np.max([piece.vertices.max(axis=0) for piece in pieces], axis=0)
     size = float((high - low).max())
-    # Relative to the coordinates: far away from the origin, differences below this are rounding.
-    smallest = 1e-6 * max(np.abs(low).max(), np.abs(high).max())
-    area = sum(_area(piece.vertices[piece.triangles]) for piece in pieces) if size > smallest else 0.0
-    if not area > 1e-12 * size**2:
-        names = ", ".join(f"'{name}'" for name in list(dict.fromkeys(piece.name for piece in pieces))[:3])
+    names = ", ".join(f"'{name}'" for name in list(dict.fromkeys(piece.name for piece in pieces))[:3])
+    if not sum(_area(piece.vertices[piece.triangles]) for piece in pieces) > 1e-12 * size**2:
         raise SelectionError(f"{names}: the faces have no area (size {size:.3g} m).", "Check the scale of the object.")
+    farthest = float(max(np.abs(low).max(), np.abs(high).max()))
+    if size < _SMALLEST_SIZE * farthest:
+        raise SelectionError(
+            f"{names}: {size:.3g} m large but {farthest:.3g} m away from the origin, where Blender rounds too much.",
+            "Move it closer to the origin.",
+        )
     matrix = np.diag([size, size, size, 1.0])
     matrix[:3, 3] = (low + high) / 2.0
     return matrix
@@ -119,18 +124,19 @@ class _MeshReader:
 
     def read(self, instance: bpy.types.DepsgraphObjectInstance) -> Piece | None:
         evaluated = instance.object
-        if len(evaluated.data.polygons) == 0:
+        mesh, vertices, triangles = self._copy(evaluated)
+        # Not asked from the evaluated mesh: in Edit mode that counts no faces until it is copied.
+        if len(triangles) == 0:
             LOGGER.info("%s has no faces of its own.", evaluated.name)
             return None
         matrix = np.array(instance.matrix_world, np.float64)
-        mesh, vertices, triangles = self._copy(evaluated)
         if not (np.isfinite(vertices).all() and np.isfinite(matrix).all()):
             raise SelectionError(
                 f"'{evaluated.name}' has vertices or a transform with values that are not finite.",
                 "Check its modifiers, drivers and scale.",
             )
         world = vertices @ matrix[:3, :3].T + matrix[:3, 3]
-        return Piece(evaluated.original.name, mesh, matrix, world, triangles, instance.is_instance)
+        return Piece(evaluated.original.name, mesh, matrix, world, triangles, _is_instance(instance))
 
     def _copy(self, evaluated: bpy.types.Object) -> tuple[bpy.types.Mesh, np.ndarray, np.ndarray]:
         materials = [
@@ -166,6 +172,15 @@ class _MeshReader:
                 mesh.materials[index] = self._materials.unlit(material)
             else:
                 mesh.materials.append(self._materials.unlit(material))
+
+
+def _is_instance(instance: bpy.types.DepsgraphObjectInstance) -> bool:
+    if not instance.is_instance:
+        return False
+    # A curve or text shows its own surface as an "instance" of itself at its own place.
+    owner = instance.parent
+    shows_itself = instance.object.original == owner.original and instance.matrix_world == owner.matrix_world
+    return owner.type == "MESH" or not shows_itself
 
 
 def _mesh_arrays(mesh: bpy.types.Mesh) -> tuple[np.ndarray, np.ndarray]:

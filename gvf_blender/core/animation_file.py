@@ -73,6 +73,12 @@ class Animation:
         """Number of captured vertices V."""
         return self.vertices.shape[1]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the artist should know about how the animation came about, one sentence each."""
+        sentences = self.provenance.get("warnings")
+        return tuple(map(str, sentences)) if isinstance(sentences, list) else ()
+
     @cached_property
     def unit_scale(self) -> float:
         """Metres per unit of the unit frame."""

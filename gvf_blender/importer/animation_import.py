@@ -15,8 +15,9 @@ from ..core.errors import FileError
 from ..core.sources import SourceObject
 from .gaussians import GaussianTracks
 from .keyframes import FrameMapping
-from .motion import add_motion, obstacle_to_motion, render_mismatch
-from .placement import is_invertible, moved_by
+from .motion import add_motion, obstacle_to_motion, own_movement, render_mismatch
+from .own_animation import moves_on_its_own
+from .placement import moved_by
 from .points import new_point_cloud_object
 from .splats import new_splat_object
 from .transaction import Transaction
@@ -53,7 +54,7 @@ class Imported:
         splats: The splat object, if asked for.
         points: The point-cloud object, if asked for.
         motion: The source objects that move now.
-        warnings: Sentences for the artist about what was left out or needs attention.
+        warnings: Sentences for the artist about what was left out or needs attention, those of the server first.
     """
 
     splats: bpy.types.Object | None
@@ -89,7 +90,8 @@ def import_animation(
     context.view_layer.update()
     mapping = FrameMapping.of_scene(context.scene, animation.fps, animation.frame_count, options.frame_start)
     with Transaction() as transaction:
-        run = _Run(context, transaction, animation, sources, mapping, title=sources[0].name if sources else path.stem)
+        title = sources[0].name if sources else path.stem
+        run = _Run(context, transaction, animation, sources, mapping, title, warnings=list(animation.warnings))
         splats, points = run.add_results(options)
         motion = run.add_motions() if options.motion else ()
         context.view_layer.update()
@@ -156,8 +158,11 @@ class _Run:
         for source in self.sources:
             found = self.context.view_layer.objects.get(source.name)
             # An instance stands elsewhere than the object that it shows.
-            if found is None or source.is_instance or not is_invertible(np.asarray(source.matrix_world)):
+            if found is None or source.is_instance:
                 continue
+            # Its place at the present frame does not tell where it would stand at the frame of the capture.
+            if moves_on_its_own(found):
+                return np.eye(4)
             return moved_by(np.asarray(source.matrix_world, np.float64), np.array(found.matrix_world, np.float64))
         if self.sources:
             self.warnings.append(
@@ -179,7 +184,5 @@ class _Run:
             found = self.context.view_layer.objects[source.name]
             add_motion(self.transaction, found, source, self.animation, self.mapping)
             moved.append(found)
-            mismatch = render_mismatch(found)
-            if mismatch is not None:
-                self.warnings.append(mismatch)
+            self.warnings.extend(filter(None, (own_movement(found), render_mismatch(found))))
         return tuple(moved)

@@ -12,13 +12,18 @@ def fcurves_of(datablock: bpy.types.ID) -> list[bpy.types.FCurve]:
     animation = datablock.animation_data
     if animation is None or animation.action is None:
         return []
-    if hasattr(animation.action, "fcurves"):
-        return list(animation.action.fcurves)
+    return action_fcurves(animation.action, getattr(animation, "action_slot", None))
+
+
+def action_fcurves(action: bpy.types.Action, slot: "bpy.types.ActionSlot | None") -> list[bpy.types.FCurve]:
+    """The F-curves of one slot of an action; before Blender 5.0 those of the whole action."""
+    if hasattr(action, "fcurves"):
+        return list(action.fcurves)
     return [
         curve
-        for layer in animation.action.layers
+        for layer in action.layers
         for strip in layer.strips
-        for bag in [strip.channelbag(animation.action_slot)]
+        for bag in [strip.channelbag(slot)]
         if bag is not None
         for curve in bag.fcurves
     ]

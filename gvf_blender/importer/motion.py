@@ -12,6 +12,7 @@ from .modifier_motion import (
     find_modifier_motion,
     remove_modifier_motion,
 )
+from .own_animation import moves_on_its_own
 from .placement import is_invertible, transform_points
 from .shape_key_motion import (
     add_shape_key_motion,
@@ -94,6 +95,16 @@ def remove_motion(mesh_object: bpy.types.Object) -> bool:
     if keys is not None:
         detach_shape_key_motion(mesh_object, keys).discard()
     return bool(modifiers) or keys is not None
+
+
+def own_movement(mesh_object: bpy.types.Object) -> str | None:
+    """A sentence if the object as a whole is animated already: the imported motion comes on top of that."""
+    if not moves_on_its_own(mesh_object):
+        return None
+    return (
+        f"{mesh_object.name} is moved as a whole by an animation of its own or of a parent, which adds to the imported "
+        "motion: mute that animation to see the imported motion alone."
+    )
 
 
 def render_mismatch(mesh_object: bpy.types.Object) -> str | None:

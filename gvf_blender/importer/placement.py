@@ -19,8 +19,10 @@ def is_invertible(matrix: np.ndarray) -> bool:
 def moved_by(captured: np.ndarray, current: np.ndarray) -> np.ndarray:
     """World-space matrix that takes an object from where it was captured to where it is now.
 
-    Exactly the identity if it has not moved, so that no rounding error reaches the result's transform.
+    Exactly the identity if it has not moved, so that no rounding error reaches the result's transform; also if
+    it was flat when it was captured, which tells no way from there to here.
     """
-    if np.allclose(captured, current, rtol=0, atol=_SAME * max(1.0, float(np.abs(captured).max()))):
+    same = np.allclose(captured, current, rtol=0, atol=_SAME * max(1.0, float(np.abs(captured).max())))
+    if same or not is_invertible(captured):
         return np.eye(4)
     return current @ np.linalg.inv(captured)

@@ -66,6 +66,7 @@ def fabricate(
     gaussians: int = 40,
     fps: float = 24.0,
     changes: dict[str, np.ndarray] | None = None,
+    provenance: str = PROVENANCE,
 ) -> Fabricated:
     """Capture objects and write an animation in which every vertex and every Gaussian moves its own way.
 
@@ -76,6 +77,7 @@ def fabricate(
         gaussians: Number of Gaussians.
         fps: Frames per second of the file.
         changes: Tracks that replace the made-up ones.
+        provenance: JSON that the file carries.
     """
     sources, world = capture(*objects)
     low, high = world.min(axis=0), world.max(axis=0)
@@ -93,7 +95,7 @@ def fabricate(
         "vertices": _wave(unit, frames),
         **(changes or {}),
     }
-    metadata = {"format": "gvf-animation", "version": "1", "fps": repr(fps), "provenance": PROVENANCE}
+    metadata = {"format": "gvf-animation", "version": "1", "fps": repr(fps), "provenance": provenance}
     file = path / "animation.safetensors"
     write_tensors(file, {**tracks, "world_from_unit": world_from_unit}, metadata)
     return Fabricated(file, sources, tracks, world_from_unit)

@@ -236,12 +236,15 @@ def test_a_batch_goes_on_after_a_failing_task(api, cube, video, server):
     tasks = [
         api.AnimateTask(cube, video, {"seed": SEED_FAILS}),
         api.AnimateTask("Dragon", video),
+        api.AnimateTask(cube, video, {"azimut": 90}),
         api.AnimateTask(cube, video, {"outputs": ["points"]}),
     ]
-    failed, unknown, good = api.animate_many(tasks, server=server.client, outputs=["motion"])
+    failed, unknown, misspelled, good = api.animate_many(tasks, server=server.client, outputs=["motion"])
     assert failed.error.code == "bad_video"
     assert failed.imported is None
     assert isinstance(unknown.error, SelectionError)
+    assert "'azimut'" in misspelled.error.message
+    assert "azimuth" in misspelled.error.hint
     assert good.error is None
     assert good.imported.points is not None
     assert good.imported.motion == ()

@@ -178,21 +178,23 @@ def test_a_text_object_is_captured_as_the_mesh_it_shows(captured):
     text.body, text.extrude = "AB", 0.1
     thing = add_object("Word", text)
     result, file = captured(thing)
-    assert [source.name for source in result.sources] == ["Word"]
+    assert [(source.name, source.is_instance) for source in result.sources] == [("Word", False)]
     assert np.ptp(world_positions(result, file)[:, 2]) == pytest.approx(0.2, abs=1e-5)
 
 
-def test_unfinished_edits_in_edit_mode_are_captured(captured):
+@pytest.mark.parametrize("levels", [0, 1])
+def test_unfinished_edits_in_edit_mode_are_captured(captured, levels):
     thing = box()
     bpy.context.view_layer.objects.active = thing
-    thing.modifiers.new("Subdivision", "SUBSURF").levels = 1
+    if levels:
+        thing.modifiers.new("Subdivision", "SUBSURF").levels = levels
     bpy.ops.object.mode_set(mode="EDIT")
     shape = bmesh.from_edit_mesh(thing.data)
     bmesh.ops.translate(shape, verts=[vertex for vertex in shape.verts if vertex.co.z > 0], vec=Vector((0, 0, 5)))
     bmesh.update_edit_mesh(thing.data)
     result, file = captured(thing)
     assert thing.mode == "EDIT"
-    assert len(file.vertices) == 26
+    assert len(file.vertices) == (26 if levels else 8)
     assert np.ptp(world_positions(result, file)[:, 2]) > 3.0
 
 
@@ -230,6 +232,10 @@ def _collinear():
     return add_object("Line", mesh)
 
 
+def _remote():
+    return box("Remote", location=(3e6, 0, 0))
+
+
 def _broken():
     thing = box("Broken")
     thing.data.vertices[3].co.x = float("nan")
@@ -246,6 +252,7 @@ def _broken():
         (_excluded, "'Stored' is not in the view layer 'ViewLayer'. Enable"),
         (_flattened, "'Flat': the faces have no area .* Check the scale"),
         (_collinear, "'Line': the faces have no area .* Check the scale"),
+        (_remote, "'Remote': .* m large but 3e\\+06 m away from the origin.* Move it closer"),
         (_broken, "'Broken' has vertices or a transform with values that are not finite. Check"),
     ],
 )

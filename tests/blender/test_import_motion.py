@@ -291,6 +291,87 @@ def test_instances_do_not_move_on_their_own(empty_scene, tmp_path):
     assert any("Crate was captured as an instance" in warning for warning in imported.warnings)
 
 
+def key_location(thing: bpy.types.Object) -> None:
+    thing.keyframe_insert("location", frame=1)
+    thing.location.x += 1
+    thing.keyframe_insert("location", frame=9)
+
+
+def own_keys(cube: bpy.types.Object) -> None:
+    key_location(cube)
+
+
+def keys_of_a_parent(cube: bpy.types.Object) -> None:
+    bpy.ops.object.empty_add()
+    cube.parent = bpy.context.object
+    key_location(cube.parent)
+
+
+def strips(cube: bpy.types.Object) -> None:
+    key_location(cube)
+    action = cube.animation_data.action
+    cube.animation_data.action = None
+    cube.animation_data.nla_tracks.new().strips.new("Walk", 1, action)
+
+
+def muted_strips(cube: bpy.types.Object) -> None:
+    strips(cube)
+    cube.animation_data.nla_tracks[0].mute = True
+
+
+def drivers(cube: bpy.types.Object) -> None:
+    cube.driver_add("rotation_euler", 2).driver.expression = "frame / 10"
+
+
+def keys_of_a_bone(cube: bpy.types.Object) -> None:
+    bpy.ops.object.armature_add()
+    cube.parent, cube.parent_type, cube.parent_bone = bpy.context.object, "BONE", "Bone"
+    cube.parent.pose.bones["Bone"].keyframe_insert("location", frame=1)
+
+
+def keys_of_another_property(cube: bpy.types.Object) -> None:
+    cube.keyframe_insert("hide_render", frame=1)
+
+
+@pytest.mark.parametrize(
+    ("animate", "warned"),
+    [
+        (own_keys, True),
+        (keys_of_a_parent, True),
+        (strips, True),
+        (drivers, True),
+        (keys_of_a_bone, True),
+        (muted_strips, False),
+        (keys_of_another_property, False),
+    ],
+)
+def test_an_object_that_moves_as_a_whole_already_is_warned_about(empty_scene, tmp_path, animate, warned):
+    (cube,) = plain()
+    animate(cube)
+    frame_set(1)
+    animation = fabricate(tmp_path, cube)
+    imported = import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert imported.motion == (cube,)
+    assert any("Crate is moved as a whole by an animation" in warning for warning in imported.warnings) == warned
+
+
+def test_an_armature_that_deforms_the_mesh_is_no_movement_as_a_whole(empty_scene, tmp_path):
+    animation = fabricate(tmp_path, *with_armature())
+    assert import_animation(bpy.context, animation.path, animation.sources, MOTION).warnings == ()
+
+
+def test_a_curve_is_to_be_converted_before_it_can_move(empty_scene, tmp_path):
+    (cube,) = plain()
+    animation = fabricate(tmp_path, cube)
+    bpy.data.objects.remove(cube)
+    bpy.ops.curve.primitive_bezier_circle_add()
+    bpy.context.object.name = "Crate"
+    imported = import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert imported.warnings == (
+        "Crate is not a mesh object, so its own motion was left out: convert it to a mesh for that.",
+    )
+
+
 def test_a_modifier_that_renders_at_another_level_is_warned_about(empty_scene, tmp_path):
     (cube,) = subdivided()
     cube.modifiers["Subdivision"].render_levels = 3

@@ -244,6 +244,34 @@ def test_a_source_sheared_since_the_capture_is_warned_about(cube, tmp_path):
     assert any("Crate was sheared since the capture" in warning for warning in imported.warnings)
 
 
+def test_results_of_a_source_with_a_moving_transform_lie_where_it_was_captured(cube, tmp_path):
+    cube.keyframe_insert("location", frame=1)
+    cube.location.x += 5
+    cube.keyframe_insert("location", frame=20)
+    frame_set(1)
+    animation = fabricate(tmp_path, cube)
+    frame_set(20)
+    imported = import_animation(bpy.context, animation.path, animation.sources, FROM_1)
+    frame_set(7)
+    np.testing.assert_allclose(instance_matrices(imported.splats)[:, :3, 3], animation.world_means(6), atol=TOLERANCE)
+
+
+def test_results_of_a_source_scaled_flat_lie_where_it_was_captured(cube, tmp_path):
+    cube.scale.z = 0
+    animation = fabricate(tmp_path, cube)
+    imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    frame_set(7)
+    np.testing.assert_allclose(instance_matrices(imported.splats)[:, :3, 3], animation.world_means(6), atol=TOLERANCE)
+    told = [warning for warning in imported.warnings if "Crate" in warning]
+    assert told == ["Crate was captured with a scale of zero, so its own motion was left out."]
+
+
+def test_what_the_server_warned_about_reaches_the_artist_first(cube, tmp_path):
+    animation = fabricate(tmp_path, cube, provenance='{"warnings": ["The view is wrong.", "Nothing moves."]}')
+    imported = import_animation(bpy.context, animation.path, animation.sources, FROM_1)
+    assert imported.warnings[:2] == ("The view is wrong.", "Nothing moves.")
+
+
 def test_an_animation_of_another_capture_is_refused(cube, tmp_path):
     animation = fabricate(tmp_path, cube)
     bpy.ops.mesh.primitive_uv_sphere_add()

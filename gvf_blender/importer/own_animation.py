@@ -1,0 +1,35 @@
+"""Whether an object as a whole already moves: by keys or drivers of its own or of what it hangs on."""
+
+from collections.abc import Iterator
+
+import bpy
+
+from .compat import action_fcurves, fcurves_of
+
+_TRANSFORM = ("location", "rotation_", "scale", "delta_")
+
+
+def moves_on_its_own(thing: bpy.types.Object) -> bool:
+    """Whether keys, NLA strips or drivers change the place, rotation or scale of an object or of a parent.
+
+    What deforms its mesh (armatures, shape keys) does not count, nor do constraints: they are as often still.
+    """
+    if any(path.startswith(_TRANSFORM) for path in _animated_paths(thing)):
+        return True
+    if thing.parent is None:
+        return False
+    hangs_on_bone = thing.parent_type == "BONE" and any(_animated_paths(thing.parent))
+    return hangs_on_bone or moves_on_its_own(thing.parent)
+
+
+def _animated_paths(thing: bpy.types.Object) -> Iterator[str]:
+    animation = thing.animation_data
+    if animation is None:
+        return
+    curves = [*fcurves_of(thing), *animation.drivers]
+    for track in animation.nla_tracks:
+        if not track.mute:
+            for strip in track.strips:
+                if not strip.mute and strip.action is not None:
+                    curves += action_fcurves(strip.action, getattr(strip, "action_slot", None))
+    yield from (curve.data_path for curve in curves if not curve.mute)
