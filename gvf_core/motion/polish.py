@@ -33,8 +33,8 @@ class PolishOptions:
     turn_rate: float = 0.02
     move_rate: float = 0.003
     scales: tuple[tuple[int, float], ...] = ((1, 1.0), (7, 2.0), (21, 2.0))
-    rigidity: float = 10.0
-    smooth_turn: float = 0.01
+    rigidity: float = 30.0
+    smooth_turn: float = 0.03
     depth: float = 0.02
     acceleration: float = 0.5
 

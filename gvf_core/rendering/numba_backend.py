@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int32, Int64
+from numba.core import config as numba_config
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -194,13 +195,16 @@ def _arrays(fields: Iterable[Tensor]) -> Arrays:
 
 def _parts(count: int) -> list[tuple[int, int]]:
     """Cut `count` Gaussians into ranges for the threads."""
-    size = max(MIN_GAUSSIANS_PER_TASK, -(-count // torch.get_num_threads()))
+    size = max(MIN_GAUSSIANS_PER_TASK, -(-count // numba_config.NUMBA_NUM_THREADS))
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def _run(task: Callable[[Any], None], parts: Iterable[Any]) -> None:
-    """Run a task on every part, on as many threads as torch uses."""
-    parts, threads = list(parts), torch.get_num_threads()
+    """Run a task on every part, on as many threads as numba is configured for (NUMBA_NUM_THREADS, else all cores).
+
+    Not on torch's number: callers limit that to one where torch's own operations are small.
+    """
+    parts, threads = list(parts), numba_config.NUMBA_NUM_THREADS
     if threads == 1 or len(parts) == 1:
         for part in parts:
             task(part)
