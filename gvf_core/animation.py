@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from gvf_core.errors import FileNotWrittenError
 from gvf_core.gaussians import Gaussians, VariationField
 from gvf_core.tensorfile import FORMAT_VERSION
 
@@ -36,7 +38,13 @@ class Animation:
 
 
 def save_animation(path: Path, animation: Animation) -> None:
-    """Write activated, render-ready tracks; a track that never changes is stored once."""
+    """Write activated, render-ready tracks; a track that never changes is stored once.
+
+    The file appears complete or not at all.
+
+    Raises:
+        FileNotWrittenError: For example because the disk is full.
+    """
     with torch.no_grad():
         splats = animation.gaussians.activate(animation.variation.deltas)
     linear = _linear_from_srgb(splats.colors.numpy())
@@ -56,7 +64,15 @@ def save_animation(path: Path, animation: Animation) -> None:
         "fps": repr(float(animation.fps)),
         "provenance": json.dumps(animation.provenance, sort_keys=True),
     }
-    save_file(tensors, path, metadata)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file(tensors, partial, metadata)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise FileNotWrittenError(
+            f"The animation could not be written to {path} ({error}).", "Free some disk space or choose another place."
+        ) from error
 
 
 def _once_if_constant(track: np.ndarray) -> np.ndarray:

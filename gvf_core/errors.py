@@ -28,6 +28,12 @@ class FileFormatError(GvfError):
     code = "bad_file"
 
 
+class FileNotWrittenError(GvfError):
+    """A file cannot be written (full disk, a folder in its place, no permission)."""
+
+    code = "result_not_written"
+
+
 class CaptureError(GvfError):
     """The captured asset cannot be animated (no faces, not finite, wrong shapes)."""
 

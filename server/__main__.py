@@ -7,6 +7,7 @@ from pathlib import Path
 from server.handshake import default_home
 
 MAX_UPLOAD_MB = 2048
+LARGEST_LIMIT_MB = 1_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 lets the system choose (%(default)s)")
     parser.add_argument("--parent-pid", type=int, help="stop when the process with this id has ended")
     parser.add_argument(
-        "--max-upload-mb", type=float, default=MAX_UPLOAD_MB, help="largest accepted upload (%(default)s)"
+        "--max-upload-mb", type=_megabytes, default=MAX_UPLOAD_MB, help="largest accepted upload (%(default)s)"
     )
     parser.add_argument("--job-function", default="server.animation_job:animate_job", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -54,6 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
     except StartError as error:
         sys.stderr.write(f"gvf-server: {error}\n")
         return 1
+
+
+def _megabytes(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= LARGEST_LIMIT_MB:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {LARGEST_LIMIT_MB}")
+    return number
 
 
 if __name__ == "__main__":

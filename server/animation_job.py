@@ -5,20 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from safetensors import SafetensorError
-
 from gvf_core import pipeline
 from gvf_core.animation import Animation, save_animation
 from gvf_core.capture import Capture, load_capture
-from gvf_core.errors import GvfError
 from gvf_core.settings import AnimateSettings
 from server.worker_process import JobTask
-
-
-class ResultNotWrittenError(GvfError):
-    """The animation was computed but could not be stored."""
-
-    code = "result_not_written"
 
 
 class Animate(Protocol):
@@ -51,12 +42,4 @@ def animate_job(
     animation = animate(capture, task.video, task.settings, on_progress, cancelled)
     hashes = {"capture_sha256": task.capture_sha256, "video_sha256": task.video_sha256}
     animation = replace(animation, provenance={**animation.provenance, **hashes})
-    partial = task.folder / "result.partial"
-    try:
-        save_animation(partial, animation)
-        partial.replace(task.result)
-    except (OSError, SafetensorError) as error:
-        raise ResultNotWrittenError(
-            f"The result could not be written to {task.result} ({error}).",
-            "Free some disk space on the server and submit the job again.",
-        ) from error
+    save_animation(task.result, animation)

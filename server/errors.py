@@ -62,6 +62,13 @@ class BlobTooLargeError(ServerError):
     status = 413
 
 
+class StorageError(ServerError):
+    """The data folder cannot be written."""
+
+    code = "storage"
+    status = 500
+
+
 class StorageFullError(ServerError):
     """The disk or the quota does not hold the upload."""
 

@@ -57,11 +57,18 @@ class _HttpServer(uvicorn.Server):
         self._supervisor = supervisor
         self._publication = published(handshake, path)
         self._published = contextlib.ExitStack()
+        self.start_error: StartError | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
+        if not self.started:
+            return
+        try:
             self._published.enter_context(self._publication)
+        except StartError as error:
+            # raised here, it would skip uvicorn's own shutdown and fill the log with the consequences
+            self.start_error = error
+            self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._published.close()
@@ -118,6 +125,8 @@ def run_server(options: ServerOptions) -> int:
         held.callback(supervisor.stop)
         LOGGER.info("serving on %s, data in %s", handshake.address, options.data)
         server.run(sockets=[listener])
+        if server.start_error is not None:
+            raise server.start_error
         LOGGER.info("stopped")
         return 1 if crashed else 0
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from server.errors import BlobTooLargeError, HashMismatchError, InvalidRequestError, StorageFullError
+from server.errors import BlobTooLargeError, HashMismatchError, InvalidRequestError, StorageError, StorageFullError
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Full disk, exhausted quota, and the limit on file size that some systems use as a quota."""
@@ -24,8 +24,8 @@ _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9._ ()-]")
 class Storage:
     """Files under one folder that belongs to one server at a time.
 
-    `incoming` (uploads on their way) and `work` (files of running jobs) are emptied at the start: what a killed
-    server left there is of no use to anybody.
+    `incoming` (uploads on their way), `work` (files of running jobs) and half-written results are removed at the
+    start: what a killed server left there is of no use to anybody.
 
     Args:
         root: The data folder; created if missing.
@@ -37,6 +37,12 @@ class Storage:
         self.max_blob_bytes = max_blob_bytes
         for folder in (self._incoming, self._work):
             shutil.rmtree(folder, ignore_errors=True)
+        self._make_folders()
+        for partial in self._results.glob("*.partial"):
+            partial.unlink()
+
+    def _make_folders(self) -> None:
+        """At the start, and again before each use: somebody may clean up while the server runs."""
         for folder in (self._blobs, self._incoming, self._results, self._work):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -70,6 +76,11 @@ class Storage:
         """Where the result of a job lies, or will lie."""
         return self._results / f"{job_id}.safetensors"
 
+    def remove_result(self, job_id: str) -> None:
+        """Remove the result of a job that did not succeed, whole or half-written."""
+        for file in self._results.glob(f"{job_id}.*"):
+            file.unlink(missing_ok=True)
+
     @contextmanager
     def upload(self, sha256: str, announced_bytes: int | None) -> Iterator["Upload"]:
         """Receive one upload; whatever happens, nothing partial stays behind.
@@ -81,24 +92,30 @@ class Storage:
         Raises:
             BlobTooLargeError: Larger than the limit.
             StorageFullError: The disk does not hold it.
+            StorageError: The data folder cannot be written for another reason.
             InvalidRequestError: That is not a sha256.
         """
         target = self.blob(sha256)
         if announced_bytes is not None:
             self.check_size(announced_bytes)
-            free = shutil.disk_usage(self._incoming).free
-            if announced_bytes > free:
-                raise _storage_full(self.root, f"{announced_bytes:,} bytes do not fit into the {free:,} that are free")
         partial = self._incoming / f"{sha256}.{secrets.token_hex(4)}"
         try:
+            self._make_folders()
+            free = shutil.disk_usage(self._incoming).free
+            if announced_bytes is not None and announced_bytes > free:
+                raise _storage_full(self.root, f"{announced_bytes:,} bytes do not fit into the {free:,} that are free")
             with partial.open("xb") as file:
                 yield Upload(self, file, partial, target)
         except OSError as error:
             if error.errno in DISK_FULL_ERRNOS:
                 raise _storage_full(self.root, error.strerror or "disk full") from error
-            raise
+            raise StorageError(
+                f"The server's data folder {self.root} cannot be used ({error.strerror or error}).",
+                "Make it writable or start the server with another --data folder.",
+            ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what kept the file from being written may keep it from being removed
+                partial.unlink()
 
     def check_size(self, size: int) -> None:
         """Refuse uploads above the limit.
@@ -118,6 +135,7 @@ class Storage:
         Raises:
             OSError: The disk does not hold it.
         """
+        self._make_folders()
         folder = self._work / job_id
         folder.mkdir()
         return folder

@@ -187,7 +187,7 @@ class Supervisor:
     def _finish(self, job_id: str, error: JobError | None) -> None:
         state = JobState.FAILED if error else JobState.SUCCEEDED
         if self._table.finish(job_id, state, error).state is not JobState.SUCCEEDED:
-            self._storage.result(job_id).unlink(missing_ok=True)
+            self._storage.remove_result(job_id)
 
     def _drop_dead_worker(self) -> None:
         if self._worker is not None and not self._worker.is_alive:

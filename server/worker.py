@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from server.worker_process import CancelTask, JobTask, WorkerMessage, run_worker
@@ -20,6 +21,11 @@ class Worker:
     """
 
     def __init__(self, job_function: str) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            # inherited by the process: Ctrl-C in the server's terminal is the server's to handle, also while the worker
+            # imports; starting the tracker, which the first process would do, unblocks the signal again
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=run_worker, args=(theirs, job_function), name="gvf-worker")

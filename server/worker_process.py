@@ -101,7 +101,7 @@ def run_worker(connection: Connection, job_function: str) -> None:
         job_function: "module:function" of a `JobFunction`.
     """
     if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # Ctrl-C in the server's terminal is the server's to handle; helpers die with us
+        os.setpgid(0, 0)  # so that helper processes die with us
     configure_logging()
     faulthandler.enable()
     # the connection is read from the start, so that the end of the server ends even a slow import

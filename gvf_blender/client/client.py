@@ -165,12 +165,14 @@ class Client:
         """
         partial = path.with_name(path.name + ".partial")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with self._http.exchange("GET", _job(job_id) + "/result") as response, partial.open("wb") as file:
                 self._receive(response, file.write, on_progress)
             partial.replace(path)
         except OSError as error:
             raise FileError(
-                f"{path} could not be written ({error.strerror}).", "Free some disk space or choose another folder."
+                f"The result could not be written to {path} ({error.strerror}).",
+                "Free some disk space there, then try again.",
             ) from error
         finally:
             with contextlib.suppress(OSError):  # what kept the file from being written may keep it from being removed

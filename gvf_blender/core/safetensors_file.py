@@ -53,7 +53,7 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise FileError(
-            f"{path} could not be written ({error.strerror}).", "Free some disk space or choose another folder."
+            f"{path} could not be written ({error.strerror}).", "Free some disk space there, then try again."
         ) from error
 
 

@@ -138,7 +138,7 @@ def test_a_cancelled_capture_leaves_the_file_as_it_was_and_writes_nothing(asset,
 def test_an_unwritable_path_fails_at_the_end_and_leaves_the_file_as_it_was(asset, tmp_path):
     (tmp_path / "taken").mkdir()
     before = state()
-    with pytest.raises(FileError, match=r"taken could not be written .* choose another folder"):
+    with pytest.raises(FileError, match=r"taken could not be written .* try again"):
         capture(bpy.context, [asset], tmp_path / "taken", QUICK)
     assert state() == before
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PATIENCE, ProcessWatch, server_command, server_environment, started, wait_until
+from server_under_test import PATIENCE, ProcessWatch, server_command, server_environment, started, wait_until
 
 from gvf_blender.client import JobState
 
@@ -95,6 +95,34 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     assert result.returncode == 1
     assert str(tmp_path / "data") in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_handshake_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "server.json").mkdir()
+    result = run_to_its_end(tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"gvf-server: The handshake file {tmp_path / 'server.json'} cannot be written")
+
+
+@pytest.mark.parametrize("limit", ["nan", "-1", "0", "inf", "much"])
+def test_an_upload_limit_that_is_none_is_refused(tmp_path, limit):
+    result = run_to_its_end(tmp_path, "--max-upload-mb", limit)
+    assert result.returncode == 2
+    assert "--max-upload-mb" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_ctrl_c_while_the_worker_still_starts_ends_both_quietly(tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            server_command(tmp_path), stderr=log, env=server_environment(), cwd=tmp_path, start_new_session=True
+        )
+    wait_until((tmp_path / "server.json").exists, "the server runs")
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(PATIENCE) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_the_home_folder_can_be_chosen(tmp_path):

@@ -1,12 +1,14 @@
 """Uploads by content hash."""
 
 import hashlib
+import shutil
 import socket
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import started, wait_until
+from server_under_test import started, wait_until
 
+from gvf_blender.client import JobState
 from gvf_blender.core.errors import FileError, ServerError
 
 
@@ -103,3 +105,21 @@ def test_a_full_disk_refuses_the_upload_and_keeps_nothing(tmp_path):
         assert leftovers(server) == []
         assert list((server.data / "blobs").iterdir()) == []
         assert server.upload("small things still fit")
+
+
+def test_a_data_folder_that_somebody_removed_is_made_again(tmp_path):
+    with started(tmp_path) as server:
+        assert server.run("").state is JobState.SUCCEEDED
+        for name in ("blobs", "incoming", "results", "work"):
+            shutil.rmtree(server.data / name)
+        assert server.run("").state is JobState.SUCCEEDED
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(tmp_path):
+    with started(tmp_path) as server:
+        (server.data / "incoming").rmdir()
+        (server.data / "incoming").write_text("a file where the folder should be")
+        content = b"anything"
+        status, body = server.raw("PUT", f"/v1/blobs/{sha256(content)}", body=content)
+        assert (status, body["error"]["code"]) == (500, "storage")
+        assert str(server.data) in body["error"]["message"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ProcessWatch, started, wait_until
 from PIL import Image
+from server_under_test import ProcessWatch, started, wait_until
 
 from gvf_blender.client import JobState
 from gvf_blender.core.safetensors_file import read_tensors, write_tensors

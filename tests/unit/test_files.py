@@ -19,7 +19,7 @@ from gvf_blender.core.capture_file import write_capture
 from gvf_core import capture as capture_module
 from gvf_core.animation import Animation, save_animation
 from gvf_core.capture import load_capture
-from gvf_core.errors import CaptureError, FileFormatError, GvfError
+from gvf_core.errors import CaptureError, FileFormatError, FileNotWrittenError, GvfError
 from gvf_core.gaussians import Gaussians, Splats, VariationField
 from gvf_core.rendering import orbit_camera
 
@@ -234,6 +234,18 @@ def test_the_extension_reads_the_animation_that_the_core_writes(tmp_path):
     assert read.fps == 23.976
     assert read.provenance == original.provenance
     assert (read.frame_count, read.gaussian_count, read.vertex_count) == (3, 6, 4)
+
+
+@pytest.mark.parametrize("partial", ["a folder", "a full disk"])
+def test_an_animation_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, partial):
+    if partial == "a folder":
+        (tmp_path / "a").mkdir()
+    else:
+        (tmp_path / "a.partial").symlink_to("/dev/full")
+    before = [file.name for file in tmp_path.iterdir() if file.is_dir()]
+    with pytest.raises(FileNotWrittenError, match=rf"could not be written to {tmp_path / 'a'} .* Free some disk space"):
+        save_animation(tmp_path / "a", animation())
+    assert [file.name for file in tmp_path.iterdir()] == before
 
 
 def test_tracks_that_never_change_are_stored_once(tmp_path):

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
 from gvf_blender.client import Client, JobState, JobStatus, read_handshake
 
 ROOT = Path(__file__).parents[2]
@@ -148,10 +146,3 @@ def started(folder: Path, *flags: str, job_function: str = "fake_jobs:scripted",
             process.wait(PATIENCE)
         finally:
             process.kill()
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory) -> Iterator[Server]:
-    """One server for every test that leaves it running."""
-    with started(tmp_path_factory.mktemp("server"), "--max-upload-mb", "1") as running:
-        yield running
