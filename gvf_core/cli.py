@@ -71,6 +71,8 @@ def _animate(parsed: argparse.Namespace) -> int:
     )
     if not parsed.output.parent.is_dir():
         raise SettingsError(f"There is no folder {parsed.output.parent}.", "Create it or choose another output.")
+    if parsed.output.is_dir():
+        raise SettingsError(f"The output {parsed.output} is a folder.", "Give the name of a file.")
     capture = load_capture(parsed.capture)
     columns = (TextColumn("{task.description:<20}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=CONSOLE, transient=True) as bar:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import struct
 import zlib
 from pathlib import Path
@@ -236,16 +237,23 @@ def test_the_extension_reads_the_animation_that_the_core_writes(tmp_path):
     assert (read.frame_count, read.gaussian_count, read.vertex_count) == (3, 6, 4)
 
 
-@pytest.mark.parametrize("partial", ["a folder", "a full disk"])
-def test_an_animation_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, partial):
-    if partial == "a folder":
-        (tmp_path / "a").mkdir()
-    else:
-        (tmp_path / "a.partial").symlink_to("/dev/full")
-    before = [file.name for file in tmp_path.iterdir() if file.is_dir()]
-    with pytest.raises(FileNotWrittenError, match=rf"could not be written to {tmp_path / 'a'} .* Free some disk space"):
+def test_an_animation_in_whose_place_a_folder_stands_is_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(FileNotWrittenError, match=rf"could not be written to {tmp_path / 'a'} .* choose another place"):
         save_animation(tmp_path / "a", animation())
-    assert [file.name for file in tmp_path.iterdir()] == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_animation_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path):
+    # A limit on the size of files stands in for a full disk.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(FileNotWrittenError, match="Free some disk space"):
+            save_animation(tmp_path / "a", animation())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tracks_that_never_change_are_stored_once(tmp_path):

@@ -1,0 +1,27 @@
+"""The command line says in one sentence what is wrong, before it computes anything."""
+
+import pytest
+
+from gvf_core import cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.st", "video.mp4", "-o", "out.st"], "There is no file"),
+        (["asset.st", "video.mp4", "-o", "missing/out.st"], "There is no folder missing. Create it"),
+        (["asset.st", "video.mp4", "-o", "."], "The output . is a folder. Give the name of a file."),
+        (["asset.st", "video.mp4", "-o", "out.st"], "asset.st is not a readable safetensors file"),
+        (["asset.st", "video.mp4", "-o", "out.st", "--gaussians", "5"], "The setting gaussians is 5. Choose"),
+        (["asset.st", "video.mp4", "-o", "out.st", "--azimuth", "nan"], "The setting azimuth is nan. Choose"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "asset.st").write_text("no capture")
+    assert cli.main(["animate", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Error: ")
+    assert sentence in said
+    assert "Traceback" not in said
+    assert [file.name for file in tmp_path.iterdir()] == ["asset.st"]
