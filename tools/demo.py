@@ -8,7 +8,6 @@ import argparse
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -41,6 +41,8 @@ LOGGER = logging.getLogger("demo")
 ROOT = Path(__file__).resolve().parents[1]
 SERVER_START_SECONDS = 60
 SHEET_ROWS = 6
+SIZES = (64, 2048)
+WRITTEN = ("demo.blend", "preview.mp4", "frames.png", "report.json", "server.json", "server.log", "blender.log")
 LABELS = {"splats": "Gaussian splats", "points": "point cloud", "motion": "moved mesh"}
 
 
@@ -87,7 +89,7 @@ def main() -> int:
     arguments = parse_arguments()
     try:
         report = run(arguments)
-    except DemoError as error:
+    except (DemoError, OSError) as error:
         LOGGER.error("%s", error)
         return 1
     except KeyboardInterrupt:
@@ -109,13 +111,16 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="dev.py demo", description="Animate an example and show the result.")
     parser.add_argument("--example", type=Path, default=ROOT / "examples" / "shark", help="path without suffix")
-    parser.add_argument("--output", type=Path, default=ROOT / "out" / "demo", help="replaced folder (%(default)s)")
+    parser.add_argument("--output", type=Path, default=ROOT / "out" / "demo", help="folder (%(default)s)")
     parser.add_argument("--engine", default="auto", help="how motion is found (%(default)s)")
     parser.add_argument("--gaussians", type=int, default=20_000, help="(%(default)s)")
     parser.add_argument(
         "--size", type=int, default=512, help="width in pixels of the pictures before they are cropped (%(default)s)"
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not SIZES[0] <= arguments.size <= SIZES[1]:
+        parser.error(f"--size is {arguments.size}; choose {SIZES[0]} to {SIZES[1]}")
+    return arguments
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -135,13 +140,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     for file in files.values():
         if not file.is_file():
             raise DemoError(f"{file} is missing; choose an example with --example.")
+    try:
+        driving = read_video(files["video"], arguments.size)
+    except av.FFmpegError as error:
+        raise DemoError(f"{files['video']} is not a readable video ({error.strerror}).") from error
     output = arguments.output.absolute()
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    clear(output)
 
     start = time.perf_counter()
     measurements = Measurements()
-    driving = read_video(files["video"], arguments.size)
     crop = crop_to_motion(driving)
     with (
         tempfile.TemporaryDirectory(prefix="gvf-demo-") as scratch,
@@ -171,6 +178,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     report = make_report(result, measurements, blender_pid, files, time.perf_counter() - start)
     (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def clear(output: Path) -> None:
+    """Make the folder and remove what an earlier run wrote there, but nothing else.
+
+    Raises:
+        OSError: It cannot be made or written.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    for name in WRITTEN:
+        (output / name).unlink(missing_ok=True)
 
 
 @contextmanager
