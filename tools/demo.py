@@ -282,6 +282,7 @@ def make_report(
         "motion_error": result["motion_error"],
         "unmoved_error": result["unmoved_error"],
         "motion_error_ratio": result["motion_error_ratio"],
+        "gaussian_error_ratio": result["gaussian_error_ratio"],
         "seconds": {
             "total": round(seconds, 2),
             "animate": result["seconds_animate"],

@@ -16,6 +16,7 @@ from typing import TextIO
 import bpy
 import numpy as np
 
+from gvf_core.geometry import interpolation_weights
 from tools.staging import (
     add_camera,
     add_light,
@@ -115,7 +116,7 @@ def run(arguments: argparse.Namespace, on_progress: Progress) -> dict[str, objec
     seconds = time.perf_counter() - start
 
     on_progress("measuring", ANIMATE_SHARE)
-    errors = motion_errors(assets, positions)
+    errors = motion_errors(assets, imported.points, positions)
 
     scene = bpy.context.scene
     camera = camera_around(positions[0], **view, radius=float(truth["radius"]), size=arguments.size)
@@ -149,24 +150,34 @@ def import_asset(path: Path, frames: int) -> list[bpy.types.Object]:
     return [o for o in bpy.context.selected_objects if o.type == "MESH"]
 
 
-def motion_errors(assets: list[bpy.types.Object], truth: np.ndarray) -> dict[str, float]:
-    """Mean distance to the true vertices over frames and vertices, in metres.
+def motion_errors(assets: list[bpy.types.Object], points: bpy.types.Object, truth: np.ndarray) -> dict[str, float]:
+    """Mean distances to the true positions over frames, in metres, measured as Blender evaluates the objects.
 
     Args:
-        assets: The moving objects, measured as Blender evaluates them.
+        assets: The moving meshes.
+        points: The Gaussians as a point cloud. Their true motion is that of the vertices around them.
         truth: True world positions [frames, vertices, 3]; the first frame is the unmoved mesh.
     """
-    moved = []
+    vertices, gaussians = [], []
     for index in range(len(truth)):
         depsgraph = show_frame(FIRST_FRAME + index)
-        moved.append(np.concatenate([world_vertices(o.evaluated_get(depsgraph)) for o in assets]))
-    motion_error = float(np.linalg.norm(np.stack(moved) - truth, axis=-1).mean())
-    unmoved_error = float(np.linalg.norm(truth[:1] - truth, axis=-1).mean())
+        vertices.append(np.concatenate([world_vertices(o.evaluated_get(depsgraph)) for o in assets]))
+        gaussians.append(world_vertices(points.evaluated_get(depsgraph)))
+    motion = truth - truth[:1]
+    gaussian_motion = interpolation_weights(gaussians[0], truth[0]).apply(motion)
+    motion_error = _mean_length(np.stack(vertices) - truth)
+    unmoved_error = _mean_length(motion)
+    gaussian_error = _mean_length(np.stack(gaussians) - gaussians[0] - gaussian_motion)
     return {
         "motion_error": motion_error,
         "unmoved_error": unmoved_error,
         "motion_error_ratio": motion_error / unmoved_error,
+        "gaussian_error_ratio": gaussian_error / _mean_length(gaussian_motion),
     }
+
+
+def _mean_length(vectors: np.ndarray) -> float:
+    return float(np.linalg.norm(vectors, axis=-1).mean())
 
 
 def show_only(shown: dict[str, list[bpy.types.Object]], name: str) -> None:

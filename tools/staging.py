@@ -93,8 +93,9 @@ def show_frame(frame: float) -> bpy.types.Depsgraph:
 
 
 def world_vertices(evaluated: bpy.types.Object) -> np.ndarray:
-    """World positions of an evaluated object's vertices, float64 [vertices, 3]."""
-    flat = np.empty(len(evaluated.data.vertices) * 3, np.float32)
-    evaluated.data.vertices.foreach_get("co", flat)
+    """World positions of an evaluated mesh's vertices or point cloud's points, float64 [vertices, 3]."""
+    positions = evaluated.data.attributes["position"].data
+    flat = np.empty(len(positions) * 3, np.float32)
+    positions.foreach_get("vector", flat)
     matrix = np.array(evaluated.matrix_world)
     return flat.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3]
