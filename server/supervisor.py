@@ -186,6 +186,9 @@ class Supervisor:
 
     def _finish(self, job_id: str, error: JobError | None) -> None:
         state = JobState.FAILED if error else JobState.SUCCEEDED
+        if error:
+            # before anybody hears of the failure
+            self._storage.remove_result(job_id)
         if self._table.finish(job_id, state, error).state is not JobState.SUCCEEDED:
             self._storage.remove_result(job_id)
 
