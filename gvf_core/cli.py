@@ -9,6 +9,7 @@ from typing import get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 import gvf_core
 from gvf_core.errors import GvfError, SettingsError
@@ -23,14 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if parsed.verbose else logging.WARNING, format="%(levelname)s %(message)s")
     try:
         return parsed.run(parsed)
-    except GvfError as error:
-        CONSOLE.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
-        return 1
-    except OSError as error:
-        CONSOLE.print(f"[red]Error:[/red] {error.filename}: {error.strerror}.", highlight=False, soft_wrap=True)
+    except (GvfError, OSError) as error:
+        _say(str(error), "Error: ", "red")
         return 1
     except KeyboardInterrupt:
-        CONSOLE.print("Stopped.")
+        _say("Stopped.")
         return 130
 
 
@@ -82,8 +80,8 @@ def _animate(parsed: argparse.Namespace) -> int:
         )
     save_animation(parsed.output, animation)
     for warning in animation.provenance["warnings"]:
-        CONSOLE.print(f"[yellow]Warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
-    CONSOLE.print(f"Wrote {parsed.output} ({len(animation.vertices)} frames, {len(animation.gaussians)} Gaussians).")
+        _say(warning, "Warning: ", "yellow")
+    _say(f"Wrote {parsed.output} ({len(animation.vertices)} frames, {len(animation.gaussians)} Gaussians).")
     return 0
 
 
@@ -92,6 +90,11 @@ def _bench(parsed: argparse.Namespace) -> int:
 
     Console().print(bench_table(bench_rasterizer(parsed.gaussians, parsed.size, parsed.repeats)))
     return 0
+
+
+def _say(sentence: str, label: str = "", color: str = "") -> None:
+    """One line on the standard error, as it is: names of files may hold what rich would take for markup."""
+    CONSOLE.print(Text.assemble((label, color), sentence), highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

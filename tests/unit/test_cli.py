@@ -9,6 +9,8 @@ from gvf_core import cli
     ("arguments", "sentence"),
     [
         (["missing.st", "video.mp4", "-o", "out.st"], "There is no file"),
+        (["take [2].st", "video.mp4", "-o", "out.st"], "There is no file take [2].st."),
+        (["a[b", "video.mp4", "-o", "[/out]/out.st"], "There is no folder [/out]. Create it"),
         (["asset.st", "video.mp4", "-o", "missing/out.st"], "There is no folder missing. Create it"),
         (["asset.st", "video.mp4", "-o", "."], "The output . is a folder. Give the name of a file."),
         (["asset.st", "video.mp4", "-o", "out.st"], "asset.st is not a readable safetensors file"),
