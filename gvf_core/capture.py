@@ -16,6 +16,7 @@ from gvf_core.tensorfile import read_tensors
 MAX_VIEW_PIXELS = 4096 * 4096
 MAX_CAPTURE_PIXELS = 2**28
 """All views together: 1 GB; small PNG files can unpack to any amount."""
+CAPTURE_AGAIN = "Capture the asset in Blender again."
 
 
 @dataclass(frozen=True)
@@ -77,20 +78,22 @@ def load_capture(path: Path) -> Capture:
     try:
         objects = json.loads(metadata["objects"])
     except (KeyError, ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path.name} does not list its objects.") from error
+        raise FileFormatError(f"{path.name} does not list its objects.", CAPTURE_AGAIN) from error
     if not isinstance(objects, list) or not all(isinstance(name, str) for name in objects):
-        raise FileFormatError(f"The objects of {path.name} are not a list of names.")
+        raise FileFormatError(f"The objects of {path.name} are not a list of names.", CAPTURE_AGAIN)
     if len(triangles) == 0:
         raise CaptureError("The captured mesh has no faces.", "Select a mesh object that has faces.")
     if triangles.min() < 0 or triangles.max() >= len(vertices):
-        raise CaptureError(f"A triangle refers to a vertex outside 0..{len(vertices) - 1}.")
+        raise CaptureError(f"A triangle refers to a vertex outside 0..{len(vertices) - 1}.", CAPTURE_AGAIN)
     if len(object_id) != len(vertices) or object_id.min() < 0 or object_id.max() >= len(objects):
-        raise CaptureError("The object ids do not match the vertices and the object list.")
+        raise CaptureError("The object ids do not match the vertices and the object list.", CAPTURE_AGAIN)
     for name in ("vertices", "world_from_unit", "world_to_camera", "intrinsics"):
         if not np.isfinite(tensors[name]).all():
             raise CaptureError(f"{name} holds values that are not finite.", "Check the mesh for broken vertices.")
     if np.abs(vertices).max() > 1.0:
-        raise CaptureError(f"A vertex lies {np.abs(vertices).max():.3g} from the centre, outside the unit frame.")
+        raise CaptureError(
+            f"A vertex lies {np.abs(vertices).max():.3g} from the centre, outside the unit frame.", CAPTURE_AGAIN
+        )
     return Capture(
         vertices=vertices,
         triangles=triangles,
@@ -106,11 +109,14 @@ def _decode_views(path: Path, tensors: dict[str, np.ndarray]) -> tuple[View, ...
     png, offsets = tensors["png"], tensors["png_offsets"]
     count = len(matrices)
     if count == 0:
-        raise CaptureError("The capture holds no views.")
+        raise CaptureError("The capture holds no views.", CAPTURE_AGAIN)
     if len(intrinsics) != count or len(offsets) != count + 1:
-        raise FileFormatError(f"{path.name} holds {count} cameras but {len(offsets) - 1} pictures.")
+        raise FileFormatError(
+            f"{path.name} holds {count} cameras, {len(intrinsics)} intrinsics and {len(offsets) - 1} pictures.",
+            CAPTURE_AGAIN,
+        )
     if offsets[0] != 0 or offsets[-1] != len(png) or (np.diff(offsets) <= 0).any():
-        raise FileFormatError(f"The picture offsets of {path.name} are not increasing.")
+        raise FileFormatError(f"The picture offsets of {path.name} are not increasing.", CAPTURE_AGAIN)
     views: list[View] = []
     pixels = 0
     for index in range(count):
@@ -125,12 +131,14 @@ def _decode_views(path: Path, tensors: dict[str, np.ndarray]) -> tuple[View, ...
                     )
                 rgba = np.asarray(image.convert("RGBA"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise FileFormatError(f"Picture {index} of {path.name} is not a readable PNG.") from error
+            raise FileFormatError(f"Picture {index} of {path.name} is not a readable PNG.", CAPTURE_AGAIN) from error
         height, width = rgba.shape[:2]
         fx, fy, cx, cy = intrinsics[index].tolist()
         try:
             camera = Camera(matrices[index].astype(np.float64), (fx, fy, cx, cy), width, height)
         except RenderError as error:
-            raise CaptureError(f"Camera {index} of the capture cannot be used. {error.message}") from error
+            raise CaptureError(
+                f"Camera {index} of the capture cannot be used. {error.message}", CAPTURE_AGAIN
+            ) from error
         views.append(View(camera, rgba))
     return tuple(views)

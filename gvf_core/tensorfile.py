@@ -8,6 +8,8 @@ from safetensors import SafetensorError, safe_open
 from gvf_core.errors import FileFormatError
 
 FORMAT_VERSION = "1"
+CHOOSE_ANOTHER = "Choose another file."
+SEE_FORMATS = "docs/formats.md says what the file must hold."
 
 
 def read_tensors(
@@ -28,7 +30,7 @@ def read_tensors(
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != file_format:
-                raise FileFormatError(f"{path.name} is not a {file_format} file.")
+                raise FileFormatError(f"{path.name} is not a {file_format} file.", CHOOSE_ANOTHER)
             if metadata.get("version") != FORMAT_VERSION:
                 raise FileFormatError(
                     f"{path.name} has version {metadata.get('version')} of {file_format}, expected {FORMAT_VERSION}.",
@@ -37,7 +39,7 @@ def read_tensors(
             names = set(file.keys())
             for name, (dtype, shape) in expected.items():
                 if name not in names:
-                    raise FileFormatError(f"{path.name} lacks the tensor {name}.")
+                    raise FileFormatError(f"{path.name} lacks the tensor {name}.", SEE_FORMATS)
                 found = file.get_slice(name)
                 sizes = tuple(found.get_shape())
                 fits = len(sizes) == len(shape) and all(
@@ -45,10 +47,11 @@ def read_tensors(
                 )
                 if found.get_dtype() != dtype or not fits:
                     raise FileFormatError(
-                        f"{name} in {path.name} is {found.get_dtype()} {list(sizes)}, expected {dtype} {list(shape)}."
+                        f"{name} in {path.name} is {found.get_dtype()} {list(sizes)}, expected {dtype} {list(shape)}.",
+                        SEE_FORMATS,
                     )
             return {name: file.get_tensor(name) for name in expected}, metadata
     except FileNotFoundError as error:
-        raise FileFormatError(f"There is no file {path}.") from error
+        raise FileFormatError(f"There is no file {path}.", CHOOSE_ANOTHER) from error
     except (SafetensorError, OSError) as error:
-        raise FileFormatError(f"{path.name} is not a readable safetensors file ({error}).") from error
+        raise FileFormatError(f"{path.name} is not a readable safetensors file ({error}).", CHOOSE_ANOTHER) from error
