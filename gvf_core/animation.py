@@ -26,7 +26,7 @@ class Animation:
         vertices: The capture's vertices per frame.
         world_from_unit: From the unit frame to the scene, metres.
         fps: Frames per second.
-        provenance: How it came about: engine, versions, seed, settings, hashes, warnings, figures.
+        provenance: How it came about, ready for JSON: engine, version, settings, warnings, figures.
     """
 
     gaussians: Gaussians

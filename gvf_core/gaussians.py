@@ -46,7 +46,7 @@ class Gaussians:
     """Canonical Gaussians in raw parameters, before activation.
 
     Attributes:
-        means: World positions.
+        means: Positions in the unit frame.
         scales: Raw scales; scale = sqrt(softplus(raw + SCALE_BIAS)^2 + MIN_SCALE^2).
         rotations: Raw quaternions minus the identity; rotation = normalise(raw + (1, 0, 0, 0)).
         colors: Spherical-harmonic DC coefficients; rgb = max(0, SH_DC * raw + 0.5).

@@ -50,7 +50,8 @@ def animate(
 
     Raises:
         GvfError: The input cannot be used; message and hint say why and what to do.
-        Cancelled: `cancelled` returned True; it is asked several times a second.
+        Cancelled: `cancelled` returned True; it is asked between stages and frames, while motion is sought several
+            times a second.
     """
     stages = _Stages(on_progress, cancelled)
     with stages.run("Reading the video") as monitor:

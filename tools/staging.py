@@ -63,7 +63,7 @@ def add_light(scene: bpy.types.Scene, camera: Camera) -> None:
 
 
 def set_up_cycles(scene: bpy.types.Scene, size: int, samples: int, denoise: bool) -> None:
-    """Square RGBA pictures with a transparent background and unchanged colors."""
+    """Square RGBA pictures with a transparent background and unchanged colours."""
     scene.render.engine = "CYCLES"
     scene.cycles.device = "CPU"
     scene.cycles.samples = samples

@@ -28,7 +28,7 @@ class InterpolationWeights:
         """Displacements of the queries (equation 4)."""
         result = np.zeros((*displacement.shape[:-2], *self.index.shape[:1], displacement.shape[-1]), displacement.dtype)
         weight = self.weight.astype(displacement.dtype)
-        # One neighbor at a time: the full gather would hold K copies of every frame.
+        # One neighbour at a time: the full gather would hold K copies of every frame.
         for neighbor in range(self.index.shape[1]):
             result += weight[:, neighbor, None] * displacement[..., self.index[:, neighbor], :]
         return result
@@ -43,7 +43,7 @@ def interpolation_weights(
     """Weights of equation 3 with the radius rule of the official code.
 
     The official `compute_delta_interp` computes the radius r as the root mean square distance to
-    the K nearest points plus 1e-6, ignores neighbors beyond r, weighs the others by
+    the K nearest points plus 1e-6, ignores neighbours beyond r, weighs the others by
     exp(-beta d^2 / r^2) and normalises with 1e-8 in the denominator.
 
     Args:

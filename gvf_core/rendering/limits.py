@@ -20,7 +20,7 @@ class Limits(NamedTuple):
         min_transmittance: A pixel is finished before the Gaussian that would leave this little or less.
         near: Gaussians whose centre is nearer are dropped (world units).
         far: Gaussians whose centre is farther are dropped (world units).
-        max_extent: Largest reach of a footprint in standard deviations. exp(-3.33^2 / 2) = 1 / 255.9, so it
+        max_extent: Largest reach of a footprint in standard deviations. exp(-3.33^2 / 2) = 1 / 255.8, so it
             never cuts a pixel that `min_alpha` keeps.
         frustum_margin: The projection is linearised at most this fraction of half the image outside of it.
     """

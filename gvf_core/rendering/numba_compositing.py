@@ -17,7 +17,7 @@ from gvf_core.rendering.numba_compile import inline, kernel
 
 @inline
 def _exp_minus(sigma):
-    """exp(-sigma) for 0 <= sigma < 6, relative error 2e-6; a polynomial vectorises where a call of exp does not."""
+    """exp(-sigma) for 0 <= sigma < 6, relative error 6e-6; a polynomial vectorises where a call of exp does not."""
     t = sigma * float32(-1 / 16)
     p = float32(1 / 24) + t * (float32(1 / 120) + t * float32(1 / 720))
     p = float32(1) + t * (float32(1) + t * (float32(0.5) + t * (float32(1 / 6) + t * p)))
