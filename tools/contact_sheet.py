@@ -141,7 +141,7 @@ def _header(columns: list[Column]) -> np.ndarray:
     draw = ImageDraw.Draw(header)
     left = 0
     for column, width in zip(columns, widths, strict=True):
-        centre = (left + width / 2, LABEL_HEIGHT / 2)
-        draw.text(centre, column.label, fill=INK, font=ImageFont.load_default(15), anchor="mm")
+        center = (left + width / 2, LABEL_HEIGHT / 2)
+        draw.text(center, column.label, fill=INK, font=ImageFont.load_default(15), anchor="mm")
         left += width
     return np.asarray(header)

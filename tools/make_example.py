@@ -238,10 +238,10 @@ def export_static(static: bpy.types.Object, path: Path) -> np.ndarray:
     static.select_set(True)
     options = {"use_selection": True, "export_animations": False, "export_skins": False, "export_morph": False}
     with tempfile.TemporaryDirectory() as folder:
-        labelled = Path(folder) / "labelled.glb"
-        bpy.ops.export_scene.gltf(filepath=str(labelled), export_attributes=True, **options)
+        labeled = Path(folder) / "labeled.glb"
+        bpy.ops.export_scene.gltf(filepath=str(labeled), export_attributes=True, **options)
         bpy.ops.export_scene.gltf(filepath=str(path), export_attributes=False, **options)
-        mesh = import_single_mesh(labelled).data
+        mesh = import_single_mesh(labeled).data
     indices = np.empty(len(mesh.vertices), np.float32)
     mesh.attributes["_SOURCE_VERTEX"].data.foreach_get("value", indices)
     return indices.astype(np.int64)

@@ -94,7 +94,7 @@ class Observer:
     def flow(self, estimate: Estimate, frame: np.ndarray) -> Observations:
         """Optical flow (Kroeger et al., DIS) from the estimate to the frame at visible surface points."""
         drawn, seen = self._compose(estimate.picture), self._compose(frame)
-        field_ = self._flow.calc(_grey(drawn), _grey(seen), np.zeros((*seen.shape[:2], 2), np.float32))
+        field_ = self._flow.calc(_gray(drawn), _gray(seen), np.zeros((*seen.shape[:2], 2), np.float32))
         rows, columns = self._choose(estimate.pixels.triangle >= 0, MAX_PIXELS)
         motion = field_[rows, columns].astype(np.float64)
         height, width = seen.shape[:2]
@@ -247,7 +247,7 @@ def _nothing() -> Observations:
     )
 
 
-def _grey(picture: np.ndarray) -> np.ndarray:
+def _gray(picture: np.ndarray) -> np.ndarray:
     return (picture @ FLOW_WEIGHTS * 255).astype(np.uint8)
 
 

@@ -58,7 +58,7 @@ def _clamp(value, low, high):
 
 
 @inline
-def _linearisation_bounds(lens, width, height, limits):
+def _linearization_bounds(lens, width, height, limits):
     """Smallest and largest x / z and y / z at which the projection is linearised."""
     fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
     wide, high = float32(width), float32(height)
@@ -108,7 +108,7 @@ def project(
         rows: Receives [N, 2], first and one past the last row touched; equal where the Gaussian is not visible.
         depths: Receives [N].
     """
-    low_u, high_u, low_v, high_v = _linearisation_bounds(lens, width, height, limits)
+    low_u, high_u, low_v, high_v = _linearization_bounds(lens, width, height, limits)
     blur = float32(filter_2d)
     least = float32(limits.min_alpha)
     for i in range(first, end):
@@ -192,7 +192,7 @@ def project_backward(
         limits: As in `project`.
         gradients: `Arrays` of zeros that receive the gradients.
     """
-    low_u, high_u, low_v, high_v = _linearisation_bounds(lens, width, height, limits)
+    low_u, high_u, low_v, high_v = _linearization_bounds(lens, width, height, limits)
     blur = float32(filter_2d)
     half, one, two = float32(0.5), float32(1), float32(2)
     for k in range(first, end):

@@ -15,13 +15,13 @@ from tools.contact_sheet import (
     write_preview,
 )
 
-GREY = (120, 130, 140)
+GRAY = (120, 130, 140)
 
 
 @pytest.fixture
 def driving():
     """A white square that moves to the right in front of grey."""
-    frames = np.full((5, 64, 64, 3), GREY, np.uint8)
+    frames = np.full((5, 64, 64, 3), GRAY, np.uint8)
     for index, frame in enumerate(frames):
         frame[20:30, 10 + 5 * index : 20 + 5 * index] = 255
     return frames
@@ -39,16 +39,16 @@ def test_a_video_without_anything_in_it_is_not_cropped():
 
 
 def test_the_background_is_the_color_of_the_border(driving):
-    assert tuple(background_of(driving)) == GREY
+    assert tuple(background_of(driving)) == GRAY
 
 
 def test_transparent_pixels_of_pictures_show_the_background(tmp_path):
     picture = np.zeros((2, 2, 4), np.uint8)
     picture[0, 0] = (255, 0, 0, 255)
     Image.fromarray(picture).save(tmp_path / "0.png")
-    (laid_over,) = read_pictures([tmp_path / "0.png"], np.array(GREY, np.uint8))
+    (laid_over,) = read_pictures([tmp_path / "0.png"], np.array(GRAY, np.uint8))
     assert tuple(laid_over[0, 0]) == (255, 0, 0)
-    assert tuple(laid_over[1, 1]) == GREY
+    assert tuple(laid_over[1, 1]) == GRAY
 
 
 def test_the_preview_has_every_frame_with_all_columns_side_by_side(driving, tmp_path):
@@ -58,8 +58,8 @@ def test_the_preview_has_every_frame_with_all_columns_side_by_side(driving, tmp_
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == len(driving)
     left, right = frames[0][-40, 34].astype(int), frames[0][-40, 34 + 68].astype(int)
-    assert np.abs(left - GREY).max() < 12
-    assert np.abs(right - (255 - np.array(GREY))).max() < 12
+    assert np.abs(left - GRAY).max() < 12
+    assert np.abs(right - (255 - np.array(GRAY))).max() < 12
 
 
 def test_a_written_preview_is_read_back_at_another_size(driving, tmp_path):

@@ -14,7 +14,7 @@ from gvf_core.gaussians import Splats
 from gvf_core.rendering import Camera, Rendering, orbit_camera, rasterize
 from gvf_core.rendering.limits import LIMITS
 
-OFF_CENTRE = Camera(orbit_camera(40, 25).world_to_camera, (0.9, 1.4, 0.62, 0.41), width=120, height=84)
+OFF_CENTER = Camera(orbit_camera(40, 25).world_to_camera, (0.9, 1.4, 0.62, 0.41), width=120, height=84)
 """Not square, with a principal point that is not in the middle."""
 
 
@@ -60,9 +60,9 @@ backends = pytest.mark.parametrize("backend", ["numba", "torch"])
 @pytest.mark.parametrize("filter_2d", [0.1, 0.3])
 def test_backends_agree_on_a_surface_of_flat_gaussians(antialiased, filter_2d):
     splats, options = surface_splats(1500), {"antialiased": antialiased, "filter_2d": filter_2d}
-    numba = rasterize(splats, OFF_CENTRE, backend="numba", **options)
-    single = rasterize(splats, OFF_CENTRE, backend="torch", **options)
-    reference = rasterize(double(splats), OFF_CENTRE, backend="torch", **options)
+    numba = rasterize(splats, OFF_CENTER, backend="numba", **options)
+    single = rasterize(splats, OFF_CENTER, backend="torch", **options)
+    reference = rasterize(double(splats), OFF_CENTER, backend="torch", **options)
     assert reference.alpha.max() > 0.99 and reference.alpha.min() == 0
     assert_same_picture(numba, reference)
     assert_same_picture(single, reference)
@@ -196,17 +196,17 @@ def test_the_nearer_gaussian_covers_the_farther_whatever_their_order(backend):
 @pytest.mark.parametrize("background", [(0.1, 0.5, 1.0), torch.linspace(0, 1, 84 * 120 * 3).view(84, 120, 3)])
 def test_the_background_shows_where_the_gaussians_leave_off(backend, background):
     splats = surface_splats(500)
-    color, alpha = rasterize(splats, OFF_CENTRE, backend=backend)
-    over = rasterize(splats, OFF_CENTRE, backend=backend, background=background)
+    color, alpha = rasterize(splats, OFF_CENTER, backend=backend)
+    over = rasterize(splats, OFF_CENTER, backend=backend, background=background)
     assert torch.equal(over.alpha, alpha)
     assert over.color == pytest.approx(color + (1 - alpha)[..., None] * torch.as_tensor(background), abs=1e-6)
 
 
 def test_without_gradients_the_picture_is_the_same_and_has_no_history():
     splats = Splats(*(field.requires_grad_() for field in surface_splats(500)))
-    recorded = rasterize(splats, OFF_CENTRE)
+    recorded = rasterize(splats, OFF_CENTER)
     with torch.no_grad():
-        plain = rasterize(splats, OFF_CENTRE)
+        plain = rasterize(splats, OFF_CENTER)
     assert recorded.color.requires_grad and not plain.color.requires_grad
     assert torch.equal(recorded.color, plain.color)
     assert torch.equal(recorded.alpha, plain.alpha)
@@ -215,17 +215,17 @@ def test_without_gradients_the_picture_is_the_same_and_has_no_history():
 def test_fields_need_not_be_contiguous():
     splats = surface_splats(200)
     strided = Splats(*(torch.stack([field, field], dim=-1)[..., 0] for field in splats))
-    assert torch.equal(rasterize(strided, OFF_CENTRE).color, rasterize(splats, OFF_CENTRE).color)
+    assert torch.equal(rasterize(strided, OFF_CENTER).color, rasterize(splats, OFF_CENTER).color)
 
 
 def test_auto_renders_float64_too():
-    assert rasterize(double(surface_splats(50)), OFF_CENTRE).color.dtype == torch.float64
+    assert rasterize(double(surface_splats(50)), OFF_CENTER).color.dtype == torch.float64
 
 
 def test_a_camera_matrix_of_any_float_type_will_do():
-    camera = Camera(OFF_CENTRE.world_to_camera.astype(np.float32), OFF_CENTRE.intrinsics, 120, 84)
+    camera = Camera(OFF_CENTER.world_to_camera.astype(np.float32), OFF_CENTER.intrinsics, 120, 84)
     splats = surface_splats(200)
-    assert rasterize(splats, camera).color == pytest.approx(rasterize(splats, OFF_CENTRE).color, abs=1e-4)
+    assert rasterize(splats, camera).color == pytest.approx(rasterize(splats, OFF_CENTER).color, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +246,4 @@ def test_a_camera_matrix_of_any_float_type_will_do():
 )
 def test_what_cannot_be_rendered_is_refused_by_name(splats, options, names):
     with pytest.raises(RenderError, match=names):
-        rasterize(splats, OFF_CENTRE, **options)
+        rasterize(splats, OFF_CENTER, **options)
