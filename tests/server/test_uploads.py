@@ -110,6 +110,7 @@ def test_a_full_disk_refuses_the_upload_and_keeps_nothing(tmp_path):
 def test_a_data_folder_that_somebody_removed_is_made_again(tmp_path):
     with started(tmp_path) as server:
         assert server.run("").state is JobState.SUCCEEDED
+        wait_until(lambda: not list((server.data / "work").iterdir()), "the job has cleaned up")
         for name in ("blobs", "incoming", "results", "work"):
             shutil.rmtree(server.data / name)
         assert server.run("").state is JobState.SUCCEEDED
