@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int32, Int64
-from numba.core import config as numba_config
+from numba import config
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -195,8 +195,12 @@ def _arrays(fields: Iterable[Tensor]) -> Arrays:
 
 def _parts(count: int) -> list[tuple[int, int]]:
     """Cut `count` Gaussians into ranges for the threads."""
-    size = max(MIN_GAUSSIANS_PER_TASK, -(-count // numba_config.NUMBA_NUM_THREADS))
+    size = max(MIN_GAUSSIANS_PER_TASK, -(-count // _threads()))
     return [(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def _threads() -> int:
+    return config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # numba sets its options at run time
 
 
 def _run(task: Callable[[Any], None], parts: Iterable[Any]) -> None:
@@ -204,7 +208,7 @@ def _run(task: Callable[[Any], None], parts: Iterable[Any]) -> None:
 
     Not on torch's number: callers limit that to one where torch's own operations are small.
     """
-    parts, threads = list(parts), numba_config.NUMBA_NUM_THREADS
+    parts, threads = list(parts), _threads()
     if threads == 1 or len(parts) == 1:
         for part in parts:
             task(part)

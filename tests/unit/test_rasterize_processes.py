@@ -29,7 +29,7 @@ def test_the_same_scene_gives_the_same_bytes():
 def test_the_number_of_threads_does_not_change_the_bytes(monkeypatch):
     results = set()
     for threads in (1, 2, 3):
-        monkeypatch.setattr(numba.core.config, "NUMBA_NUM_THREADS", threads)
+        monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
         results.add(picture_and_gradients())
     assert len(results) == 1
 
