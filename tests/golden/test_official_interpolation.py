@@ -1,4 +1,11 @@
-import json
+"""Our interpolation gives the numbers of the official code.
+
+The files in `data` hold random points and what `compute_delta_interp` of ForeverFancy/GVFDiffusion (commit f2317cb)
+made of them: `queries` [items, queries, 3], `points` [items, points, 3], `moved_points` [items, frames, points, 3]
+and `displacements` [items, frames, queries, 3].
+"""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,12 +13,14 @@ from safetensors.numpy import load_file
 
 from gvf_core.geometry import interpolation_weights
 
+DATA = Path(__file__).parent / "data"
 
-@pytest.mark.parametrize("case", ["delta_interp_k8_b7", "delta_interp_k4_b10"])
-def test_interpolated_displacements_equal_the_official_ones(golden, case):
-    tensors = load_file(golden / f"{case}.safetensors")
-    config = json.loads((golden / f"{case}.json").read_text())["config"]
-    for item in range(len(tensors["in.gs_xyz"])):
-        static, moving = tensors["in.static_pc"][item], tensors["in.moving_pc"][item]
-        weights = interpolation_weights(tensors["in.gs_xyz"][item], static, config["knn_k"], config["beta"])
-        np.testing.assert_allclose(weights.apply(moving - static), tensors["out.delta"][item], atol=1e-5)
+
+@pytest.mark.parametrize(("neighbors", "decay"), [(8, 7), (4, 10)])
+def test_interpolated_displacements_equal_the_official_ones(neighbors, decay):
+    tensors = load_file(DATA / f"interpolation_k{neighbors}_beta{decay}.safetensors")
+    for queries, points, moved_points, displacements in zip(
+        *(tensors[name] for name in ("queries", "points", "moved_points", "displacements")), strict=True
+    ):
+        weights = interpolation_weights(queries, points, neighbors, decay)
+        np.testing.assert_allclose(weights.apply(moved_points - points), displacements, atol=1e-5)
