@@ -38,17 +38,6 @@ def quaternion_from_matrix(matrix: Float[np.ndarray, "*batch 3 3"]) -> Float[np.
     return quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
 
 
-def matrix_from_quaternion(quaternion: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 3 3"]:
-    """Rotation matrices of unit quaternions."""
-    w, x, y, z = np.moveaxis(quaternion, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
 def matrix_from_normal(normal: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3 3"]:
     """Rotations that take the z axis to unit normals; the other two axes are any tangent frame.
 

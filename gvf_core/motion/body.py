@@ -76,7 +76,7 @@ class Body:
         turn = F.normalize(torch.from_numpy(self._skin @ nodes).float(), dim=-1)
         return self._rest._replace(
             means=torch.from_numpy(means).float(),
-            quaternions=multiply_quaternions(turn, self._rest.quaternions),
+            quaternions=_multiply_quaternions(turn, self._rest.quaternions),
             colors=torch.from_numpy(self.colors),
         )
 
@@ -94,7 +94,7 @@ class Body:
         return sparse.coo_matrix(entries, (count, len(self.vertices))).tocsr()
 
 
-def multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Hamilton product: rotate by b, then by a."""
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)

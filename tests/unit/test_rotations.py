@@ -8,7 +8,6 @@ from scipy.spatial.transform import Rotation
 
 from gvf_core.geometry.rotations import (
     matrix_from_normal,
-    matrix_from_quaternion,
     matrix_from_rotation_vector,
     quaternion_from_matrix,
     rotation_vector_from_matrix,
@@ -50,7 +49,7 @@ def test_quaternions_are_unit_length_and_mean_their_matrix(axis, angle):
     matrix = matrix_from_rotation_vector(angle * axis / np.linalg.norm(axis))
     quaternion = quaternion_from_matrix(matrix)
     assert np.linalg.norm(quaternion) == pytest.approx(1)
-    np.testing.assert_allclose(matrix_from_quaternion(quaternion), matrix, atol=1e-9)
+    np.testing.assert_allclose(Rotation.from_quat(quaternion, scalar_first=True).as_matrix(), matrix, atol=1e-9)
 
 
 def test_quaternions_are_written_with_w_first():

@@ -13,7 +13,7 @@ from gvf_core.canonical.surface import NORMAL_SCALE
 from gvf_core.capture import Capture, View
 from gvf_core.errors import Cancelled, CaptureError
 from gvf_core.gaussians import Splats
-from gvf_core.rendering import rasterize
+from gvf_core.rendering import orbit_camera, rasterize
 from gvf_core.rendering.sampling import sample_picture
 
 BODY = painted_body()
@@ -74,10 +74,17 @@ def test_a_part_that_hides_another_does_not_paint_it():
 
 
 def test_points_that_no_view_shows_take_the_nearest_seen_colour():
-    capture = replace(BODY, views=BODY.views[:1])
-    splats, _ = cover(capture)
-    assert torch.isfinite(splats.colors).all()
-    assert splats.colors.min() > 0.1 and splats.colors.max() < 0.9
+    corners = np.array([[-0.4, -0.2, -0.4], [0.4, -0.2, -0.4], [0.4, -0.2, 0.4], [-0.4, -0.2, 0.4]])
+    vertices = np.concatenate([corners, corners * [0.7, -1, 0.7]]).astype(np.float32)
+    triangles = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], np.int32)
+    rgba = np.full((64, 64, 4), (255, 0, 0, 255), np.uint8)
+    rgba[:, 32:] = (0, 0, 255, 255)
+    views = (View(orbit_camera(0, 0, size=64), rgba),)
+    splats, position = cover(replace(BODY, vertices=vertices, triangles=triangles, views=views), count=800)
+    hidden_left, hidden_right = ((position[:, 1] > 0) & (side * position[:, 0] > 0.05) for side in (-1, 1))
+    np.testing.assert_allclose(splats.colors[hidden_left], np.tile([1, 0, 0], (hidden_left.sum(), 1)), atol=1e-5)
+    np.testing.assert_allclose(splats.colors[hidden_right], np.tile([0, 0, 1], (hidden_right.sum(), 1)), atol=1e-5)
+    assert min(hidden_left.sum(), hidden_right.sum()) > 50
 
 
 @pytest.mark.parametrize("count", [100, 40_000])
