@@ -59,7 +59,7 @@ def bench_rasterizer(gaussians: int, size: int, repeats: int) -> list[BenchRow]:
     for name, value in {"gaussians": gaussians, "size": size, "repeats": repeats}.items():
         low, high = _RANGES[name]
         if not low <= value <= high:
-            raise SettingsError(f"The number of {name} is {value}.", f"Choose a value from {low} to {high}.")
+            raise SettingsError(f"The setting {name} is {value}.", f"Choose a value from {low} to {high}.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backends: tuple[BackendName, ...] = ("torch", "gsplat" if device == "cuda" else "numba")
     splats = Splats(*(field.to(device).requires_grad_() for field in surface_splats(gaussians)))

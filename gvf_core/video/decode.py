@@ -88,10 +88,12 @@ def read_video(
                 if len(frames) == max_frames:
                     break
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path.name} is not a readable video ({error}).", "Convert it to H.264 MP4.") from error
+        # Not the error itself: its text holds the full path, which on a server means nothing to the artist.
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise VideoError(f"{path.name} is not a readable video ({reason}).", "Convert it to H.264 MP4.") from error
     if len(frames) < 2:
         raise VideoError(
-            f"{path.name} has {len(frames)} usable frames, motion needs at least 2.",
+            f"{path.name} has {'one usable frame' if frames else 'no usable frames'}; motion needs at least 2.",
             "Choose a longer video, or an earlier start frame and a smaller step.",
         )
     return DrivingVideo(np.stack(frames), rate / stride, alpha)

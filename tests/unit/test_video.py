@@ -181,17 +181,18 @@ def test_an_audio_file_has_no_video_stream(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "start", "stride", "usable"), [(1, 0, 1, 1), (6, 6, 1, 0), (6, 500, 1, 0), (6, 5, 1, 1), (6, 0, 6, 1)]
+    ("count", "start", "stride", "usable"),
+    [(1, 0, 1, "one"), (6, 6, 1, "no"), (6, 500, 1, "no"), (6, 5, 1, "one"), (6, 0, 6, "one")],
 )
 def test_fewer_than_two_usable_frames_are_too_few(tmp_path, count, start, stride, usable):
     path = write_video(tmp_path / "a.mp4", moving_square(count))
-    with pytest.raises(VideoError, match=f"{usable} usable frames, motion needs at least 2"):
+    with pytest.raises(VideoError, match=f"{usable} usable frame.*; motion needs at least 2"):
         read_video(path, start, stride)
 
 
 def test_a_picture_is_a_video_of_one_frame(tmp_path):
     Image.fromarray(moving_square(1)[0]).save(tmp_path / "a.png")
-    with pytest.raises(VideoError, match="1 usable frames"):
+    with pytest.raises(VideoError, match="one usable frame;"):
         read_video(tmp_path / "a.png")
 
 
