@@ -1,5 +1,27 @@
 """Geometry on arrays: interpolation, deformation graphs, rotations, surface sampling."""
 
+from gvf_core.geometry.deformation_graph import DeformationGraph, build_deformation_graph, stack_poses
 from gvf_core.geometry.interpolation import InterpolationWeights, interpolation_weights
+from gvf_core.geometry.mesh import SurfacePoints, local_spacing, sample_surface, triangle_normals
+from gvf_core.geometry.rotations import (
+    matrix_from_normal,
+    matrix_from_rotation_vector,
+    quaternion_from_matrix,
+    rotation_vector_from_matrix,
+)
 
-__all__ = ["InterpolationWeights", "interpolation_weights"]
+__all__ = [
+    "DeformationGraph",
+    "InterpolationWeights",
+    "SurfacePoints",
+    "build_deformation_graph",
+    "interpolation_weights",
+    "local_spacing",
+    "matrix_from_normal",
+    "matrix_from_rotation_vector",
+    "quaternion_from_matrix",
+    "rotation_vector_from_matrix",
+    "sample_surface",
+    "stack_poses",
+    "triangle_normals",
+]

@@ -10,6 +10,7 @@ from gvf_core.rendering.mesh import rasterize_mesh
 from gvf_core.rendering.sampling import sample_picture
 
 DEPTH_TOLERANCE = 0.015
+"""A point counts as shown when it lies at most this far behind the visible surface."""
 MIN_SAMPLES = 50
 """Fewer visible points than this cannot support the twelve numbers of an affine colour change."""
 

@@ -21,12 +21,15 @@ from gvf_core.rendering.mesh import MeshPixels, rasterize_mesh
 REFERENCE_SCALE = 140.0
 """Pixels per unit of length at which the constants below were found; they scale with the picture."""
 MAX_PIXELS = 3000
+"""At most so many pixels of a picture are observed; the solver's time grows with them."""
 MAX_CONTOUR = 800
 MAX_UNCOVERED = 600
 FLOW_WEIGHTS = np.array([0.35, 0.45, 0.2], np.float32)
+"""Shares of red, green and blue in the grey picture that optical flow looks at."""
 FLOW_COLOR_TOLERANCE = 0.15
 """Summed colour difference at which a flow vector counts half: it probably left its surface."""
 LUCAS_KANADE_TOLERANCE = 0.2
+"""Difference in one channel at which it counts half."""
 ALPHA_GAIN = 0.7
 """Weight of coverage beside the three colour channels."""
 UNCOVERED = 0.35
@@ -34,10 +37,13 @@ UNCOVERED = 0.35
 COLOR_PIXELS = 60.0
 """A colour difference of 1 counts like this many pixels in the search for what should cover a pixel."""
 COVER_REACH = 40.0
+"""Pixels, colours included, beyond which nothing is pulled to an uncovered pixel."""
 COVER_CANDIDATES = 5000
 """So many surface points may be pulled to uncovered pixels; all 20k took a third of the tracking time."""
 CONTOUR_REACH = 30.0
+"""Pixels beyond which a missing part of the contour pulls nothing."""
 CONTOUR_TOLERANCE = 15.0
+"""Pixels between contours at which their pull counts half."""
 
 
 @dataclass
@@ -75,8 +81,8 @@ class Observer:
     def __post_init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         fx, fy, _, _ = self.camera.pixel_intrinsics
-        self.pixels_per_unit = (fx + fy) / 2 / np.linalg.norm(self.camera.position)
-        self._zoom = self.pixels_per_unit / REFERENCE_SCALE
+        pixels_per_unit = (fx + fy) / 2 / np.linalg.norm(self.camera.position)
+        self._zoom = pixels_per_unit / REFERENCE_SCALE
         points = self.body.points
         kept = slice(None, None, max(1, len(points.triangle) // COVER_CANDIDATES))
         self._candidates = SurfacePoints(points.triangle[kept], points.barycentric[kept])
@@ -91,7 +97,7 @@ class Observer:
             rasterize_mesh(vertices, self.body.triangles, self.camera),
         )
 
-    def flow(self, estimate: Estimate, frame: np.ndarray) -> Observations:
+    def flow(self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"]) -> Observations:
         """Optical flow (Kroeger et al., DIS) from the estimate to the frame at visible surface points."""
         drawn, seen = self._compose(estimate.picture), self._compose(frame)
         field_ = self._flow.calc(_gray(drawn), _gray(seen), np.zeros((*seen.shape[:2], 2), np.float32))
@@ -104,7 +110,9 @@ class Observer:
         weight = np.where(frame[y, x, 3] > 0.5, 1 / (1 + (difference / FLOW_COLOR_TOLERANCE) ** 2), 0.02)
         return self._at_pixels(estimate, rows, columns, motion, self._share(weight, len(rows)))
 
-    def photometric(self, estimate: Estimate, frame: np.ndarray, blur: float) -> Observations:
+    def photometric(
+        self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"], blur: float
+    ) -> Observations:
         """Lucas-Kanade steps on colour and coverage, both blurred by `blur` pixels."""
         drawn = np.concatenate([self._compose(estimate.picture), ALPHA_GAIN * estimate.picture[..., 3:]], axis=2)
         seen = np.concatenate([self._compose(frame), ALPHA_GAIN * frame[..., 3:]], axis=2)
@@ -135,7 +143,9 @@ class Observer:
         jacobian[:, 1] = l22[:, None] * observations.jacobian[:, 1]
         return dataclasses.replace(observations, jacobian=jacobian)
 
-    def silhouette(self, estimate: Estimate, frame: np.ndarray, strength: float = 0.3) -> Observations:
+    def silhouette(
+        self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"], strength: float = 0.3
+    ) -> Observations:
         """Contours that lie apart pull their nearest surface points across, along the connecting line."""
         drawn, seen = estimate.picture[..., 3] > 0.5, frame[..., 3] > 0.5
         starts, ends = [np.zeros((0, 2), int)], [np.zeros((0, 2), int)]
@@ -167,7 +177,9 @@ class Observer:
         residual = np.concatenate([length, np.zeros_like(length)], axis=1)
         return dataclasses.replace(observations, jacobian=across, residual=residual)
 
-    def coverage(self, estimate: Estimate, frame: np.ndarray, strength: float = 0.5) -> Observations:
+    def coverage(
+        self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"], strength: float = 0.5
+    ) -> Observations:
         """Unexplained pixels pull the nearest Gaussian of their colour, hidden ones too."""
         drawn, seen = self._compose(estimate.picture), self._compose(frame)
         difference = np.abs(drawn - seen).sum(axis=2) + np.abs(estimate.picture[..., 3] - frame[..., 3])
@@ -194,7 +206,7 @@ class Observer:
             weight=self._share(np.full(len(index), strength), visible),
         )
 
-    def residual(self, estimate: Estimate, frame: np.ndarray) -> float:
+    def residual(self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"]) -> float:
         """Mean absolute difference of premultiplied colour and alpha, 0..1."""
         return float(np.abs(estimate.picture - frame).mean())
 

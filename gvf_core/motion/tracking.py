@@ -79,7 +79,12 @@ def track(
     return poses
 
 
-def make_prior(options: TrackingOptions, stiffness: float, expected: np.ndarray, ray: np.ndarray) -> Prior:
+def make_prior(
+    options: TrackingOptions,
+    stiffness: float,
+    expected: Float[np.ndarray, "nodes 3"],
+    ray: Float[np.ndarray, "nodes 3"],
+) -> Prior:
     """The options as weights against pixels."""
     unit = REFERENCE_SCALE**2
     return Prior(

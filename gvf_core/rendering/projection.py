@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gvf_core.gaussians import Splats
@@ -123,7 +123,7 @@ def _radii(plane: _ImagePlane) -> Float[Tensor, "gaussians 2"]:
     return torch.ceil(extent[:, None] * plane.covariances[:, ::2].sqrt())
 
 
-def _is_visible(plane: _ImagePlane, radii: Float[Tensor, "gaussians 2"], camera: Camera) -> Tensor:
+def _is_visible(plane: _ImagePlane, radii: Float[Tensor, "gaussians 2"], camera: Camera) -> Bool[Tensor, " gaussians"]:
     """Which Gaussians can add to the image; comparisons with NaN are false, so NaN is not visible."""
     size = torch.tensor([camera.width, camera.height], dtype=radii.dtype, device=radii.device)
     return (

@@ -131,7 +131,10 @@ def _what_keeps_from(backend: str) -> str:
     return problem
 
 
-def _background(background: Tensor | Sequence[float], color: Tensor) -> Tensor:
+def _background(
+    background: Tensor | Sequence[float], color: Float[Tensor, "height width 3"]
+) -> Float[Tensor, "height width 3"]:
+    """One colour or a picture, as a picture."""
     result = torch.as_tensor(background, dtype=color.dtype, device=color.device)
     try:
         return result.expand_as(color)

@@ -81,7 +81,9 @@ def _contributing(footprints: Footprints, pairs: _Pairs, width: int) -> _Pairs:
     return _Pairs(pairs.gaussians[kept[unfinished]], pixels[unfinished])
 
 
-def _alphas(footprints: Footprints, pairs: _Pairs, width: int) -> tuple[Tensor, Tensor]:
+def _alphas(
+    footprints: Footprints, pairs: _Pairs, width: int
+) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
     """Sigma (the exponent) and clamped alpha of every pair."""
     dtype = footprints.centers.dtype
     pixels = torch.stack([pairs.pixels % width, pairs.pixels // width], dim=-1).to(dtype) + 0.5
