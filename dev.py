@@ -243,7 +243,7 @@ def install(python):
     print("Installing about 2 GB of packages into .venv; this takes some minutes, once.", flush=True)
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
     command += ["-c", str(CONSTRAINTS), "-e", f"{ROOT}[{EXTRAS}]", *torch_source()]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = []
     for line in process.stdout:
         said.append(line)

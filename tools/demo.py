@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from fractions import Fraction
@@ -40,6 +40,8 @@ LOGGER = logging.getLogger("demo")
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER_START_SECONDS = 60
+FPS = Fraction(24)
+"""Frames per second of every example's video (`tools.make_example`)."""
 SHEET_ROWS = 6
 SIZES = (64, 2048)
 WRITTEN = ("demo.blend", "preview.mp4", "frames.png", "report.json", "server.json", "server.log", "blender.log")
@@ -222,7 +224,11 @@ def running_server(output: Path, scratch: Path) -> Iterator[subprocess.Popen[byt
 
 
 def run_blender(
-    command: list[str], server_pid: int, measurements: Measurements, on_progress: Any, log: Path
+    command: list[str],
+    server_pid: int,
+    measurements: Measurements,
+    on_progress: Callable[[str, float], None],
+    log: Path,
 ) -> tuple[dict[str, Any], int]:
     """Run the Blender process to its end and follow its events.
 
@@ -262,7 +268,7 @@ def write_pictures(driving: np.ndarray, background: np.ndarray, pictures: Path, 
         Column(label, read_pictures(sorted((pictures / form).glob("*.png")), background))
         for form, label in LABELS.items()
     ]
-    write_preview(output / "preview.mp4", columns, Fraction(24))
+    write_preview(output / "preview.mp4", columns, FPS)
     write_contact_sheet(output / "frames.png", columns, SHEET_ROWS)
 
 
