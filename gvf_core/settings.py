@@ -60,13 +60,12 @@ class AnimateSettings:
             if field.name not in _RANGES:
                 continue
             value, (low, high) = getattr(self, field.name), _RANGES[field.name]
-            number = int if field.type is int else (int, float)
+            number, kind = (int, "a whole number") if field.type is int else ((int, float), "a number")
+            hint = f"Choose {kind} from {low} to {high}."
             if isinstance(value, bool) or not isinstance(value, number):
-                raise SettingsError(f"The setting {field.name} is {value!r}, not a number of the right kind.")
+                raise SettingsError(f"The setting {field.name} is {value!r}, not {kind}.", hint)
             if not low <= value <= high:
-                raise SettingsError(
-                    f"The setting {field.name} is {value}.", f"Choose a value from {low:g} to {high:g}."
-                )
+                raise SettingsError(f"The setting {field.name} is {value}.", hint)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "AnimateSettings":
@@ -75,10 +74,13 @@ class AnimateSettings:
         Raises:
             SettingsError: An unknown name, or a value that does not fit.
         """
+        known = [field.name for field in fields(cls)]
         if not isinstance(values, dict):
-            raise SettingsError(f"Settings must be an object with names and values, not {type(values).__name__}.")
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
+            raise SettingsError(
+                f"Settings must be an object with names and values, not {type(values).__name__}.",
+                f"Known settings: {', '.join(known)}.",
+            )
+        unknown = sorted(set(values) - set(known))
         if unknown:
-            raise SettingsError(f"Unknown setting {unknown[0]!r}.", f"Known settings: {', '.join(sorted(known))}.")
+            raise SettingsError(f"Unknown setting {unknown[0]!r}.", f"Known settings: {', '.join(known)}.")
         return cls(**values)

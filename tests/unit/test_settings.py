@@ -40,7 +40,7 @@ def test_any_json_is_either_valid_settings_or_a_settings_error(values):
     try:
         settings = AnimateSettings.from_dict(values)
     except SettingsError as error:
-        assert error.message
+        assert error.message and error.hint
     else:
         for name, (low, high) in RANGES.items():
             assert low <= getattr(settings, name) <= high
