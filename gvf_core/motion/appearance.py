@@ -17,7 +17,7 @@ MIN_SAMPLES = 50
 
 def colors_in_video(
     body: Body, frame: Float32[np.ndarray, "height width 4"], camera: Camera
-) -> Float32[np.ndarray, "n 3"]:
+) -> Float32[np.ndarray, "gaussians 3"]:
     """Colours (sRGB, 0..1) of the Gaussians under the light of the first frame.
 
     Points that the first frame shows take its colour; all others their captured colour after the
@@ -37,7 +37,7 @@ def colors_in_video(
     return np.clip(colors, 0, 1).astype(np.float32)
 
 
-def contrasting_background(colors: Float[np.ndarray, "n 3"]) -> float:
+def contrasting_background(colors: Float[np.ndarray, "gaussians 3"]) -> float:
     """Black behind bright assets, white behind dark ones."""
     return 0.0 if colors.mean() > 0.45 else 1.0
 

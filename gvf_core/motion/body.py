@@ -80,7 +80,7 @@ class Body:
             colors=torch.from_numpy(self.colors),
         )
 
-    def draw(self, pose: Pose, camera: Camera) -> Float32[np.ndarray, "h w 4"]:
+    def draw(self, pose: Pose, camera: Camera) -> Float32[np.ndarray, "height width 4"]:
         """Premultiplied colour and alpha as the camera sees the pose."""
         with torch.no_grad():
             picture = rasterize(self.splats(pose), camera)

@@ -96,7 +96,7 @@ def fit(
     )
 
 
-def is_still(frames: Float32[np.ndarray, "frames h w 4"]) -> bool:
+def is_still(frames: Float32[np.ndarray, "frames height width 4"]) -> bool:
     """Whether all frames look like the first one."""
     first = cv2.GaussianBlur(frames[0], (0, 0), STILL_BLUR)
     blurred = (cv2.GaussianBlur(frame, (0, 0), STILL_BLUR) for frame in frames[1:])
@@ -104,7 +104,7 @@ def is_still(frames: Float32[np.ndarray, "frames h w 4"]) -> bool:
 
 
 def video_residual(
-    observer: Observer, poses: list[Pose], frames: Float32[np.ndarray, "frames h w 4"], monitor: Monitor
+    observer: Observer, poses: list[Pose], frames: Float32[np.ndarray, "frames height width 4"], monitor: Monitor
 ) -> float:
     """Mean absolute difference between drawn poses and the frames after the first, 0..1."""
     residuals = []

@@ -100,7 +100,7 @@ class _Drawing:
         self._matrix = body.point_matrix.astype(np.float32)
         self._transposed = self._matrix.T.tocsr()
 
-    def picture(self, rotations: Tensor, positions: Tensor, camera: Camera) -> Float[Tensor, "h w 4"]:
+    def picture(self, rotations: Tensor, positions: Tensor, camera: Camera) -> Float[Tensor, "height width 4"]:
         """Picture of a pose, differentiable through the positions of the Gaussians."""
         stacked = torch.cat([rotations.transpose(1, 2), positions[:, None]], dim=1).reshape(-1, 3)
         means = _ConstantProduct.apply(stacked, self._matrix, self._transposed)
