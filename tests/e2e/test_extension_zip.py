@@ -1,3 +1,5 @@
+"""The zip that `dev.py build` makes, installed into Blender as a user would."""
+
 import os
 import shutil
 import subprocess

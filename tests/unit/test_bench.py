@@ -1,3 +1,5 @@
+"""`gvf bench` measures every backend and shows it."""
+
 import pytest
 from rich.console import Console
 

@@ -1,3 +1,5 @@
+"""Where cameras stand, what they see, and which are refused."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""The pictures of the demo: crop, background, preview and contact sheet."""
+
 from fractions import Fraction
 
 import av

@@ -1,3 +1,5 @@
+"""dev.py installs once, passes on exit codes and says in one sentence what is wrong."""
+
 import importlib.util
 import os
 import re
