@@ -7,7 +7,8 @@ import numpy as np
 def fcurves_of(datablock: bpy.types.ID) -> list[bpy.types.FCurve]:
     """The F-curves that animate a datablock.
 
-    Blender 5.0 dropped `Action.fcurves`: an action has layers, strips and one channel bag per slot.
+    From Blender 4.4 on an action has layers, strips and one channel bag per slot; 5.0 dropped `Action.fcurves`,
+    which shows those of the first slot only, maybe another datablock's.
     """
     animation = datablock.animation_data
     if animation is None or animation.action is None:
@@ -16,9 +17,11 @@ def fcurves_of(datablock: bpy.types.ID) -> list[bpy.types.FCurve]:
 
 
 def action_fcurves(action: bpy.types.Action, slot: "bpy.types.ActionSlot | None") -> list[bpy.types.FCurve]:
-    """The F-curves of one slot of an action; before Blender 5.0 those of the whole action."""
-    if hasattr(action, "fcurves"):
+    """The F-curves of one slot of an action; before Blender 4.4 those of the whole action."""
+    if not hasattr(action, "slots"):
         return list(action.fcurves)
+    if slot is None:
+        return []
     return [
         curve
         for layer in action.layers

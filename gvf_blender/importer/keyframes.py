@@ -53,9 +53,11 @@ def key_playback(
         action_name: Name for the new action.
     """
     values = [first_value, last_value][: mapping.count]
+    # An action of our own: from 4.4 on, keys of shape keys would otherwise join the action of their object.
+    animation = datablock.animation_data_create()
+    animation.action = bpy.data.actions.new(action_name)
     for frame, _ in zip((mapping.first, mapping.last), values, strict=False):
         datablock.keyframe_insert(data_path, frame=frame)
-    datablock.animation_data.action.name = action_name
     for curve in fcurves_of(datablock):
         for key, value in zip(curve.keyframe_points, values, strict=True):
             key.co.y = value

@@ -355,6 +355,20 @@ def test_an_object_that_moves_as_a_whole_already_is_warned_about(empty_scene, tm
     assert any("Crate is moved as a whole by an animation" in warning for warning in imported.warnings) == warned
 
 
+def test_the_objects_own_action_gets_no_keys_and_keeps_its_name(empty_scene, tmp_path):
+    (cube,) = plain()
+    keys_of_another_property(cube)
+    action = cube.animation_data.action
+    name, users = action.name, action.users
+    animation = fabricate(tmp_path, cube)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert (action.name, action.users) == (name, users)
+    assert [curve.data_path for curve in fcurves_of(cube)] == ["hide_render"]
+    assert cube.data.shape_keys.animation_data.action != action
+    remove_motion(cube)
+    assert cube.animation_data.action == action
+
+
 def test_an_armature_that_deforms_the_mesh_is_no_movement_as_a_whole(empty_scene, tmp_path):
     animation = fabricate(tmp_path, *with_armature())
     assert import_animation(bpy.context, animation.path, animation.sources, MOTION).warnings == ()

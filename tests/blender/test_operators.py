@@ -11,6 +11,7 @@ from scripted_client import ScriptedClient
 from server_process import running_server
 
 from gvf_blender.core.job_phase import Phase
+from gvf_blender.importer.compat import fcurves_of
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +75,7 @@ def test_animate_takes_from_the_scene_what_the_call_leaves_out(with_server, cube
 
 
 def _first_and_last_key(item):
-    bag = item.animation_data.action.layers[0].strips[0].channelbags[0]
-    times = [point.co.x for curve in bag.fcurves for point in curve.keyframe_points]
+    times = [point.co.x for curve in fcurves_of(item) for point in curve.keyframe_points]
     return min(times), max(times)
 
 
