@@ -141,7 +141,7 @@ class JobTable:
         with self._lock:
             job = self._job(job_id)
             if job.status.state in (JobState.SUCCEEDED, JobState.FAILED):
-                raise AlreadyFinishedError(f"Job {job_id} has already {job.status.state}.")
+                raise AlreadyFinishedError(f"Job {job_id} has already {job.status.state}; there is nothing to cancel.")
             if job.status.state is JobState.QUEUED:
                 self._append(job, moved(job.status, JobState.CANCELLED, self._clock()))
                 LOGGER.info("job %s cancelled before it ran", job_id)

@@ -15,7 +15,6 @@ from .nodes import TreeWriter, socket
 
 Kind = Literal["FLOAT", "FLOAT_VECTOR", "QUATERNION"]
 
-_COMPONENTS: dict[Kind, int] = {"FLOAT": 1, "FLOAT_VECTOR": 3, "QUATERNION": 4}
 _VALUE_PROPERTY: dict[Kind, str] = {"FLOAT": "value", "FLOAT_VECTOR": "vector", "QUATERNION": "value"}
 # Mix in ROTATION mode is a slerp along the shorter arc, whatever the signs of the quaternions.
 _MIX_TYPE: dict[Kind, str] = {"FLOAT": "FLOAT", "FLOAT_VECTOR": "VECTOR", "QUATERNION": "ROTATION"}

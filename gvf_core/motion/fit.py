@@ -5,6 +5,7 @@ next frame, then photometric steps), polished over the whole clip, and compared 
 One view shows no depth and no hidden side; there the asset keeps its rest shape.
 """
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -62,11 +63,11 @@ def fit(
         return Motion(still, {"hypothesis": "unmoved"}, ("The video shows no motion. Choose another part of it.",))
     body = Body(task.capture, task.canonical)
     body.colors = colors_in_video(body, task.frames[0], task.camera)
-    background = contrasting_background(body.colors)
+    observer = Observer(body, task.camera, contrasting_background(body.colors), np.random.default_rng(task.seed))
     hypotheses = {"unmoved": [body.rest] * len(task.frames)}
     for index, options in enumerate(trackings):
         # Every hypothesis draws the same random pixels, so that only the options make a difference.
-        observer = Observer(body, task.camera, background, np.random.default_rng(task.seed))
+        observer = dataclasses.replace(observer, rng=np.random.default_rng(task.seed))
         part = monitor.part(0, TRACKED).part(index / len(trackings), (index + 1) / len(trackings))
         hypotheses[f"tracked {index + 1}"] = track(body, observer, task.frames, options, part)
     residuals = {}
