@@ -29,8 +29,8 @@ DEFAULT_TRACKINGS = (TrackingOptions(depth_weight=0.01), TrackingOptions(depth_w
 vertex errors after polish, first and second: running fox .63, .65; snake .69, .58; gull 1.00, .98; leaping fox .36,
 .36."""
 CLEARLY = 0.97
-"""A looser explanation must lower the residual at least by this factor: it follows noise better, too. With this factor
-the better one was taken on four of these clips and the example, and an equal one on the fifth."""
+"""A looser explanation must lower the residual at least by this factor: it follows noise better, too. Chosen on these
+four clips and the example, where it takes the better one, or for the leaping fox an equal one; not tried on others."""
 DEFAULT_POLISHING = PolishOptions()
 TRACKED, COMPARED, POLISHED = 0.48, 0.53, 0.98
 """Fractions of the time after which tracking, the choice among its results, and polish end; for the progress bar."""

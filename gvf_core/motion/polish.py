@@ -25,7 +25,7 @@ class PolishOptions:
         scales: Widths in pixels over which pictures are averaged before they are compared, and weights.
         rigidity: Squared deviation of links from rigid motion.
         smooth_turn: Squared difference of rotations along links.
-        depth: Squared distance from where tracking put each node, along the viewing ray.
+        depth: Squared distance from where tracking put each node, along the camera's axis.
         acceleration: Squared second difference of node positions over time.
     """
 

@@ -14,7 +14,7 @@ from gvf_core.motion.observe import REFERENCE_SCALE, Observer, join
 
 @dataclass(frozen=True)
 class TrackingOptions:
-    """Strengths found on a dozen animated assets; distances in the unit frame.
+    """Strengths of tracking, found by trial on animated assets with known motion; distances in the unit frame.
 
     Attributes:
         flow_rounds: Rounds guided by optical flow, from stiff to supple.
