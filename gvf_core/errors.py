@@ -34,6 +34,12 @@ class FileNotWrittenError(GvfError):
     code = "result_not_written"
 
 
+class WeightsError(GvfError):
+    """Network weights do not fit, are damaged, or cannot be had."""
+
+    code = "bad_weights"
+
+
 class CaptureError(GvfError):
     """The captured asset cannot be animated (no faces, not finite, wrong shapes)."""
 

@@ -5,7 +5,7 @@ the same here: the asset lives in the cube [-0.5, 0.5]^3 with z up; quaternions 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -104,6 +104,21 @@ class Gaussians:
             opacities=torch.sigmoid(opacities + OPACITY_BIAS),
             colors=(SH_DC * colors + 0.5).clamp_min(0),
         )
+
+    def rotated(self, quaternion: Float[Tensor, "4"]) -> "Gaussians":
+        """The Gaussians turned about the origin by a unit quaternion (w, x, y, z).
+
+        Rotations come back normalised, as after the official alignment; colours have no direction to turn.
+        """
+        w, axis = quaternion[0], quaternion[1:]
+        turn = 2 * torch.linalg.cross(axis.expand_as(self.means), self.means)
+        means = self.means + w * turn + torch.linalg.cross(axis.expand_as(turn), turn)
+        own = F.normalize(self.rotations + _identity(self.rotations), dim=-1)
+        own_w, own_axis = own[:, :1], own[:, 1:]
+        product_w = w * own_w - (own_axis * axis).sum(dim=-1, keepdim=True)
+        product_axis = w * own_axis + own_w * axis + torch.linalg.cross(axis.expand_as(own_axis), own_axis)
+        product = torch.cat([product_w, product_axis], dim=-1)
+        return replace(self, means=means, rotations=product - _identity(product))
 
     def to_vector(self) -> Float[Tensor, "gaussians 14"]:
         """The activated 14-vector that the networks see: xyz, raw DC colour, opacity, scale, quaternion.

@@ -15,6 +15,7 @@ from typing import TextIO
 
 import bpy
 import numpy as np
+import torch
 
 from gvf_core.geometry import interpolation_weights
 from tools.staging import (
@@ -164,7 +165,8 @@ def motion_errors(assets: list[bpy.types.Object], points: bpy.types.Object, trut
         vertices.append(np.concatenate([world_vertices(o.evaluated_get(depsgraph)) for o in assets]))
         gaussians.append(world_vertices(points.evaluated_get(depsgraph)))
     motion = truth - truth[:1]
-    gaussian_motion = interpolation_weights(gaussians[0], truth[0]).apply(motion)
+    weights = interpolation_weights(torch.from_numpy(gaussians[0]), torch.from_numpy(truth[0]))
+    gaussian_motion = weights.apply(torch.from_numpy(motion)).numpy()
     motion_error = _mean_length(np.stack(vertices) - truth)
     unmoved_error = _mean_length(motion)
     gaussian_error = _mean_length(np.stack(gaussians) - gaussians[0] - gaussian_motion)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
+import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from torch import Tensor
+
+from gvf_core.geometry.neighbors import nearest_neighbors
 
 NEIGHBORS = 8
 """K of equation 3."""
@@ -18,25 +20,26 @@ class InterpolationWeights:
 
     Attributes:
         index: Indices of the source points.
-        weight: Their weights, summing to 1 for each query; 0 outside the adaptive radius.
+        weight: Their weights, summing to 1 for each query; 0 outside the adaptive radius. float64.
     """
 
-    index: Int[np.ndarray, "queries neighbors"]
-    weight: Float[np.ndarray, "queries neighbors"]
+    index: Int[Tensor, "queries neighbors"]
+    weight: Float[Tensor, "queries neighbors"]
 
-    def apply(self, displacement: Float[np.ndarray, "*frames points 3"]) -> Float[np.ndarray, "*frames queries 3"]:
+    def apply(self, displacement: Float[Tensor, "*frames points 3"]) -> Float[Tensor, "*frames queries 3"]:
         """Displacements of the queries (equation 4)."""
-        result = np.zeros((*displacement.shape[:-2], *self.index.shape[:1], displacement.shape[-1]), displacement.dtype)
-        weight = self.weight.astype(displacement.dtype)
+        result = displacement.new_zeros(*displacement.shape[:-2], len(self.index), displacement.shape[-1])
+        weight = self.weight.to(displacement.dtype)
         # One neighbour at a time: the full gather would hold K copies of every frame.
         for neighbor in range(self.index.shape[1]):
             result += weight[:, neighbor, None] * displacement[..., self.index[:, neighbor], :]
         return result
 
 
+@torch.no_grad()
 def interpolation_weights(
-    queries: Float[np.ndarray, "queries 3"],
-    points: Float[np.ndarray, "points 3"],
+    queries: Float[Tensor, "queries 3"],
+    points: Float[Tensor, "points 3"],
     neighbors: int = NEIGHBORS,
     decay: float = DECAY,
 ) -> InterpolationWeights:
@@ -44,7 +47,7 @@ def interpolation_weights(
 
     The official `compute_delta_interp` computes the radius r as the root mean square distance to
     the K nearest points plus 1e-6, ignores neighbours beyond r, weighs the others by
-    exp(-beta d^2 / r^2) and normalises with 1e-8 in the denominator.
+    exp(-beta d^2 / r^2) and normalises with 1e-8 in the denominator. No gradients reach the positions, as there.
 
     Args:
         queries: Positions that need a displacement.
@@ -57,10 +60,8 @@ def interpolation_weights(
     """
     if len(points) == 0:
         raise ValueError("Interpolation needs at least one point with a known displacement.")
-    count = min(neighbors, len(points))
-    distance, index = cKDTree(points).query(queries, k=count)
-    squared = np.asarray(distance, np.float64).reshape(len(queries), count) ** 2
-    radius = np.sqrt(squared.mean(axis=1, keepdims=True)) + 1e-6
-    weight = np.exp(-decay * squared / radius**2) * (squared <= radius**2)
-    weight /= weight.sum(axis=1, keepdims=True) + 1e-8
-    return InterpolationWeights(np.asarray(index).reshape(len(queries), count), weight)
+    squared, index = nearest_neighbors(queries, points, min(neighbors, len(points)))
+    radius = squared.mean(dim=1, keepdim=True).sqrt() + 1e-6
+    weight = torch.exp(-decay * squared / radius**2) * (squared <= radius**2)
+    weight /= weight.sum(dim=1, keepdim=True) + 1e-8
+    return InterpolationWeights(index, weight)

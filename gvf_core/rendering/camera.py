@@ -67,6 +67,18 @@ class Camera:
         return np.stack([x, y], axis=-1), depth
 
 
+def camera_from_blender(camera_to_world: Float[np.ndarray, "4 4"], fov: float, size: int) -> Camera:
+    """A square camera from the `matrix_world` of Blender's camera object (x right, y up, z backward).
+
+    Args:
+        camera_to_world: Rigid, without scale.
+        fov: Full field of view in degrees.
+        size: Width and height in pixels.
+    """
+    world_to_camera = np.linalg.inv(camera_to_world @ np.diag([1.0, -1.0, -1.0, 1.0]))
+    return Camera(world_to_camera, _square_intrinsics(fov), size, size)
+
+
 def orbit_camera(azimuth: float, elevation: float, radius: float = 2.0, fov: float = 49.1, size: int = 512) -> Camera:
     """A square camera that looks at the origin, z up.
 
@@ -94,5 +106,9 @@ def orbit_camera(azimuth: float, elevation: float, radius: float = 2.0, fov: flo
     world_to_camera = np.eye(4)
     world_to_camera[:3, :3] = rotation
     world_to_camera[:3, 3] = -rotation @ position
+    return Camera(world_to_camera, _square_intrinsics(fov), size, size)
+
+
+def _square_intrinsics(fov: float) -> tuple[float, float, float, float]:
     focal = 0.5 / math.tan(math.radians(fov) / 2)
-    return Camera(world_to_camera, (focal, focal, 0.5, 0.5), size, size)
+    return focal, focal, 0.5, 0.5

@@ -18,7 +18,7 @@ def vertices_from_gaussians(
         gaussians: Canonical Gaussians in the same frame.
         variation: Their deltas; only the positions are used.
     """
-    weights = interpolation_weights(vertices, gaussians.means.numpy())
+    rest = torch.from_numpy(np.ascontiguousarray(vertices))
+    weights = interpolation_weights(rest, gaussians.means)
     with torch.no_grad():
-        displacement = variation.deltas[..., VariationField.MEANS].numpy()
-    return (vertices + weights.apply(displacement)).astype(np.float32)
+        return (rest + weights.apply(variation.deltas[..., VariationField.MEANS])).float().numpy()

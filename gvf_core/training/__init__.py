@@ -1,0 +1,1 @@
+"""Losses and targets for training the networks."""
