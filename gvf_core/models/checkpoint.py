@@ -45,6 +45,20 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return without_wrapper_prefix(state)
 
 
+def read_tensor(path: Path) -> Tensor:
+    """The one tensor of a `torch.save` file: bare, or the only value of a dict.
+
+    Raises:
+        WeightsError: As `read_state_dict`, or there are several tensors.
+    """
+    loaded = _unpickle(path)
+    if isinstance(loaded, Mapping) and len(loaded) == 1:
+        (loaded,) = loaded.values()
+    if not isinstance(loaded, Tensor):
+        raise WeightsError(f"{path.name} holds {_description(loaded)}, not one tensor.", _FETCH_AGAIN)
+    return loaded.detach()
+
+
 def without_wrapper_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors without the `module.` that multi-process training puts before every name."""
     return {name.removeprefix(_WRAPPER_PREFIX): tensor for name, tensor in state.items()}
@@ -82,8 +96,19 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
+    loaded = _unpickle(path)
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise WeightsError(f"{path.name} holds {_description(loaded)}, not tensors by name.", _STATE_DICT)
+    for name, tensor in loaded.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise WeightsError(f"{path.name} holds {_description(tensor)} under {name!r}, not a tensor.", _STATE_DICT)
+    return {name: tensor.detach() for name, tensor in loaded.items()}
+
+
+def _unpickle(path: Path) -> object:
+    """Whatever a `torch.save` file holds, through the reader that runs no code."""
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path.name} was not read: loading it could run code from it.",
@@ -93,12 +118,6 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path.name} is not a readable file of torch ({reason}).", _FETCH_AGAIN) from error
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise WeightsError(f"{path.name} holds {_description(loaded)}, not tensors by name.", _STATE_DICT)
-    for name, tensor in loaded.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise WeightsError(f"{path.name} holds {_description(tensor)} under {name!r}, not a tensor.", _STATE_DICT)
-    return {name: tensor.detach() for name, tensor in loaded.items()}
 
 
 def _check_names(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:

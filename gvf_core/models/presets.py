@@ -1,15 +1,25 @@
-"""Networks by what they do and how large they are."""
+"""Networks by what they do and how large they are, with or without weights."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from gvf_core.models.checkpoint import load_weights, read_state_dict
 from gvf_core.models.gaussian_head import GaussianHeadParams
 from gvf_core.models.roles import PresetName, Role
 from gvf_core.models.slat_flow import SlatFlow, SlatFlowParams
-from gvf_core.models.static_vae import SlatEncoder, SlatGaussianDecoder, SlatParams, StaticVae
+from gvf_core.models.static_vae import (
+    SlatEncoder,
+    SlatGaussianDecoder,
+    SlatParams,
+    StaticVae,
+    is_static_vae,
+    slat_decoder_weights,
+    slat_encoder_weights,
+)
 from gvf_core.models.structure_flow import StructureFlow, StructureFlowParams
 from gvf_core.models.structure_vae import StructureDecoder, StructureEncoder, StructureVaeParams
 from gvf_core.models.variation_dit import VariationDit, VariationDitParams
@@ -48,3 +58,27 @@ def create(role: Role, preset: PresetName = "full", device: str | torch.device =
     network, full, nano = _NETWORKS[role]
     with torch.device(device):
         return network(full if preset == "full" else nano).eval()
+
+
+def load(role: Role, path: Path, preset: PresetName = "full") -> nn.Module:
+    """A network with the weights of a file, on the CPU, in float32 and evaluation mode.
+
+    The file of GVF's static VAE also serves where the encoder or the decoder with 8 Gaussians is asked for under its
+    TRELLIS name.
+
+    Args:
+        role: What the network does.
+        path: Of the weights.
+        preset: The size that they were trained at.
+
+    Raises:
+        WeightsError: The file cannot be read or its weights do not fit.
+    """
+    state = read_state_dict(path)
+    if role is Role.SLAT_ENCODER and is_static_vae(state):
+        state = slat_encoder_weights(state)
+    elif role is Role.SLAT_DECODER_GS8 and is_static_vae(state):
+        state = slat_decoder_weights(state)
+    network = create(role, preset, device="meta")
+    load_weights(network, state, source=path.name)
+    return network

@@ -27,3 +27,16 @@ def test_a_mistake_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, a
     assert sentence in said
     assert "Traceback" not in said
     assert [file.name for file in tmp_path.iterdir()] == ["asset.st"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["bench"], ["models"], ["bench", "everything"]])
+def test_an_incomplete_command_prints_its_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: gvf")
+
+
+def test_bench_rasterizer_passes_its_options_on(capsys):
+    assert cli.main(["bench", "rasterizer", "--gaussians", "50", "--size", "0"]) == 1
+    assert capsys.readouterr().err.startswith("Error: The setting size is 0. Choose")

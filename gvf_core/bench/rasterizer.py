@@ -1,4 +1,4 @@
-"""How fast this machine renders Gaussians, for `gvf bench`."""
+"""How fast this machine renders Gaussians."""
 
 import math
 import statistics

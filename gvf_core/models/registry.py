@@ -1,0 +1,204 @@
+"""The released weights: where each is published, what for, under which licence. Needs no torch."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gvf_core.errors import WeightsError
+from gvf_core.models.roles import Role
+
+
+class Part(StrEnum):
+    """Released files that are no network of this package."""
+
+    STATISTICS = "statistics"
+    """Means and deviations that standardise the inputs and the latents of the variation DiT."""
+    IMAGE_ENCODER = "image-encoder"
+    """DINOv2, which turns video frames into tokens; the network itself comes with `transformers`."""
+
+
+@dataclass(frozen=True)
+class ReleasedFile:
+    """One published file.
+
+    Attributes:
+        path: Within the repository.
+        sha256: None as long as nobody has been able to know it.
+    """
+
+    path: str
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, under which the file is looked for on a disk."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights that are published, fetched and installed together.
+
+    Attributes:
+        name: What users call it.
+        role: The network it belongs to, or the part that is no network of ours.
+        purpose: What it does, in a few words.
+        repository: On the Hugging Face hub.
+        files: All files of the entry.
+        parameters: How many numbers it holds, approximately.
+        bytes_per_parameter: In the published files.
+        licence: As its publisher states it; None where none is stated.
+        for_animating: Needed to animate an existing asset; the others only generate new assets.
+        revision: Branch, tag or commit of the repository.
+    """
+
+    name: str
+    role: Role | Part
+    purpose: str
+    repository: str
+    files: tuple[ReleasedFile, ...]
+    parameters: int
+    bytes_per_parameter: int
+    licence: str | None
+    for_animating: bool
+    revision: str = "main"
+
+    @property
+    def approximate_bytes(self) -> int:
+        """Size of the published files, approximately."""
+        return self.parameters * self.bytes_per_parameter
+
+    @property
+    def page(self) -> str:
+        """Where people read about it."""
+        return f"https://huggingface.co/{self.repository}"
+
+
+def checkpoint(name: str) -> Checkpoint:
+    """The entry of this name.
+
+    Raises:
+        WeightsError: There is none; the known names are listed.
+    """
+    for entry in CHECKPOINTS:
+        if entry.name == name:
+            return entry
+    raise WeightsError(f"There are no weights called {name!r}.", f"Known names: {', '.join(NAMES)}.")
+
+
+def _gvf(name: str, role: Role | Part, purpose: str, files: tuple[str, ...], parameters: int) -> Checkpoint:
+    return Checkpoint(
+        name=name,
+        role=role,
+        purpose=purpose,
+        repository="BwZhang/GaussianVariationFieldDiffusion",
+        files=tuple(ReleasedFile(file) for file in files),
+        parameters=parameters,
+        bytes_per_parameter=4,
+        licence=None,
+        for_animating=True,
+    )
+
+
+def _trellis(name: str, role: Role, purpose: str, stem: str, parameters: int) -> Checkpoint:
+    # The .json files next to the weights repeat the sizes, which our presets hold already.
+    return Checkpoint(
+        name=name,
+        role=role,
+        purpose=purpose,
+        repository="microsoft/TRELLIS-image-large",
+        files=(ReleasedFile(f"ckpts/{stem}.safetensors"),),
+        parameters=parameters,
+        bytes_per_parameter=2,
+        licence="MIT",
+        for_animating=False,
+    )
+
+
+CHECKPOINTS: tuple[Checkpoint, ...] = (
+    _gvf(
+        "gvf-dit",
+        Role.VARIATION_DIT,
+        "samples motion from a video",
+        ("ema_diffusion_0.9999_500000.pt",),
+        105_511_000,
+    ),
+    _gvf(
+        "gvf-variation-vae",
+        Role.VARIATION_VAE,
+        "latents to variation fields",
+        ("ema_deformation_0.9999_200000.pt",),
+        125_206_000,
+    ),
+    _gvf(
+        "gvf-static-vae",
+        Role.STATIC_VAE,
+        "meshes to canonical Gaussians",
+        ("ema_static_vae_0.9999_200000.pt",),
+        170_928_000,
+    ),
+    _gvf(
+        "gvf-statistics",
+        Part.STATISTICS,
+        "standardises what the DiT sees",
+        ("static_mean.pt", "static_std.pt", "deformation_mean.pt", "deformation_std.pt"),
+        # Two vectors of 14 and two of 16; the published shapes may be larger, but never by much.
+        60,
+    ),
+    Checkpoint(
+        name="dinov2-vitl14-reg",
+        role=Part.IMAGE_ENCODER,
+        purpose="video frames to tokens",
+        repository="facebook/dinov2-with-registers-large",
+        files=(ReleasedFile("config.json"), ReleasedFile("model.safetensors")),
+        parameters=304_372_000,
+        bytes_per_parameter=4,
+        licence="Apache-2.0",
+        for_animating=True,
+    ),
+    _trellis(
+        "trellis-slat-encoder",
+        Role.SLAT_ENCODER,
+        "meshes to structured latents",
+        "slat_enc_swin8_B_64l8_fp16",
+        85_817_000,
+    ),
+    _trellis(
+        "trellis-slat-decoder-gs32",
+        Role.SLAT_DECODER_GS32,
+        "structured latents to Gaussians",
+        "slat_dec_gs_swin8_B_64l8gs32_fp16",
+        85_369_000,
+    ),
+    _trellis(
+        "trellis-structure-flow",
+        Role.STRUCTURE_FLOW,
+        "samples occupied voxels from an image",
+        "ss_flow_img_dit_L_16l8_fp16",
+        555_544_000,
+    ),
+    _trellis(
+        "trellis-structure-decoder",
+        Role.STRUCTURE_DECODER,
+        "structure latents to occupied voxels",
+        "ss_dec_conv3d_16l8_fp16",
+        73_671_000,
+    ),
+    _trellis(
+        "trellis-structure-encoder",
+        Role.STRUCTURE_ENCODER,
+        "occupied voxels to structure latents",
+        "ss_enc_conv3d_16l8_fp16",
+        59_298_000,
+    ),
+    _trellis(
+        "trellis-slat-flow",
+        Role.SLAT_FLOW,
+        "samples structured latents from an image",
+        "slat_flow_img_dit_L_64l8p2_fp16",
+        600_433_000,
+    ),
+)
+"""All entries. `Role.SLAT_DECODER_GS8` has no file of its own: it comes out of gvf-static-vae by renaming."""
+
+NAMES = tuple(entry.name for entry in CHECKPOINTS)
+"""The names of all entries."""

@@ -1,0 +1,65 @@
+"""The registry names every released file once, with what may be done with it."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from gvf_core.errors import WeightsError
+from gvf_core.models.registry import CHECKPOINTS, NAMES, Part, checkpoint
+from gvf_core.models.roles import Role
+
+
+def test_every_network_with_a_file_of_its_own_has_one_entry():
+    roles = [entry.role for entry in CHECKPOINTS]
+    assert sorted(roles) == sorted({*Role, *Part} - {Role.SLAT_DECODER_GS8})
+
+
+def test_names_and_files_are_unique_and_plain():
+    assert len(set(NAMES)) == len(NAMES)
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) for name in NAMES)
+    files = [file for entry in CHECKPOINTS for file in entry.files]
+    assert len({file.name for file in files}) == len(files)
+    assert all(not file.path.startswith("/") and ".." not in file.path for file in files)
+
+
+def test_animating_needs_what_gvf_and_dinov2_publish_and_nothing_of_trellis():
+    needed = {entry.name for entry in CHECKPOINTS if entry.for_animating}
+    assert needed == {"gvf-dit", "gvf-variation-vae", "gvf-static-vae", "gvf-statistics", "dinov2-vitl14-reg"}
+
+
+def test_licences_are_those_that_the_publishers_state():
+    licences = {entry.repository: entry.licence for entry in CHECKPOINTS}
+    assert licences == {
+        "BwZhang/GaussianVariationFieldDiffusion": None,
+        "microsoft/TRELLIS-image-large": "MIT",
+        "facebook/dinov2-with-registers-large": "Apache-2.0",
+    }
+
+
+@pytest.mark.parametrize("name", ["", "gvf", "../gvf-dit", "GVF-DIT", "gvf-dit/"])
+def test_an_unknown_name_is_answered_with_the_known_ones(name):
+    with pytest.raises(WeightsError, match="Known names: gvf-dit, gvf-variation-vae") as caught:
+        checkpoint(name)
+    assert repr(name) in caught.value.message
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["models", "list"], ["models", "list", "--json"]])
+def test_help_and_list_import_neither_torch_nor_transformers(tmp_path, arguments):
+    code = (
+        "import sys\n"
+        "from gvf_core.cli import main\n"
+        "try:\n    status = main(sys.argv[1:])\nexcept SystemExit as end:\n    status = end.code\n"
+        "heavy = {'torch', 'transformers', 'huggingface_hub', 'numba', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(status or (str(heavy) if heavy else 0))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={"GVF_MODELS_DIR": str(tmp_path), "PATH": "", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
