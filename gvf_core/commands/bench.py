@@ -1,9 +1,15 @@
 """`gvf bench`: how fast this machine is at the parts that take the time."""
 
 import argparse
-from typing import TYPE_CHECKING
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
+
+from gvf_core.commands.console import CONSOLE
+from gvf_core.errors import SettingsError
+from gvf_core.models.roles import PresetName
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -20,9 +26,44 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     rasterizer.add_argument("--repeats", type=int, default=5)
     rasterizer.set_defaults(run=_bench_rasterizer)
 
+    networks = benchmarks.add_parser("networks", help="run the networks beside plain implementations (takes minutes)")
+    networks.add_argument("--preset", choices=get_args(PresetName), default="full")
+    networks.add_argument("--frames", type=int, default=24)
+    networks.add_argument("--gaussians", type=int, default=50_000)
+    networks.add_argument("--voxels", type=int, default=20_000)
+    networks.add_argument("--repeats", type=int, default=1)
+    networks.add_argument("--compiled", action="store_true", help="also time the DiT compiled with torch.compile")
+    networks.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
+    networks.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    networks.set_defaults(run=_bench_networks)
+
 
 def _bench_rasterizer(parsed: argparse.Namespace) -> int:
     from gvf_core.bench import bench_rasterizer, bench_table
 
     Console().print(bench_table(bench_rasterizer(parsed.gaussians, parsed.size, parsed.repeats)))
+    return 0
+
+
+def _bench_networks(parsed: argparse.Namespace) -> int:
+    if parsed.json is not None and not parsed.json.parent.is_dir():
+        raise SettingsError(f"There is no folder {parsed.json.parent}.", "Create it or choose another file.")
+    if parsed.json is not None and parsed.json.is_dir():
+        raise SettingsError(f"{parsed.json} is a folder.", "Give the name of a file.")
+    import torch
+
+    from gvf_core.bench import NetworkSizes, bench_networks, networks_report, networks_table
+
+    sizes = NetworkSizes(
+        parsed.preset, parsed.frames, parsed.gaussians, parsed.voxels, parsed.repeats, compiled=parsed.compiled
+    )
+    name = parsed.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
+        raise SettingsError(f"There is no device {name!r} here.", "Choose cpu, or cuda where there is an NVIDIA GPU.")
+    device = torch.device(name)
+    with CONSOLE.status("Starting") as status:
+        rows = bench_networks(sizes, device, lambda case: status.update(f"Measuring: {case}"))
+    Console().print(networks_table(rows))
+    if parsed.json is not None:
+        parsed.json.write_text(json.dumps(networks_report(rows, sizes, device), indent=2) + "\n")
     return 0
