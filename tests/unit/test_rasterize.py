@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gvf_core.bench import surface_splats
+from gvf_core.bench.rasterizer import surface_splats
 from gvf_core.errors import RenderError
 from gvf_core.gaussians import Splats
 from gvf_core.rendering import Camera, Rendering, orbit_camera, rasterize

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numba.core.caching import CacheImpl
 
-from gvf_core.bench import surface_splats
+from gvf_core.bench.rasterizer import surface_splats
 from gvf_core.gaussians import Splats
 from gvf_core.rendering import orbit_camera, rasterize
 from gvf_core.rendering.numba_compile import kernel

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gvf_core.bench import surface_splats
+from gvf_core.bench.rasterizer import surface_splats
 from gvf_core.gaussians import Splats
 from gvf_core.rendering import Camera, orbit_camera
 from gvf_core.rendering.projection import project
