@@ -33,9 +33,9 @@ class ModulatedBlock(nn.Module):
     ) -> Float[Tensor, "batch tokens width"]:
         """One block; `emb` is the time embedding, `context` comes from `cross_attn.keys_values`."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.adaLN_modulation(emb)[:, None].chunk(6, dim=-1)
-        x = x + gate * self.self_attn(modulate(x, shift, scale)).to(x.dtype)
+        x = x + gate * self.self_attn(modulate(x, shift, scale))
         x = x + self.cross_attn(self.norm2(x), context)
-        return x + mlp_gate * self.mlp(modulate(x, mlp_shift, mlp_scale)).to(x.dtype)
+        return x + mlp_gate * self.mlp(modulate(x, mlp_shift, mlp_scale))
 
 
 def image_context(blocks: nn.ModuleList, tokens: Float[Tensor, "batch tokens channels"]) -> tuple[KeysValues, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gvf_core.models.attention import CrossAttention, KeysValues, SelfAttention
 from gvf_core.models.embedders import TimestepEmbedder, position_embedding
 from gvf_core.models.layers import FeedForward, LayerNorm, ZeroLinear, initialize, modulate, modulation
+from gvf_core.models.narrow_attention import NarrowContext, narrow_context, padded_channels
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class DitCondition:
     Attributes:
         position: Embedding of the positions of the latent tokens.
         image: Keys and values per block, [batch, frames, heads, tokens, channels].
-        static: Keys and values per block, [batch, 1, heads, tokens, channels].
+        static: The same with one frame for all, or the tokens as they are (see `narrow_attention`).
     """
 
     position: Float[Tensor, "batch latents width"]
     image: tuple[KeysValues, ...]
-    static: tuple[KeysValues, ...]
+    static: tuple[KeysValues | NarrowContext, ...]
 
 
 class VariationDit(nn.Module):
@@ -101,6 +102,8 @@ class VariationDit(nn.Module):
         image_tokens: Float[Tensor, "#batch #frames tokens image_channels"],
         static_tokens: Float[Tensor, "#batch gaussians static_channels"],
         positions: Float[Tensor, "batch latents 3"],
+        *,
+        narrow: bool | None = None,
     ) -> DitCondition:
         """What the tokens contribute to every step of a sample.
 
@@ -111,14 +114,25 @@ class VariationDit(nn.Module):
             image_tokens: DINOv2 patch tokens before its final norm, class token last, per frame.
             static_tokens: Standardised 14-vectors of the Gaussians.
             positions: Where the latent tokens sit, the canonical positions of their Gaussians.
+            narrow: Attend to the static tokens without widening them: faster, and equal but for rounding. If not
+                given, where that is less work and the network is not in training.
         """
-        image = self.image_cond_proj(image_tokens.float())
-        static = self.static_cond_proj(static_tokens.float())[:, None]
+        if narrow is None:
+            narrow = padded_channels(self.params.static_channels) < self.params.width // self.params.heads
+            narrow = narrow and static_tokens.shape[1] > 1 and not self.training
         blocks = [cast(VariationDitBlock, block) for block in self.blocks]
+        image = self.image_cond_proj(image_tokens.float())
+        static: tuple[KeysValues | NarrowContext, ...]
+        if narrow:
+            projection = self.static_cond_proj
+            static = tuple(narrow_context(b.static_cross_attn, projection, static_tokens.float()) for b in blocks)
+        else:
+            widened = self.static_cond_proj(static_tokens.float())[:, None]
+            static = tuple(block.static_cross_attn.keys_values(widened) for block in blocks)
         return DitCondition(
             position=position_embedding(positions, self.params.width),
             image=tuple(block.image_cross_attn.keys_values(image) for block in blocks),
-            static=tuple(block.static_cross_attn.keys_values(static) for block in blocks),
+            static=static,
         )
 
 
@@ -144,22 +158,22 @@ class VariationDitBlock(nn.Module):
         x: Float[Tensor, "batch frames latents width"],
         emb: Float[Tensor, "batch width"],
         image: Sequence[KeysValues],
-        static: Sequence[KeysValues],
+        static: Sequence[KeysValues | NarrowContext],
     ) -> Float[Tensor, "batch frames latents width"]:
         """One block; the batch holds the branches of the guidance one after another, each with its own tokens."""
         batch, frames, latents, _ = x.shape
         spatial = self.adaLN_modulation(emb)[:, None, None]
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = spatial.chunk(6, dim=-1)
         h = self.spatial_self_attn(modulate(x, shift, scale).flatten(0, 1))
-        x = x + gate * h.view(batch, frames, latents, -1).to(x.dtype)
+        x = x + gate * h.view(batch, frames, latents, -1)
 
         shift, scale, gate = self.adaLN_modulation_temporal(emb)[:, None, None].chunk(3, dim=-1)
-        h = self.temporal_self_attn(modulate(x, shift, scale).transpose(1, 2).flatten(0, 1))
-        x = x + gate * h.view(batch, latents, frames, -1).transpose(1, 2).to(x.dtype)
+        h = self.temporal_self_attn(modulate(x, shift, scale).transpose(1, 2).flatten(0, 1).contiguous())
+        x = x + gate * h.view(batch, latents, frames, -1).transpose(1, 2)
 
-        x = x + self.image_cross_attn.attend_per_frame(self.norm3(x), image)
-        x = x + self.static_cross_attn.attend_per_frame(self.norm4(x), static)
-        return x + mlp_gate * self.mlp(modulate(x, mlp_shift, mlp_scale)).to(x.dtype)
+        x = x + _per_branch(self.image_cross_attn, self.norm3(x), image)
+        x = x + _per_branch(self.static_cross_attn, self.norm4(x), static)
+        return x + mlp_gate * self.mlp(modulate(x, mlp_shift, mlp_scale))
 
 
 class FinalLayer(nn.Module):
@@ -176,3 +190,18 @@ class FinalLayer(nn.Module):
         """Latent channels of every token."""
         shift, scale = self.adaLN_modulation(emb)[:, None, None].chunk(2, dim=-1)
         return self.linear(modulate(x, shift, scale))
+
+
+def _per_branch(
+    attention: CrossAttention,
+    x: Float[Tensor, "branches*batch frames tokens width"],
+    contexts: Sequence[KeysValues | NarrowContext],
+) -> Float[Tensor, "#branches*batch #frames #tokens width"]:
+    """Attention of each branch of the guidance to its own context."""
+    if len(contexts) > 1:
+        parts = zip(x.chunk(len(contexts)), contexts, strict=True)
+        return torch.cat([_per_branch(attention, part, [context]).expand(part.shape) for part, context in parts])
+    (context,) = contexts
+    if isinstance(context, NarrowContext):
+        return context.attend(x.flatten(1, 2)).view(x.shape)
+    return attention.attend_per_frame(x, context)

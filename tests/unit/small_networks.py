@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from gvf_core.models.variation_dit import VariationDit, VariationDitParams
 from gvf_core.models.variation_vae import VariationVae, VariationVaeParams
 
-DIT = VariationDitParams(latent_channels=4, width=48, blocks=2, heads=4, image_channels=20)
+DIT = VariationDitParams(latent_channels=4, width=96, blocks=2, heads=4, image_channels=20)
 VAE = VariationVaeParams(width=48, depth=2, heads=4, latents=12, latent_channels=4)
 
 

@@ -5,6 +5,7 @@ import torch
 
 from gvf_core.diffusion import Guidance, discrete_vp_schedule, sample_multistep, squared_cosine_betas
 from gvf_core.models.guided_dit import dit_conditions, guided_noise
+from gvf_core.models.narrow_attention import NarrowContext
 from tests.plain import plain_networks
 from tests.unit.small_networks import DIT, assert_close, dit_inputs, small_dit
 
@@ -17,6 +18,18 @@ def test_kept_keys_and_values_give_what_the_plain_network_gives():
     x, t, image, static, positions = dit_inputs()
     expected = plain_networks.variation_dit(dit.state_dict(), DIT.heads, x, t, image, static, positions)
     assert_close(dit(x, t, [dit.condition(image, static, positions)]), expected, 2e-5)
+
+
+@torch.inference_mode()
+def test_static_tokens_need_not_be_widened():
+    dit = small_dit()
+    x, t, image, static, positions = dit_inputs()
+    narrow, wide = (dit.condition(image, static, positions, narrow=narrow) for narrow in (True, False))
+    assert_close(dit(x, t, [narrow]), dit(x, t, [wide]), 2e-5)
+    automatic = dit.condition(image, static, positions)
+    assert isinstance(automatic.static[0], NarrowContext)
+    # Training goes through the weights as they are.
+    assert not isinstance(dit.train().condition(image, static, positions).static[0], NarrowContext)
 
 
 @torch.inference_mode()
