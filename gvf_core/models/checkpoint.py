@@ -32,8 +32,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         WeightsError: There is no such file, it is damaged, it holds something else than named tensors, or reading
             it would run code from it.
     """
-    if not path.is_file():
-        raise WeightsError(f"There is no file {path}.", "Choose another file.")
+    _require_file(path)
     if path.suffix == ".safetensors":
         state = _read_safetensors(path)
     elif path.suffix in PICKLED:
@@ -51,6 +50,7 @@ def read_tensor(path: Path) -> Tensor:
     Raises:
         WeightsError: As `read_state_dict`, or there are several tensors.
     """
+    _require_file(path)
     loaded = _unpickle(path)
     if isinstance(loaded, Mapping) and len(loaded) == 1:
         (loaded,) = loaded.values()
@@ -86,6 +86,11 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], source: str) -
     _check_finite(converted, source)
     on_meta = any(tensor.is_meta for tensor in expected.values())
     network.load_state_dict(converted, strict=True, assign=on_meta)
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise WeightsError(f"There is no file {path}.", "Choose another file.")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

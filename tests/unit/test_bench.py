@@ -1,8 +1,11 @@
 """`gvf bench` measures every backend and shows it."""
 
+import json
+
 import pytest
 from rich.console import Console
 
+from gvf_core import cli
 from gvf_core.bench import BenchRow, bench_rasterizer, bench_table
 from gvf_core.errors import SettingsError
 
@@ -32,3 +35,29 @@ def test_the_table_has_a_line_for_every_row():
 def test_a_benchmark_of_nothing_is_refused(name):
     with pytest.raises(SettingsError, match=name):
         bench_rasterizer(**({"gaussians": 10, "size": 8, "repeats": 1} | {name: 0}))
+
+
+def test_the_networks_are_compared_with_their_plain_implementations(tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    sizes = ["--preset", "nano", "--frames", "2", "--gaussians", "300", "--voxels", "200"]
+    assert cli.main(["bench", "networks", "--device", "cpu", *sizes, "--json", str(figures)]) == 0
+    report = json.loads(figures.read_text())
+    compared = [row for row in report["rows"] if row["plain_seconds"] is not None]
+    assert len(compared) == 3
+    assert all(row["speedup"] == pytest.approx(row["plain_seconds"] / row["seconds"]) for row in compared)
+    assert [row["difference"] < 2e-5 for row in compared if row["difference"] is not None] == [True, True]
+    assert "DiT step, 2 frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--frames", "0"], "The setting frames is 0. Choose a value from 1 to 512."),
+        (["--voxels", "999999"], "The setting voxels is 999999."),
+        (["--device", "tpu"], "There is no device 'tpu' here."),
+        (["--json", "/nowhere/at/all.json"], "There is no folder /nowhere/at."),
+    ],
+)
+def test_a_benchmark_that_cannot_run_says_why(capsys, arguments, sentence):
+    assert cli.main(["bench", "networks", *arguments]) == 1
+    assert sentence in " ".join(capsys.readouterr().err.split())
