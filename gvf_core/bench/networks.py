@@ -132,7 +132,7 @@ def networks_table(rows: list[NetworkRow]) -> Table:
 
 def networks_report(rows: list[NetworkRow], sizes: NetworkSizes, device: torch.device) -> dict[str, Any]:
     """Everything about the run, ready for JSON."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
         "torch": torch.__version__,
@@ -217,7 +217,7 @@ def _decoder_rows(sizes: NetworkSizes, device: torch.device, on_case: Callable[[
 
 def _attention_rows(sizes: NetworkSizes, device: torch.device, on_case: Callable[[str], None]) -> Iterator[NetworkRow]:
     """Windowed attention against the attention calls of its windows alone."""
-    case = f"windowed attention, {sizes.voxels:,} voxels; plain: the calls of its windows alone"
+    case = f"windowed attention (plain: its calls alone), {sizes.voxels:,} voxels"
     on_case(case)
     coordinates = surface_voxels(sizes.voxels).to(device)
     windows = partition(coordinates, _WINDOW, shift=0)
@@ -307,6 +307,14 @@ def _synchronize(device: torch.device) -> None:
 def _release(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def _processor() -> str:
+    """Model of the processor where the system tells it, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -5,9 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from rich.console import Console
-
-from gvf_core.commands.console import CONSOLE
+from gvf_core.commands.console import CONSOLE, results_console
 from gvf_core.errors import SettingsError
 from gvf_core.models.roles import PresetName
 
@@ -41,7 +39,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def _bench_rasterizer(parsed: argparse.Namespace) -> int:
     from gvf_core.bench import bench_rasterizer, bench_table
 
-    Console().print(bench_table(bench_rasterizer(parsed.gaussians, parsed.size, parsed.repeats)))
+    results_console().print(bench_table(bench_rasterizer(parsed.gaussians, parsed.size, parsed.repeats)))
     return 0
 
 
@@ -63,7 +61,7 @@ def _bench_networks(parsed: argparse.Namespace) -> int:
     device = torch.device(name)
     with CONSOLE.status("Starting") as status:
         rows = bench_networks(sizes, device, lambda case: status.update(f"Measuring: {case}"))
-    Console().print(networks_table(rows))
+    results_console().print(networks_table(rows))
     if parsed.json is not None:
         parsed.json.write_text(json.dumps(networks_report(rows, sizes, device), indent=2) + "\n")
     return 0

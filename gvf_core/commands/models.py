@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
-from gvf_core.commands.console import CONSOLE, say
+from gvf_core.commands.console import CONSOLE, results_console, say
 from gvf_core.errors import WeightsError
 from gvf_core.models.record import Installed
 from gvf_core.models.registry import CHECKPOINTS, Checkpoint, checkpoint
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from gvf_core.models.download import OnProgress
 
-_PIPE_WIDTH = 140
 _FILE_NAMES = ", ".join(file.path for entry in CHECKPOINTS for file in entry.files)
 
 
@@ -68,10 +66,7 @@ def _list(parsed: argparse.Namespace) -> int:
         # As it is: rich would break lines.
         sys.stdout.write(json.dumps({"folder": str(store.root), "models": values}, indent=2) + "\n")
         return 0
-    console = Console()
-    if not console.is_terminal:
-        # Whoever searches a file or a pipe wants whole names on one line.
-        console = Console(width=_PIPE_WIDTH)
+    console = results_console()
     table = Table(box=SIMPLE, pad_edge=False)
     for title, whole in (("name", True), ("installed", True), ("size", True), ("licence", True), ("what for", False)):
         table.add_column(title, no_wrap=whole)

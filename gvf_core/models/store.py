@@ -81,7 +81,9 @@ class Store:
         entry = checkpoint(name)
         folder = self.root / name
         if not os.path.lexists(folder):
-            if not os.path.lexists(self.root / (_OUTGOING + name)):
+            outgoing = self.root / (_OUTGOING + name)
+            # The second look at the folder: the replacement may have ended between the first two looks.
+            if not os.path.lexists(outgoing) and not os.path.lexists(folder):
                 return None
             # Being replaced right now, or whoever replaced it was stopped between two renames.
             with self._changing():
