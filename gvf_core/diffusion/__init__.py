@@ -1,6 +1,12 @@
 """Schedules, samplers and guidance as pure functions; knows no networks."""
 
-from gvf_core.diffusion.dpm_solver import AdaptiveSample, noise_from_velocity, sample_adaptive, sample_multistep
+from gvf_core.diffusion.dpm_solver import (
+    AdaptiveSample,
+    StepControl,
+    noise_from_velocity,
+    sample_adaptive,
+    sample_multistep,
+)
 from gvf_core.diffusion.flow_matching import FlowSettings, FlowStep, flow_steps, sample_flow
 from gvf_core.diffusion.guidance import Branch, Guidance
 from gvf_core.diffusion.schedule import (
@@ -18,6 +24,7 @@ __all__ = [
     "FlowSettings",
     "FlowStep",
     "Guidance",
+    "StepControl",
     "VpSchedule",
     "add_noise",
     "cumulative_alphas",

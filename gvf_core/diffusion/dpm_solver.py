@@ -23,11 +23,33 @@ NoiseModel = Callable[[Tensor, Tensor], Tensor]
 
 START, END = 1.0, 1e-3
 """From pure noise to the time at which the official sampler stops, without a last step to zero."""
+
+
+@dataclass(frozen=True)
+class StepControl:
+    """How the adaptive solver chooses its steps; the defaults are the official ones.
+
+    Attributes:
+        absolute_tolerance: Of the state; 0.0078 is a step of 8-bit pictures.
+        relative_tolerance: Of the state.
+        first_step: In half log-SNR.
+        safety: Factor on the step that the error suggests.
+        start: Time of the noise.
+        end: Time to stop at.
+        time_tolerance: How close to the end is there.
+    """
+
+    absolute_tolerance: float = 0.0078
+    relative_tolerance: float = 0.05
+    first_step: float = 0.05
+    safety: float = 0.9
+    start: float = START
+    end: float = END
+    time_tolerance: float = 1e-5
+
+
 _MIDDLE = 0.5
 """Where within a step the second evaluation lies, in half log-SNR."""
-_SAFETY = 0.9
-_FIRST_STEP = 0.05
-_TIME_TOLERANCE = 1e-5
 _FEW_STEPS = 10
 
 
@@ -59,9 +81,8 @@ def sample_adaptive(
     model: NoiseModel,
     x: Float[Tensor, "batch *rest"],
     schedule: VpSchedule,
+    control: StepControl | None = None,
     *,
-    absolute_tolerance: float = 0.0078,
-    relative_tolerance: float = 0.05,
     repeat_rejected: bool = False,
     on_step: Callable[[float], None] = lambda fraction: None,
 ) -> AdaptiveSample:
@@ -75,19 +96,18 @@ def sample_adaptive(
         model: Estimates the noise.
         x: Noise.
         schedule: The noise schedule.
-        absolute_tolerance: Official default, half a step of 8-bit pictures.
-        relative_tolerance: Official default.
+        control: How steps are chosen.
         repeat_rejected: Evaluate the model again at the start of a step that is tried again, as the official code
             does; the result is the same bits, because the state there has not changed.
         on_step: Called with the fraction of the way done, in half log-SNR, after every attempt; may raise to stop.
     """
-    end = torch.tensor(END)
-    s, h = torch.tensor(START), torch.tensor(_FIRST_STEP)
+    control = control or StepControl()
+    s, end, h = torch.tensor(control.start), torch.tensor(control.end), torch.tensor(control.first_step)
     lambda_first = lambda_s = schedule.half_log_snr(s)
     lambda_end = schedule.half_log_snr(end)
     last_low, first = x, None
     times, attempts, calls = [float(s)], 0, 0
-    while abs(s - end) > _TIME_TOLERANCE:
+    while abs(s - end) > control.time_tolerance:
         t = schedule.time_of(lambda_s + h)
         if first is None or repeat_rejected:
             first = _clean(model, x, schedule, s)
@@ -96,13 +116,14 @@ def sample_adaptive(
         low = _first_order(x, first, schedule, s, t, step)
         high = _second_order(model, x, first, schedule, s, t, step)
         calls, attempts = calls + 1, attempts + 1
-        tolerance = (relative_tolerance * torch.maximum(low.abs(), last_low.abs())).clamp_min(absolute_tolerance)
+        tolerance = control.relative_tolerance * torch.maximum(low.abs(), last_low.abs())
+        tolerance = tolerance.clamp_min(control.absolute_tolerance)
         error = ((high - low) / tolerance).flatten(1).square().mean(dim=1).sqrt().max().cpu()
         if error <= 1:
             x, last_low, s, first = high, low, t, None
             lambda_s = schedule.half_log_snr(s)
             times.append(float(s))
-        h = torch.minimum(_SAFETY * h * torch.float_power(error, -0.5).float(), lambda_end - lambda_s)
+        h = torch.minimum(control.safety * h * torch.float_power(error, -0.5).float(), lambda_end - lambda_s)
         on_step(float((lambda_s - lambda_first) / (lambda_end - lambda_first)))
     return AdaptiveSample(x, tuple(times), attempts, calls)
 
@@ -113,6 +134,8 @@ def sample_multistep(
     schedule: VpSchedule,
     steps: int,
     *,
+    start: float = START,
+    end: float = END,
     on_step: Callable[[float], None] = lambda fraction: None,
 ) -> Float[Tensor, "batch *rest"]:
     """A fixed number of steps of equal time, each with one evaluation and what the last one found.
@@ -124,9 +147,11 @@ def sample_multistep(
         x: Noise.
         schedule: The noise schedule.
         steps: Number of steps.
+        start: Time of the noise.
+        end: Time to stop at.
         on_step: Called with the fraction of steps done after every step; may raise to stop.
     """
-    times = torch.linspace(START, END, steps + 1)
+    times = torch.linspace(start, end, steps + 1)
     last = None
     for index, (s, t) in enumerate(pairwise(times)):
         now, h = _clean(model, x, schedule, s), _log_snr_step(schedule, s, t)

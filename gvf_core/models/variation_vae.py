@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gvf_core.geometry import farthest_points, interpolation_weights
+from gvf_core.geometry.interpolation import DECAY, NEIGHBORS
 from gvf_core.models.attention import CrossAttention, KeysValues, attend
 from gvf_core.models.embedders import PointEmbedder
 from gvf_core.models.layers import LayerNorm, Linear
@@ -32,6 +33,8 @@ class VariationVaeParams:
         heads: Attention heads.
         latents: Latent tokens per frame.
         latent_channels: Channels of a latent token.
+        neighbors: K of equation 3.
+        decay: beta of equation 3.
     """
 
     width: int = 768
@@ -39,6 +42,8 @@ class VariationVaeParams:
     heads: int = 12
     latents: int = 512
     latent_channels: int = 16
+    neighbors: int = NEIGHBORS
+    decay: float = DECAY
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,8 @@ class VariationVae(nn.Module):
                 start = int(torch.randint(count, (), generator=generator))
             chosen = farthest_points(xyz, self.params.latents, start)
             index.append(chosen)
-            own.append(interpolation_weights(xyz[chosen], points[item]).apply(displacements[item]))
+            weights = interpolation_weights(xyz[chosen], points[item], self.params.neighbors, self.params.decay)
+            own.append(weights.apply(displacements[item]))
         selected = torch.stack([gaussians[item, chosen] for item, chosen in enumerate(index)])
         queries = self.input_embedding(torch.stack(own)) + self.position_encoding(selected[..., :3])[:, None]
         context = self.input_embedding(displacements) + self.position_encoding(points)[:, None]

@@ -28,7 +28,7 @@ def variation_dit(config: Config) -> VariationDitParams:
     )
 
 
-def variation_vae(config: Config) -> VariationVaeParams:
+def variation_vae(config: Config, interpolation: Config) -> VariationVaeParams:
     assert config["dim"] == config["queries_dim"] and config["output_dim"] == 14
     assert config["dim_head"] in (-1, config["dim"] // config["heads"])
     assert not config["decoder_ff"] and not config["weight_tie_layers"]
@@ -38,6 +38,8 @@ def variation_vae(config: Config) -> VariationVaeParams:
         heads=config["heads"],
         latents=config["num_latents"],
         latent_channels=config["latent_dim"],
+        neighbors=interpolation.get("knn_k", 8),
+        decay=interpolation.get("beta", 7.0),
     )
 
 

@@ -8,6 +8,7 @@ import torch
 
 from gvf_core.diffusion import (
     FlowSettings,
+    StepControl,
     add_noise,
     cumulative_alphas,
     discrete_vp_schedule,
@@ -71,22 +72,33 @@ def test_dpm_solver(name):
         asked.append(float(t))
         return noise_from_velocity(velocity_of(case, name)(x, schedule.network_time(t)), x, t, schedule)
 
-    tolerances = {"absolute_tolerance": case.config["atol"], "relative_tolerance": case.config["rtol"]}
-    sample = sample_adaptive(noise, case["in.noise"], schedule, **tolerances, repeat_rejected=True)
+    config = case.config
+    assert config["order"] == 2
+    control = StepControl(
+        absolute_tolerance=config["atol"],
+        relative_tolerance=config["rtol"],
+        first_step=config["h_init"],
+        safety=config["theta"],
+        start=config["t_start"],
+        end=config["t_end"],
+        time_tolerance=config["t_err"],
+    )
+    sample = sample_adaptive(noise, case["in.noise"], schedule, control, repeat_rejected=True)
     assert sample.calls == len(asked) == case.settings["nfe"]
     assert sample.attempts == len(case["out.accepted"])
     assert_equal_to(torch.tensor(asked), case["out.call_t"], 1e-5, "out.call_t")
     assert_equal_to(torch.tensor(sample.times), accepted_times(case), 1e-5, "out.accepted_times")
     assert_equal_to(sample.state, case["out.sample"], 1e-5, "out.sample")
 
-    shorter = sample_adaptive(noise, case["in.noise"], schedule, **tolerances)
+    shorter = sample_adaptive(noise, case["in.noise"], schedule, control)
     assert torch.equal(shorter.state, sample.state)
     assert shorter.times == sample.times
     assert shorter.calls == sample.calls - (len(case["out.accepted"]) - int(case["out.accepted"].sum()))
 
     for key in (key for key in case.tensors if key.startswith("out.sample_multistep")):
         steps = int(re.search(r"\d+$", key)[0])
-        assert_equal_to(sample_multistep(noise, case["in.noise"], schedule, steps), case[key], 1e-5, key)
+        found = sample_multistep(noise, case["in.noise"], schedule, steps, start=control.start, end=control.end)
+        assert_equal_to(found, case[key], 1e-5, key)
 
 
 @torch.inference_mode()

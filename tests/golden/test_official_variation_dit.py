@@ -41,7 +41,7 @@ def test_velocity_and_everything_inside_a_block(name):
     inside |= {"mid.image_emb": "image_cond_proj", "mid.static_emb": "static_cond_proj"}
     recorder = Recorder(dit, *inside.values())
 
-    condition = dit.condition(*tokens(case))
+    condition = dit.condition(*tokens(case), narrow=False)
     velocity = dit(case["in.x"], case["in.t"], [condition])
 
     assert_equal_to(condition.position, case["mid.pos_emb"], 1e-5, "mid.pos_emb")
@@ -49,6 +49,8 @@ def test_velocity_and_everything_inside_a_block(name):
         expected = case[name_there]
         assert_equal_to(recorder.outputs[name_here].reshape(expected.shape), expected, 2e-5, name_there)
     assert_equal_to(velocity, case["out.y"], 1e-4, "out.y")
+    narrow = dit(case["in.x"], case["in.t"], [dit.condition(*tokens(case), narrow=True)])
+    assert_equal_to(narrow, case["out.y"], 1e-4, "out.y with narrow static tokens")
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -58,7 +60,7 @@ def test_guidance_with_two_scales(batched):
     dit = network_of("dit_small", case)
     guidance = Guidance(case.settings["guidance_scale"], case.settings["guidance_scale2"])
     expected = {"none": "out.eps_uncond_full", "static": "out.eps_uncond_image", "full": "out.eps_cond"}
-    conditions = dit_conditions(dit, *tokens(case), guidance)
+    conditions = dit_conditions(dit, *tokens(case), Guidance(2.0, 3.0))  # all branches
     x, t = case["in.x"], case["in.t_cont"]
 
     for branch, name in expected.items():
@@ -89,20 +91,23 @@ def noise_of_official_batch(dit: VariationDit, case: GoldenCase, guidance: Guida
     the error of its first step is a difference of rounding errors.
     """
     images, static, positions = tokens(case)
-    image_batch = {"none": torch.zeros_like(images), "static": torch.zeros_like(images), "full": images}
-    static_batch = {"none": torch.zeros_like(static), "static": static, "full": static}
-    branches = guidance.branches
+    branches = 1 if guidance == Guidance() else 3
+    no_images, no_static = torch.zeros_like(images), torch.zeros_like(static)
     condition = dit.condition(
-        torch.cat([image_batch[branch] for branch in branches]),
-        torch.cat([static_batch[branch] for branch in branches]),
-        positions.repeat(len(branches), 1, 1),
+        torch.cat([no_images, no_images, images][-branches:]),
+        torch.cat([no_static, static, static][-branches:]),
+        positions.repeat(branches, 1, 1),
+        narrow=False,
     )
 
     def noise(x, t):
-        batch = x.repeat(len(branches), 1, 1, 1)
-        velocities = dit(batch, SCHEDULE.network_time(t).expand(len(batch)), [condition]).chunk(len(branches))
-        noises = (noise_from_velocity(velocity, x, t, SCHEDULE) for velocity in velocities)
-        return guidance.combine(dict(zip(branches, noises, strict=True)))
+        batch = x.repeat(branches, 1, 1, 1)
+        velocities = dit(batch, SCHEDULE.network_time(t).expand(len(batch)), [condition]).chunk(branches)
+        noises = [noise_from_velocity(velocity, x, t, SCHEDULE) for velocity in velocities]
+        if branches == 1:
+            return noises[0]
+        none, static_only, full = noises
+        return none + guidance.static_scale * (static_only - none) + guidance.image_scale * (full - static_only)
 
     return noise
 

@@ -12,7 +12,7 @@ from tests.golden.golden_case import GoldenCase, Recorder, assert_equal_to, load
 
 
 def network(case: GoldenCase) -> VariationVae:
-    vae = VariationVae(official_configs.variation_vae(case.config)).eval()
+    vae = VariationVae(official_configs.variation_vae(case.config, case.settings)).eval()
     load_weights(vae, case.weights, "the reference case")
     return vae
 

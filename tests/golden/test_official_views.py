@@ -92,11 +92,12 @@ def test_voxel_features_from_views():
     tokens = case["in.tokens"][:, leading:]
     assert tokens.shape[1] == case.config["patch_grid"] ** 2
     fov = math.degrees(case["in.fov"].item())
-    cameras = [camera_from_blender(pose.double().numpy(), fov, 518) for pose in case["in.c2w_blender"]]
+    size = 14 * case.config["patch_grid"]
+    cameras = [camera_from_blender(pose.double().numpy(), fov, size) for pose in case["in.c2w_blender"]]
     positions = voxel_centers(case["in.indices"])
     for index, camera in enumerate(cameras):
         pixels, _ = camera.project(positions.double().numpy())
-        assert_equal_to(torch.from_numpy(2 * pixels / 518 - 1), case["mid.uv_ndc"][index], 1e-5, "uv")
+        assert_equal_to(torch.from_numpy(2 * pixels / size - 1), case["mid.uv_ndc"][index], 1e-5, "uv")
     for index, expected in enumerate(case["out.per_view"]):
         assert_equal_to(gather_features(tokens[index], cameras[index], positions), expected, 1e-5, "one view")
     features = mean_features(tokens.unbind(), cameras, positions)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gvf_core.diffusion import (
     FlowSettings,
     Guidance,
+    StepControl,
     add_noise,
     cumulative_alphas,
     discrete_vp_schedule,
@@ -75,7 +76,7 @@ def test_both_solvers_carry_a_normal_distribution_to_its_width(std):
     variance = [SCHEDULE.alpha(t) ** 2 * std**2 + SCHEDULE.sigma(t) ** 2 for t in (start, end)]
     x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
     exact = x * (variance[1] / variance[0]).sqrt()
-    adaptive = sample_adaptive(gaussian_model(std), x, SCHEDULE, absolute_tolerance=1e-4, relative_tolerance=1e-4)
+    adaptive = sample_adaptive(gaussian_model(std), x, SCHEDULE, StepControl(1e-4, 1e-4))
     assert (adaptive.state - exact).abs().max() < 2e-3
     errors = [(sample_multistep(gaussian_model(std), x, SCHEDULE, n) - exact).abs().max() for n in (20, 40, 80)]
     assert errors[2] < 0.02
@@ -87,7 +88,7 @@ def test_both_solvers_carry_a_normal_distribution_to_its_width(std):
 def test_a_looser_tolerance_takes_fewer_evaluations():
     x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
     tight, loose = (
-        sample_adaptive(gaussian_model(2.0), x, SCHEDULE, relative_tolerance=tolerance, absolute_tolerance=tolerance)
+        sample_adaptive(gaussian_model(2.0), x, SCHEDULE, StepControl(tolerance, tolerance))
         for tolerance in (1e-3, 5e-2)
     )
     assert loose.calls < tight.calls
