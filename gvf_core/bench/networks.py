@@ -84,7 +84,7 @@ class NetworkRow:
 
     case: str
     dtype: str
-    seconds: float
+    seconds: float = 0.0
     extra_mb: float | None = None
     plain_seconds: float | None = None
     difference: float | None = None
@@ -152,20 +152,17 @@ def _dit_rows(sizes: NetworkSizes, device: torch.device, on_case: Callable[[str]
     t = torch.full((1,), 500.0, device=device)
 
     def timed(label: str, dtype: torch.dtype) -> Iterator[NetworkRow]:
-        on_case("tokens to keys and values")
+        on_case(label)
         seconds = _seconds(lambda: dit.condition(image, static, positions), device, sizes.repeats)
         condition = dit.condition(image, static, positions)
         yield NetworkRow("tokens to keys and values, once per sample", _name(dtype), seconds)
-        on_case(label)
-        own = lambda: dit(x, t, [condition])  # noqa: E731
-        row = NetworkRow(label, _name(dtype), 0.0, extra_memory_mb(own, device))
-        plain = _plain()
-        if plain is None or dtype != torch.float32:
-            yield replace(row, seconds=_seconds(own, device, sizes.repeats))
-            return
-        weights = dit.state_dict()
-        reference = lambda: plain.variation_dit(weights, params.heads, x, t, image, static, positions)  # noqa: E731
-        yield _compared(row, own, reference, device, sizes.repeats)
+        yield _measured(
+            NetworkRow(label, _name(dtype)),
+            lambda: dit(x, t, [condition]),
+            lambda plain: plain.variation_dit(dit.state_dict(), params.heads, x, t, image, static, positions),
+            device,
+            sizes.repeats,
+        )
 
     step = f"DiT step, {sizes.frames} frames"
     yield from timed(step, torch.float32)
@@ -196,23 +193,17 @@ def _decoder_rows(sizes: NetworkSizes, device: torch.device, on_case: Callable[[
     latents = _random(1, sizes.frames, params.latents, params.latent_channels, device=device)
     gaussians = _random(1, sizes.gaussians, GAUSSIAN_CHANNELS, device=device)
     case = f"decoder, {sizes.gaussians:,} Gaussians, {sizes.frames} frames"
+
+    def reference(plain: ModuleType) -> Tensor:
+        # Frame by frame, or the plain implementation would need 30 GB at full size.
+        weights, frames = vae.state_dict(), latents.split(1, dim=1)
+        return torch.cat([plain.variation_vae_decode(weights, params.heads, z, gaussians) for z in frames], dim=1)
+
     for dtype in dict.fromkeys((torch.float32, fastest_dtype(device))):
         on_case(case)
         prepare(vae, device, dtype=dtype)
-        own = lambda: vae.decode(latents, gaussians)  # noqa: E731
-        row = NetworkRow(case, _name(dtype), 0.0, extra_memory_mb(own, device))
-        plain = _plain()
-        if plain is None or dtype != torch.float32:
-            yield replace(row, seconds=_seconds(own, device, sizes.repeats))
-            continue
-        weights = vae.state_dict()
-
-        def reference(plain: ModuleType = plain, weights: dict[str, Tensor] = weights) -> Tensor:
-            # Frame by frame, or the plain implementation would need 30 GB at full size.
-            frames = [plain.variation_vae_decode(weights, params.heads, z, gaussians) for z in latents.split(1, dim=1)]
-            return torch.cat(frames, dim=1)
-
-        yield _compared(row, own, reference, device, sizes.repeats)
+        row = NetworkRow(case, _name(dtype))
+        yield _measured(row, lambda: vae.decode(latents, gaussians), reference, device, sizes.repeats)
 
 
 def _attention_rows(sizes: NetworkSizes, device: torch.device, on_case: Callable[[str], None]) -> Iterator[NetworkRow]:
@@ -228,13 +219,13 @@ def _attention_rows(sizes: NetworkSizes, device: torch.device, on_case: Callable
         for window in zip(*(part.split(windows.sizes) for part in parts), strict=True)
     ]
 
-    def calls() -> Tensor:
+    def calls(_plain: ModuleType) -> Tensor:
         # What each call needs lies ready, and only the last result is kept.
         return [nn.functional.scaled_dot_product_attention(*window) for window in separate][-1]
 
+    row = NetworkRow(case, _name(torch.float32))
     own = lambda: windowed_attention(queries, context, windows)  # noqa: E731
-    row = NetworkRow(case, _name(torch.float32), 0.0, extra_memory_mb(own, device))
-    yield replace(_compared(row, own, calls, device, max(sizes.repeats, 5)), difference=None)
+    yield _measured(row, own, calls, device, max(sizes.repeats, 5))
 
 
 def surface_voxels(count: int, seed: int = 0) -> Tensor:
@@ -248,18 +239,25 @@ def surface_voxels(count: int, seed: int = 0) -> Tensor:
     return nn.functional.pad(cells[chosen], (1, 0))
 
 
-def _compared(
-    row: NetworkRow, own: Callable[[], Tensor], plain: Callable[[], Tensor], device: torch.device, repeats: int
+def _measured(
+    row: NetworkRow,
+    own: Callable[[], Tensor],
+    plain: Callable[[ModuleType], Tensor],
+    device: torch.device,
+    repeats: int,
 ) -> NetworkRow:
-    """Both implementations in turns, and the difference of their results."""
-    ours, reference = own(), plain()
-    difference = None
+    """Memory and time of a case; in float32 also the plain implementation, in turns, and how far results differ."""
+    row = replace(row, extra_mb=extra_memory_mb(own, device))
+    module = _plain()
+    if module is None or row.dtype != "float32":
+        return replace(row, seconds=_seconds(own, device, repeats))
+    ours, reference = own(), plain(module)
     if ours.shape == reference.shape:
-        difference = float((ours - reference).abs().max() / reference.abs().max())
+        row = replace(row, difference=float((ours - reference).abs().max() / reference.abs().max()))
     del ours, reference
-    times = [(_seconds(own, device, 1), _seconds(plain, device, 1)) for _ in range(repeats)]
+    times = [(_seconds(own, device, 1), _seconds(lambda: plain(module), device, 1)) for _ in range(repeats)]
     own_best, plain_best = (min(column) for column in zip(*times, strict=True))
-    return replace(row, seconds=own_best, plain_seconds=plain_best, difference=difference)
+    return replace(row, seconds=own_best, plain_seconds=plain_best)
 
 
 def _plain() -> ModuleType | None:

@@ -21,9 +21,10 @@ class Posterior:
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "*batch channels"]:
         """A random latent, through which gradients reach mean and variance."""
-        mean = self.mean
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        return mean + (0.5 * self.logvar).exp() * noise
+        # Drawn where the generator is, so that a seed gives the same latents on every device.
+        device = generator.device if generator else self.mean.device
+        noise = torch.randn(self.mean.shape, generator=generator, device=device).to(self.mean)
+        return self.mean + (0.5 * self.logvar).exp() * noise
 
     def kl_divergence(self) -> Float[Tensor, "*batch channels"]:
         """Divergence from the standard normal distribution, channel by channel: (mean^2 + var - 1 - logvar) / 2."""

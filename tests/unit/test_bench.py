@@ -39,14 +39,14 @@ def test_a_benchmark_of_nothing_is_refused(name):
 
 def test_the_networks_are_compared_with_their_plain_implementations(tmp_path, capsys):
     figures = tmp_path / "figures.json"
-    sizes = ["--preset", "nano", "--frames", "2", "--gaussians", "300", "--voxels", "200"]
+    sizes = ["--preset", "nano", "--frames", "1", "--gaussians", "300", "--voxels", "200"]
     assert cli.main(["bench", "networks", "--device", "cpu", *sizes, "--json", str(figures)]) == 0
     report = json.loads(figures.read_text())
     compared = [row for row in report["rows"] if row["plain_seconds"] is not None]
     assert len(compared) == 3
     assert all(row["speedup"] == pytest.approx(row["plain_seconds"] / row["seconds"]) for row in compared)
     assert [row["difference"] < 2e-5 for row in compared if row["difference"] is not None] == [True, True]
-    assert "DiT step, 2 frames" in capsys.readouterr().out
+    assert "DiT step, 1 frames" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
