@@ -62,7 +62,12 @@ def partition(
         shift: Added to the coordinates first.
         plan: One attention call per window ("loop": fastest on a CPU, where 20k voxels took 206 ms against 479 ms),
             or padded calls for windows of similar size ("buckets": few launches, for a GPU). By device if not given.
+
+    Raises:
+        ValueError: There are no voxels.
     """
+    if not len(coordinates):
+        raise ValueError("There are no voxels.")
     cell = torch.cat([coordinates[:, :1], (coordinates[:, 1:] + shift) // window], dim=1)
     code = _code(cell, cell.amax(dim=0) + 1)
     order = torch.argsort(code, stable=True)
@@ -208,14 +213,16 @@ def coarsen(coordinates: Int[Tensor, "voxels 4"], factor: int = 2) -> CoarseGrid
 
 
 def item_slices(coordinates: Int[Tensor, "voxels 4"]) -> list[slice]:
-    """Where the voxels of each batch item stand; those of one item must follow one another.
+    """Where the voxels of each batch item stand.
 
     Raises:
-        ValueError: They do not.
+        ValueError: There are none, they are not sorted by item, or an item has none.
     """
     item, counts = torch.unique_consecutive(coordinates[:, 0], return_counts=True)
-    if (item[1:] <= item[:-1]).any():
-        raise ValueError("The voxels of a batch must be sorted by item.")
+    if item.tolist() != list(range(len(item))) or not len(item):
+        raise ValueError(
+            f"Voxels must be sorted by batch item, each with some, from 0 on; the items are {item.tolist()}."
+        )
     ends = counts.cumsum(0).tolist()
     return [slice(end - count, end) for end, count in zip(ends, counts.tolist(), strict=True)]
 

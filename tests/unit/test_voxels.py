@@ -64,7 +64,17 @@ def test_a_coarser_grid_pools_and_spreads():
     assert grid.spread(torch.tensor([[1.0], [3.0], [4.0]])).flatten().tolist() == [3, 3, 1, 4]
 
 
-def test_items_of_a_batch_are_slices_and_must_be_sorted():
+def test_items_of_a_batch_are_slices():
     assert item_slices(some_voxels(5, 3)) == [slice(0, 5), slice(5, 10), slice(10, 15)]
-    with pytest.raises(ValueError, match="sorted by item"):
-        item_slices(some_voxels(5, 3).flip(0))
+
+
+@pytest.mark.parametrize("items", [[1, 0], [0, 2], [1], [0, 1, 0], []])
+def test_items_out_of_order_or_without_voxels_are_refused(items):
+    coordinates = torch.tensor([[item, 0, 0, 0] for item in items], dtype=torch.int32).reshape(-1, 4)
+    with pytest.raises(ValueError, match="sorted by batch item"):
+        item_slices(coordinates)
+
+
+def test_no_voxels_have_no_windows():
+    with pytest.raises(ValueError, match="no voxels"):
+        partition(torch.zeros(0, 4, dtype=torch.int32), 8, 0)
