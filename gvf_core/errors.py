@@ -40,6 +40,12 @@ class WeightsError(GvfError):
     code = "bad_weights"
 
 
+class SamplingError(GvfError):
+    """A network's answers lead a sampler nowhere (values that are not finite)."""
+
+    code = "bad_sample"
+
+
 class CaptureError(GvfError):
     """The captured asset cannot be animated (no faces, not finite, wrong shapes)."""
 

@@ -34,7 +34,7 @@ EVALUATIONS = 18
 """Of the network per sample; what the adaptive solver takes as a rule (supplement of the paper)."""
 _WINDOW, _HEADS, _CHANNELS = 8, 12, 64
 _PLAIN = Path(gvf_core.__file__).parents[1] / "tests" / "plain" / "plain_networks.py"
-_LIMITS = {"frames": (1, 512), "gaussians": (1, 1_000_000), "voxels": (1, 200_000), "repeats": (1, 100)}
+_LIMITS = {"frames": (1, 512), "gaussians": (1, 1_000_000), "voxels": (1, 25_000), "repeats": (1, 100)}
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ def gather_features(
     """
     side = round(len(tokens) ** 0.5)
     pixels, _ = camera.project(positions.cpu().numpy().astype(np.float64))
-    place = torch.from_numpy(2 * pixels / [camera.width, camera.height] - 1).to(tokens)
-    grid = tokens.T.unflatten(1, (side, side))[None]
+    place = torch.from_numpy(2 * pixels / [camera.width, camera.height] - 1).float().to(tokens.device)
+    grid = tokens.T.unflatten(1, (side, side))[None].float()
     return F.grid_sample(grid, place[None, None], mode="bilinear", align_corners=False)[0, :, 0].T
 
 

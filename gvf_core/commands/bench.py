@@ -46,8 +46,9 @@ def _bench_rasterizer(parsed: argparse.Namespace) -> int:
 def _bench_networks(parsed: argparse.Namespace) -> int:
     if parsed.json is not None and not parsed.json.parent.is_dir():
         raise SettingsError(f"There is no folder {parsed.json.parent}.", "Create it or choose another file.")
-    if parsed.json is not None and parsed.json.is_dir():
-        raise SettingsError(f"{parsed.json} is a folder.", "Give the name of a file.")
+    if parsed.json is not None:
+        # Now, not after minutes: a folder or a file that may not be written is said at once.
+        parsed.json.open("a").close()
     import torch
 
     from gvf_core.bench import NetworkSizes, bench_networks, networks_report, networks_table

@@ -17,12 +17,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gvf_core.diffusion.schedule import VpSchedule
+from gvf_core.errors import SamplingError
 
 NoiseModel = Callable[[Tensor, Tensor], Tensor]
 """(state, time) -> noise."""
 
 START, END = 1.0, 1e-3
 """From pure noise to the time at which the official sampler stops, without a last step to zero."""
+
+
+_EARLIEST_END = 5e-4
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class StepControl:
         start: Time of the noise.
         end: Time to stop at.
         time_tolerance: How close to the end is there.
+
+    Raises:
+        ValueError: The times are not 1 >= start > end >= 0.0005, below which the schedule has no noise left.
     """
 
     absolute_tolerance: float = 0.0078
@@ -46,6 +53,11 @@ class StepControl:
     start: float = START
     end: float = END
     time_tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Check the times."""
+        if not 1 >= self.start > self.end >= _EARLIEST_END:
+            raise ValueError(f"Sampling runs from at most 1 down to at least {_EARLIEST_END}, not {self}.")
 
 
 _MIDDLE = 0.5
@@ -100,6 +112,9 @@ def sample_adaptive(
         repeat_rejected: Evaluate the model again at the start of a step that is tried again, as the official code
             does; the result is the same bits, because the state there has not changed.
         on_step: Called with the fraction of the way done, in half log-SNR, after every attempt; may raise to stop.
+
+    Raises:
+        SamplingError: The model's answer is not finite, so that no step is ever small enough.
     """
     control = control or StepControl()
     s, end, h = torch.tensor(control.start), torch.tensor(control.end), torch.tensor(control.first_step)
@@ -119,6 +134,11 @@ def sample_adaptive(
         tolerance = control.relative_tolerance * torch.maximum(low.abs(), last_low.abs())
         tolerance = tolerance.clamp_min(control.absolute_tolerance)
         error = ((high - low) / tolerance).flatten(1).square().mean(dim=1).sqrt().max().cpu()
+        if not error.isfinite():
+            raise SamplingError(
+                f"The network's answer at time {float(s):.4f} is not finite.",
+                "Compute in float32 or bfloat16, and check the weights with `gvf models verify`.",
+            )
         if error <= 1:
             x, last_low, s, first = high, low, t, None
             lambda_s = schedule.half_log_snr(s)

@@ -6,8 +6,8 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-_CHUNK = 1 << 26
-"""Distances held at once on a GPU: 256 MB."""
+_CHUNK = 1 << 25
+"""Distances held at once on a GPU: 256 MB in float64."""
 
 
 def nearest_neighbors(
@@ -53,5 +53,6 @@ def farthest_points(xyz: Float[Tensor, "points 3"], count: int, start: int = 0) 
 
 
 def _nearest_of_all(queries: Tensor, points: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    squared = (queries.double()[:, None] - points.double()).square().sum(dim=-1)
-    return squared.topk(count, largest=False)
+    distance = torch.cdist(queries.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    nearest, index = distance.topk(count, largest=False)
+    return nearest.square(), index

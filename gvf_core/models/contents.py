@@ -19,6 +19,7 @@ from gvf_core.models.roles import PresetName, Role
 NETWORK_FILE = "weights.safetensors"
 STATISTICS_FILE = "statistics.safetensors"
 _CHANNELS = {"static_mean": 14, "static_std": 14, "deformation_mean": 16, "deformation_std": 16}
+_TOKENS = {"static": 4096, "deformation": 512}
 _CONFIG, _ENCODER_WEIGHTS = "config.json", "model.safetensors"
 _ENCODER_TYPE = "dinov2_with_registers"
 _ENCODER_SIZES = {"hidden_size": 1024, "patch_size": 14, "num_register_tokens": 4}
@@ -105,9 +106,10 @@ def _check_statistics(statistics: Mapping[str, Tensor]) -> None:
         tensor = statistics[name]
         if not tensor.is_floating_point():
             raise WeightsError(f"{name} is {tensor.dtype}, not floating point.", _FETCH_AGAIN)
-        if not tensor.numel() or tensor.shape[-1:] != (channels,):
+        tokens = _TOKENS[name.partition("_")[0]]
+        if tensor.shape[-1:] != (channels,) or any(size not in (1, tokens) for size in tensor.shape[-2:-1]):
             raise WeightsError(
-                f"{name} has the shape {list(tensor.shape)}; its last dimension must be {channels}.",
+                f"{name} has the shape {list(tensor.shape)}; it must fit [..., {tokens}, {channels}].",
                 "Probably these are the statistics of another network.",
             )
         if not tensor.isfinite().all():

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gvf_core.models.layers import SmallLinear
+
 LONGEST_PERIOD = 10_000.0
 
 
@@ -37,7 +39,7 @@ class TimestepEmbedder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(self.SINUSOIDS, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(SmallLinear(self.SINUSOIDS, width), nn.SiLU(), SmallLinear(width, width))
 
     def forward(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch width"]:
         """Embedding of network times (0..1000)."""

@@ -42,7 +42,8 @@ class GaussianHeadParams:
 
     def perturbation(self) -> Float[Tensor, "per_voxel 3"]:
         """Offsets, before tanh, that spread the Gaussians of a voxel: three-dimensional Hammersley points."""
-        points = torch.from_numpy(hammersley(self.per_voxel, 3)).float()
+        # Not from_numpy, which ignores the device that a network is built on.
+        points = torch.tensor(hammersley(self.per_voxel, 3).tolist())
         return torch.atanh((2 * points - 1) / self.reach)
 
 

@@ -29,6 +29,10 @@ class ZeroLinear(nn.Linear):
     """A linear map that starts at zero: what it leads to does nothing before training."""
 
 
+class SmallLinear(nn.Linear):
+    """A linear map that starts with normally distributed weights of deviation 0.02."""
+
+
 class Conv3d(nn.Conv3d, LowPrecision):
     """A dense convolution that computes in the type of its weights."""
 
@@ -86,12 +90,14 @@ def modulate(
 
 
 def initialize(network: nn.Module) -> None:
-    """Start values as in the official code: zero biases, Xavier-uniform weights but for layers that start at zero."""
+    """Start values as in the official code: zero biases, Xavier-uniform weights unless the layer says otherwise."""
     for module in network.modules():
         if not isinstance(module, nn.Linear):
             continue
         if isinstance(module, ZeroLinear):
             nn.init.zeros_(module.weight)
+        elif isinstance(module, SmallLinear):
+            nn.init.normal_(module.weight, std=0.02)
         else:
             nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

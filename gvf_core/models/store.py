@@ -36,9 +36,16 @@ _INCOMING, _OUTGOING, _REMOVED = ".incoming-", ".outgoing-", ".removed-"
 
 
 def default_store() -> "Store":
-    """The store in the folder that the environment names, else in the user's data folder."""
+    """The store in the folder that the environment names, else in the user's data folder.
+
+    Raises:
+        WeightsError: The environment names the folder of a user that does not exist.
+    """
     chosen = os.environ.get(FOLDER_VARIABLE)
-    root = Path(chosen).expanduser() if chosen else Path(user_data_dir("gvf-blender", appauthor=False)) / "models"
+    try:
+        root = Path(chosen).expanduser() if chosen else Path(user_data_dir("gvf-blender", appauthor=False)) / "models"
+    except RuntimeError as error:
+        raise WeightsError(f"{FOLDER_VARIABLE} is {chosen}, but there is no such user.", "Give a full path.") from error
     return Store(root.absolute())
 
 
@@ -161,7 +168,10 @@ class Store:
                     licence=None if origin == "random" else entry.licence,
                     date=now(),
                     sources=tuple(
-                        SourceFile(file.path if origin == "official" else sources[file.name].name, hashes[file.name])
+                        SourceFile(
+                            file.path if origin == "official" else _printable(sources[file.name].name),
+                            hashes[file.name],
+                        )
                         for file in entry.files
                     ),
                     files=tuple(stored_file(incoming / stored) for stored in stored_names(entry)),
@@ -286,6 +296,11 @@ class Store:
         incoming.rename(folder)
         if os.path.lexists(outgoing):
             self._discard(outgoing)
+
+
+def _printable(name: str) -> str:
+    """The name as records may hold it."""
+    return "".join(character if character.isprintable() else "_" for character in name)
 
 
 def _delete_if_possible(path: Path) -> None:

@@ -36,17 +36,17 @@ class StructureDecoder(nn.Module):
     def __init__(self, params: StructureVaeParams) -> None:
         super().__init__()
         first, last = params.channels[0], params.channels[-1]
-        self.input_layer = _conv(params.latent_channels, first)
+        self.input_layer = nn.Conv3d(params.latent_channels, first, 3, padding=1)
         self.middle_block = nn.Sequential(*(ResBlock(first) for _ in range(params.middle_blocks)))
         self.blocks = _resolutions(params, Upsample)
-        self.out_layer = nn.Sequential(ChannelNorm(last), nn.SiLU(), _conv(last, 1))
+        self.out_layer = nn.Sequential(ChannelNorm(last), nn.SiLU(), nn.Conv3d(last, 1, 3, padding=1))
 
     def forward(self, latent: Float[Tensor, "batch channels x y z"]) -> Float[Tensor, "batch 1 x2 y2 z2"]:
         """Logits; a voxel is occupied where its logit is positive."""
         h = self.middle_block(self.input_layer(latent))
         for block in self.blocks:
             h = block(h)
-        return self.out_layer(h).float()
+        return self.out_layer(h)
 
 
 class StructureEncoder(nn.Module):
@@ -55,17 +55,18 @@ class StructureEncoder(nn.Module):
     def __init__(self, params: StructureVaeParams) -> None:
         super().__init__()
         first, last = params.channels[0], params.channels[-1]
-        self.input_layer = _conv(1, first)
+        self.input_layer = nn.Conv3d(1, first, 3, padding=1)
         self.blocks = _resolutions(params, Downsample)
         self.middle_block = nn.Sequential(*(ResBlock(last) for _ in range(params.middle_blocks)))
-        self.out_layer = nn.Sequential(ChannelNorm(last), nn.SiLU(), _conv(last, 2 * params.latent_channels))
+        last_layer = nn.Conv3d(last, 2 * params.latent_channels, 3, padding=1)
+        self.out_layer = nn.Sequential(ChannelNorm(last), nn.SiLU(), last_layer)
 
     def forward(self, occupancy: Float[Tensor, "batch 1 x y z"]) -> Posterior:
         """Distribution of the latent grid; occupied voxels are 1, others 0."""
         h = self.input_layer(occupancy)
         for block in self.blocks:
             h = block(h)
-        return Posterior(*self.out_layer(self.middle_block(h)).float().chunk(2, dim=1))
+        return Posterior(*self.out_layer(self.middle_block(h)).chunk(2, dim=1))
 
 
 class ResBlock(nn.Module):
@@ -93,7 +94,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels x y z"]) -> Float[Tensor, "batch out_channels x2 y2 z2"]:
         """The finer grid."""
-        h = self.conv(x).unflatten(1, (-1, 2, 2, 2))
+        h = self.conv(x).to(x.dtype).unflatten(1, (-1, 2, 2, 2))
         batch, channels, *_, x_size, y_size, z_size = h.shape
         return h.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, channels, 2 * x_size, 2 * y_size, 2 * z_size)
 
@@ -107,7 +108,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels x2 y2 z2"]) -> Float[Tensor, "batch out_channels x y z"]:
         """The coarser grid."""
-        return self.conv(x)
+        return self.conv(x).to(x.dtype)
 
 
 class ChannelNorm(nn.LayerNorm):

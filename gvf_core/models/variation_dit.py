@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gvf_core.models.attention import CrossAttention, KeysValues, SelfAttention
 from gvf_core.models.embedders import TimestepEmbedder, position_embedding
-from gvf_core.models.layers import FeedForward, LayerNorm, ZeroLinear, initialize, modulate, modulation
+from gvf_core.models.layers import FeedForward, LayerNorm, SmallLinear, ZeroLinear, initialize, modulate, modulation
 from gvf_core.models.narrow_attention import NarrowContext, narrow_context, padded_channels
 
 
@@ -70,8 +70,8 @@ class VariationDit(nn.Module):
         self.input_layer = nn.Linear(params.latent_channels, params.width)
         self.blocks = nn.ModuleList(VariationDitBlock(params) for _ in range(params.blocks))
         self.final_layer = FinalLayer(params.width, params.latent_channels)
-        self.static_cond_proj = nn.Linear(params.static_channels, params.width)
-        self.image_cond_proj = nn.Linear(params.image_channels, params.width)
+        self.static_cond_proj = SmallLinear(params.static_channels, params.width)
+        self.image_cond_proj = SmallLinear(params.image_channels, params.width)
         initialize(self)
 
     def forward(
@@ -99,8 +99,8 @@ class VariationDit(nn.Module):
 
     def condition(
         self,
-        image_tokens: Float[Tensor, "#batch #frames tokens image_channels"],
-        static_tokens: Float[Tensor, "#batch gaussians static_channels"],
+        image_tokens: Float[Tensor, "batch frames tokens image_channels"],
+        static_tokens: Float[Tensor, "batch gaussians static_channels"],
         positions: Float[Tensor, "batch latents 3"],
         *,
         narrow: bool | None = None,
@@ -108,7 +108,7 @@ class VariationDit(nn.Module):
         """What the tokens contribute to every step of a sample.
 
         Dropped tokens are zeros in the official code. Equal tokens have equal keys and values, and attention to them
-        gives their value whatever the query; so one zero token stands for all of them, for all frames and items.
+        gives their value whatever the query; so one zero token of one frame and item stands for all of them.
 
         Args:
             image_tokens: DINOv2 patch tokens before its final norm, class token last, per frame.

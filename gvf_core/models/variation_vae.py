@@ -62,7 +62,10 @@ class EncodedVariation:
 
 
 class VariationVae(nn.Module):
-    """Encodes how points on a surface move, decodes how every Gaussian varies. Frames do not see each other."""
+    """Encodes how points on a surface move, decodes how every Gaussian varies. Frames do not see each other.
+
+    The official training leaves out layers of the decoder at random (one in ten); that is not here.
+    """
 
     def __init__(self, params: VariationVaeParams) -> None:
         super().__init__()
@@ -108,15 +111,18 @@ class VariationVae(nn.Module):
             starts: The first selected Gaussian of each item instead.
 
         Raises:
-            ValueError: An item has fewer Gaussians than there are latent tokens.
+            ValueError: An item has fewer Gaussians than there are latent tokens, or both a generator and starts are
+                given.
         """
+        if generator is not None and starts is not None:
+            raise ValueError("The first Gaussians are either drawn or given.")
         frames = displacements.shape[1]
         index, own = [], []
         for item, count in enumerate(counts.tolist()):
             xyz = gaussians[item, :count, :3]
             start = 0 if starts is None else starts[item]
             if generator is not None:
-                start = int(torch.randint(count, (), generator=generator))
+                start = int(torch.randint(count, (), generator=generator, device=generator.device))
             chosen = farthest_points(xyz, self.params.latents, start)
             index.append(chosen)
             weights = interpolation_weights(xyz[chosen], points[item], self.params.neighbors, self.params.decay)

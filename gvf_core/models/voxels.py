@@ -16,7 +16,7 @@ from gvf_core.models.attention import KeysValues, merge_heads
 
 _SMALLEST_BUCKET = 16
 _BUCKET_GROWTH = 1.3
-"""Windows of one padded call differ in size by at most this factor."""
+"""Windows of one padded call differ in size by at most this factor, the smallest ones aside."""
 
 AttentionPlan = Literal["loop", "buckets"]
 
@@ -168,10 +168,11 @@ def submanifold_convolution(
     The weight has the layout of spconv 2.x, [out, x, y, z, in]; the result equals a dense convolution of a zero-filled
     grid at the occupied voxels (both measured against spconv 2.3.8).
     """
-    out = bias.repeat(len(features), 1)
+    # The 27 products are added in float32: in bfloat16, each sum would round.
+    out = bias.float().repeat(len(features), 1)
     kernels = weight.flatten(1, 3).unbind(1)
     for (target, source), kernel in zip(neighborhood.pairs, kernels, strict=True):
-        out.index_add_(0, target, features[source] @ kernel.T)
+        out.index_add_(0, target, (features[source] @ kernel.T).float())
     return out
 
 
@@ -182,10 +183,12 @@ class CoarseGrid:
     Attributes:
         coordinates: Its occupied voxels, sorted by batch item, x, y, z.
         parent: The coarse voxel of every fine one.
+        children: The fine voxels of every coarse one; the number of fine voxels where there is none.
     """
 
     coordinates: Int[Tensor, "coarse 4"]
     parent: Int[Tensor, " fine"]
+    children: Int[Tensor, "coarse places"]
 
     def pool(self, features: Float[Tensor, "fine channels"]) -> Float[Tensor, "coarse channels"]:
         """The sum over each coarse voxel's fine ones, divided by their number plus one.
@@ -193,9 +196,10 @@ class CoarseGrid:
         The plus one is the official `SparseDownsample`: its mean counts the zero that it starts from, and the released
         weights were trained with that.
         """
-        total = features.new_zeros(len(self.coordinates), features.shape[1]).index_add_(0, self.parent, features)
-        count = torch.bincount(self.parent, minlength=len(self.coordinates)) + 1
-        return total / count[:, None].to(total.dtype)
+        padded = F.pad(features, (0, 0, 0, 1))
+        count = (self.children < len(features)).sum(dim=1, keepdim=True) + 1
+        # Place by place: adding at shared indices has no fixed order on a GPU.
+        return sum((padded[place] for place in self.children[:, 1:].T), start=padded[self.children[:, 0]]) / count
 
     def spread(self, features: Float[Tensor, "coarse channels"]) -> Float[Tensor, "fine channels"]:
         """The features of each fine voxel's coarse one."""
@@ -209,7 +213,11 @@ def coarsen(coordinates: Int[Tensor, "voxels 4"], factor: int = 2) -> CoarseGrid
     code, parent = torch.unique(_code(cell, extent), return_inverse=True)
     x, y, z = (int(size) for size in extent[1:])
     axes = [code // (x * y * z), code // (y * z) % x, code // z % y, code % z]
-    return CoarseGrid(torch.stack(axes, dim=1).to(coordinates.dtype), parent)
+    within = (coordinates[:, 1:] % factor).long()
+    place = (within[:, 0] * factor + within[:, 1]) * factor + within[:, 2]
+    children = torch.full((len(code), factor**3), len(coordinates), device=coordinates.device)
+    children[parent, place] = torch.arange(len(coordinates), device=coordinates.device)
+    return CoarseGrid(torch.stack(axes, dim=1).to(coordinates.dtype), parent, children)
 
 
 def item_slices(coordinates: Int[Tensor, "voxels 4"]) -> list[slice]:

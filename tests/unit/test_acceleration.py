@@ -37,13 +37,15 @@ def test_half_precision_stays_close_and_results_are_float32(dtype, tolerance):
         assert_close(vae.decode(latents, gaussians), exact, tolerance)
 
 
-@pytest.mark.parametrize("role", [Role.STATIC_VAE, Role.SLAT_FLOW])
+@pytest.mark.parametrize("role", [Role.STATIC_VAE, Role.SLAT_FLOW, Role.STRUCTURE_DECODER])
 def test_networks_on_voxels_run_in_half_precision_too(role):
     network = randomized(create(role, "nano"))
     coordinates = some_voxels(40)
 
     def output() -> torch.Tensor:
         with torch.inference_mode():
+            if role is Role.STRUCTURE_DECODER:
+                return network(noise(1, 8, 4, 4, 4))
             if role is Role.STATIC_VAE:
                 return network.decode_rows(noise(len(coordinates), 8), coordinates)
             context = network.condition(noise(2, 5, network.params.image_channels))

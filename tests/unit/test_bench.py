@@ -53,7 +53,7 @@ def test_the_networks_are_compared_with_their_plain_implementations(tmp_path, ca
     ("arguments", "sentence"),
     [
         (["--frames", "0"], "The setting frames is 0. Choose a value from 1 to 512."),
-        (["--voxels", "999999"], "The setting voxels is 999999."),
+        (["--voxels", "999999"], "The setting voxels is 999999. Choose a value from 1 to 25000."),
         (["--device", "tpu"], "There is no device 'tpu' here."),
         (["--json", "/nowhere/at/all.json"], "There is no folder /nowhere/at."),
     ],

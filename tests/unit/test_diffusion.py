@@ -22,6 +22,7 @@ from gvf_core.diffusion import (
     velocity_target,
 )
 from gvf_core.diffusion.flow_matching import flow_times
+from gvf_core.errors import SamplingError
 
 SCHEDULE = discrete_vp_schedule(squared_cosine_betas())
 CLEAN = torch.tensor([[1.5, -0.5, 0.25, 3.0]])
@@ -165,3 +166,15 @@ def test_betas_follow_the_squared_cosine():
     alphas = cumulative_alphas(betas)
     assert alphas[:-1].tolist() == pytest.approx([value / expected[0] for value in expected[1:-1]])
     assert betas.max().item() == 0.999
+
+
+@pytest.mark.parametrize("answer", [math.nan, math.inf])
+def test_answers_that_are_not_finite_stop_the_adaptive_solver_with_a_sentence(answer):
+    with pytest.raises(SamplingError, match=r"answer at time 1\.0000 is not finite"):
+        sample_adaptive(lambda x, t: torch.full_like(x, answer), torch.ones(1, 4), SCHEDULE)
+
+
+@pytest.mark.parametrize(("start", "end"), [(1.1, 1e-3), (1.0, 0.0), (0.2, 0.3), (math.nan, 1e-3)])
+def test_times_that_the_schedule_does_not_have_are_refused(start, end):
+    with pytest.raises(ValueError, match="Sampling runs from"):
+        StepControl(start=start, end=end)

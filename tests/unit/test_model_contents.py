@@ -99,7 +99,8 @@ def test_statistics_come_from_four_bare_tensors_or_dicts_of_one(store, tmp_path)
     [
         ({"static_std": torch.zeros(14)}, "static_std has values that are not above zero"),
         ({"static_mean": torch.full((14,), torch.nan)}, "static_mean has values that are not finite"),
-        ({"static_mean": torch.zeros(16)}, r"static_mean has the shape \[16\]; its last dimension must be 14"),
+        ({"static_mean": torch.zeros(16)}, r"static_mean has the shape \[16\]; it must fit \[..., 4096, 14\]"),
+        ({"static_std": torch.ones(7, 14)}, r"static_std has the shape \[7, 14\]"),
         ({"deformation_std": torch.ones(0, 16)}, "deformation_std has the shape"),
         ({"deformation_std": torch.tensor(1.0)}, "deformation_std has the shape"),
         ({"deformation_mean": torch.zeros(16, dtype=torch.int64)}, "is torch.int64, not floating point"),

@@ -248,3 +248,16 @@ def test_the_folder_comes_from_the_environment_or_is_the_users(monkeypatch, tmp_
     assert root.is_absolute()
     assert root.name == "models"
     assert "gvf-blender" in root.parts
+
+
+def test_a_home_that_does_not_exist_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("GVF_MODELS_DIR", "~nobody-of-that-name/models")
+    with pytest.raises(WeightsError, match=r"no such user\. Give a full path"):
+        default_store()
+
+
+def test_a_file_with_an_odd_name_is_installed_and_found(store, encoder_file, tmp_path):
+    odd = tmp_path / "my\u00a0weights.safetensors"
+    odd.write_bytes(encoder_file.read_bytes())
+    store.install("trellis-slat-encoder", [odd])
+    assert store.find("trellis-slat-encoder").sources[0].name == "my_weights.safetensors"
