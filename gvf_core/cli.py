@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 
 import gvf_core
 from gvf_core.commands import animate, bench, models
@@ -14,6 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parsed = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if parsed.verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    if threading.current_thread() is threading.main_thread():
+        # So that temporary files and child processes are cleaned up on this way out, too.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         return parsed.run(parsed)
     except (GvfError, OSError) as error:

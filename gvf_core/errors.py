@@ -64,6 +64,12 @@ class RenderError(GvfError):
     code = "bad_render"
 
 
+class BlenderError(GvfError):
+    """Blender, run without a window, broke down."""
+
+    code = "blender"
+
+
 class SettingsError(GvfError):
     """A setting has a value outside its range or an unknown name."""
 

@@ -5,7 +5,7 @@ the same here: the asset lives in the cube [-0.5, 0.5]^3 with z up; quaternions 
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
@@ -63,6 +63,10 @@ class Gaussians:
         """Number of Gaussians."""
         return self.means.shape[0]
 
+    def to(self, device: str | torch.device) -> "Gaussians":
+        """The same on a device."""
+        return Gaussians(*(getattr(self, field.name).to(device) for field in fields(self)))
+
     @classmethod
     def from_splats(cls, splats: Splats) -> "Gaussians":
         """Invert the activations.
@@ -110,15 +114,9 @@ class Gaussians:
 
         Rotations come back normalised, as after the official alignment; colours have no direction to turn.
         """
-        w, axis = quaternion[0], quaternion[1:]
-        turn = 2 * torch.linalg.cross(axis.expand_as(self.means), self.means)
-        means = self.means + w * turn + torch.linalg.cross(axis.expand_as(turn), turn)
         own = F.normalize(self.rotations + _identity(self.rotations), dim=-1)
-        own_w, own_axis = own[:, :1], own[:, 1:]
-        product_w = w * own_w - (own_axis * axis).sum(dim=-1, keepdim=True)
-        product_axis = w * own_axis + own_w * axis + torch.linalg.cross(axis.expand_as(own_axis), own_axis)
-        product = torch.cat([product_w, product_axis], dim=-1)
-        return replace(self, means=means, rotations=product - _identity(product))
+        product = _quaternion_product(quaternion, own)
+        return replace(self, means=_turned(quaternion, self.means), rotations=product - _identity(product))
 
     def to_vector(self) -> Float[Tensor, "gaussians 14"]:
         """The activated 14-vector that the networks see: xyz, raw DC colour, opacity, scale, quaternion.
@@ -146,6 +144,37 @@ class VariationField:
     ROTATIONS = slice(6, 10)
     COLORS = slice(10, 13)
     OPACITY = 13
+
+    def rotated(self, quaternion: Float[Tensor, "4"]) -> "VariationField":
+        """The same variation of Gaussians that are turned about the origin (`Gaussians.rotated`).
+
+        The product with a quaternion is linear, so raw deltas of normalised rotations turn like the rotations.
+        """
+        return VariationField(
+            torch.cat(
+                [
+                    _turned(quaternion, self.deltas[..., self.MEANS]),
+                    self.deltas[..., self.SCALES],
+                    _quaternion_product(quaternion, self.deltas[..., self.ROTATIONS]),
+                    self.deltas[..., self.COLORS.start :],
+                ],
+                dim=-1,
+            )
+        )
+
+
+def _turned(quaternion: Float[Tensor, "4"], vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    w, axis = quaternion[0], quaternion[1:].expand_as(vectors)
+    turn = 2 * torch.linalg.cross(axis, vectors)
+    return vectors + w * turn + torch.linalg.cross(axis, turn)
+
+
+def _quaternion_product(left: Float[Tensor, "4"], right: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
+    w, axis = left[0], left[1:]
+    right_w, right_axis = right[..., :1], right[..., 1:]
+    product_w = w * right_w - (right_axis * axis).sum(dim=-1, keepdim=True)
+    product_axis = w * right_axis + right_w * axis + torch.linalg.cross(axis.expand_as(right_axis), right_axis)
+    return torch.cat([product_w, product_axis], dim=-1)
 
 
 def _identity(like: Tensor) -> Tensor:

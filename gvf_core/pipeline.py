@@ -6,35 +6,47 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
-from threadpoolctl import threadpool_limits
+from typing import Any
 
 import gvf_core
 from gvf_core.animation import Animation
-from gvf_core.canonical import align_to_frame, gaussians_on_surface
+from gvf_core.canonical import Alignment, align_to_frame, check_views, find_view
 from gvf_core.capture import Capture
 from gvf_core.errors import VideoError
-from gvf_core.motion import ENGINES, Monitor, MotionTask
+from gvf_core.gaussians import Gaussians
+from gvf_core.memory import forget_peak, peak_mb
+from gvf_core.motion import MotionTask, open_engine
+from gvf_core.motion.engine import Frames, Similarity
+from gvf_core.motion.engines import choose_engine
+from gvf_core.progress import Monitor
 from gvf_core.settings import AnimateSettings
 from gvf_core.transfer import vertices_from_gaussians
-from gvf_core.video import crop_square, cut_out, read_video
+from gvf_core.video import cut_out, read_video
 
 LOGGER = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 """Called with the name of the stage and the fraction of the whole job that is done, 0..1, never falling."""
 
-WORKING_SIZE = 256
-"""Side in pixels of the square in which video and asset are compared."""
-STAGES = {
-    "Reading the video": 0.02,
-    "Making Gaussians": 0.05,
-    "Finding the view": 0.06,
-    "Finding motion": 0.97,
-    "Moving the mesh": 1.0,
+STAGES: dict[str, dict[str, float]] = {
+    "fit": {
+        "Reading the video": 0.02,
+        "Loading the engine": 0.021,
+        "Making Gaussians": 0.05,
+        "Finding the view": 0.06,
+        "Finding motion": 0.97,
+        "Moving the mesh": 1.0,
+    },
+    "diffusion": {
+        "Reading the video": 0.01,
+        "Loading the engine": 0.03,
+        "Making Gaussians": 0.4,
+        "Finding the view": 0.42,
+        "Finding motion": 0.98,
+        "Moving the mesh": 1.0,
+    },
 }
-"""Stages in order, with the fraction of the whole job at which each one ends."""
+"""Stages of each engine in order, with the fraction of the whole job at which each one ends."""
 POOR_OVERLAP = 0.6
 """Silhouette overlap with the first frame below which the artist is warned; a good view gives 0.9 and more."""
 
@@ -53,35 +65,25 @@ def animate(
         Cancelled: `cancelled` returned True; it is asked between stages and frames, while motion is sought several
             times a second.
     """
-    stages = _Stages(on_progress, cancelled)
+    name = choose_engine(settings)
+    stages = _Stages(STAGES[name], on_progress, cancelled)
     with stages.run("Reading the video") as monitor:
         clip = read_video(video, settings.start_frame, settings.frame_stride, settings.max_frames, monitor.part(0, 0.4))
-        frames = cut_out(clip, monitor.part(0.4, 1))
+        frames = cut_out(clip, monitor.part(0.4, 1), settings.matting)
+    with stages.run("Loading the engine"):
+        check_views(capture)
+        engine = open_engine(settings)
+        engine.check(capture, len(frames))
     with stages.run("Making Gaussians") as monitor:
-        rng = np.random.default_rng(settings.seed)
-        canonical = gaussians_on_surface(capture, settings.gaussians, rng, monitor)
-    with stages.run("Finding the view"):
-        alignment = align_to_frame(capture, frames[0], settings.azimuth, settings.elevation, settings.fov)
-        if alignment.iou == 0:
-            raise VideoError(
-                "The asset cannot be placed in the first frame of the video.", "Check the view and the first frame."
-            )
-        frames, camera = crop_square(frames, alignment.camera, WORKING_SIZE)
-    engine = settings.engine if settings.engine != "auto" else list(ENGINES)[-1]
-    # The operations are small: threads of BLAS and torch mostly wait for each other. On two busy cores, one thread
-    # polished the example 5 times faster than two, and more BLAS threads than cores made clips 15 times slower.
-    with stages.run("Finding motion") as monitor, threadpool_limits(1):
-        task = MotionTask(capture, canonical, frames, camera, settings.seed)
-        motion = ENGINES[engine](task, monitor)
+        canonical = engine.canonical(capture, monitor)
+    with stages.run("Finding the view") as monitor:
+        placed = _place(capture, canonical.gaussians, frames, settings, engine.similarity, monitor)
+        frames, camera = engine.crop(frames, placed.alignment.camera)
+    with stages.run("Finding motion") as monitor:
+        motion = engine.find_motion(MotionTask(capture, canonical, frames, camera, settings.seed), monitor)
     with stages.run("Moving the mesh"):
         vertices = vertices_from_gaussians(capture.vertices, canonical.gaussians, motion.variation)
-    warnings = list(motion.warnings)
-    if alignment.iou < POOR_OVERLAP:
-        warnings.insert(
-            0,
-            f"The asset covers only {alignment.iou:.0%} of its place in the first frame. "
-            "Check the view (azimuth and elevation), or start where the video shows the asset's pose.",
-        )
+    remark = [engine.remark] if engine.remark else []
     return Animation(
         gaussians=canonical.gaussians,
         variation=motion.variation,
@@ -89,36 +91,91 @@ def animate(
         world_from_unit=capture.world_from_unit,
         fps=clip.fps,
         provenance={
-            "engine": engine,
+            "engine": name,
+            "is_result": not engine.remark,
             "version": gvf_core.__version__,
             "settings": dataclasses.asdict(settings),
             "frames": len(frames),
             "gaussians": len(canonical.gaussians),
-            "alignment_iou": alignment.iou,
+            **placed.figures,
             "seconds": stages.seconds,
-            "warnings": warnings,
+            "peak_memory_mb": stages.peak_mb,
+            "warnings": [*remark, *placed.warnings, *motion.warnings],
+            **canonical.figures,
             **motion.figures,
+            **engine.provenance,
         },
     )
 
 
-class _Stages:
-    """Turns progress within stages into progress of the whole job, and measures the time of each."""
+@dataclasses.dataclass(frozen=True)
+class _Placed:
+    """Where the asset stands in the video, and what is to be said about it."""
 
-    def __init__(self, on_progress: Progress, cancelled: Callable[[], bool]) -> None:
-        self._on_progress, self._cancelled = on_progress, cancelled
+    alignment: Alignment
+    figures: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def _place(
+    capture: Capture,
+    gaussians: Gaussians,
+    frames: Frames,
+    settings: AnimateSettings,
+    similarity: Similarity | None,
+    monitor: Monitor,
+) -> _Placed:
+    """Find the view if asked for, then size and position.
+
+    Raises:
+        VideoError: The asset has no place in the first frame.
+    """
+    azimuth, elevation = settings.azimuth, settings.elevation
+    figures: dict[str, Any] = {}
+    warnings = []
+    if settings.view == "search":
+        found = find_view(gaussians, frames[0], settings.fov, similarity=similarity, on_progress=monitor.part(0, 0.9))
+        azimuth, elevation = found.azimuth, found.elevation
+        figures = {"view_confidence": round(found.confidence, 3)}
+        if found.remark:
+            warnings.append(found.remark)
+    alignment = align_to_frame(capture, frames[0], azimuth, elevation, settings.fov)
+    if alignment.iou == 0:
+        raise VideoError(
+            "The asset cannot be placed in the first frame of the video.", "Check the view and the first frame."
+        )
+    if alignment.iou < POOR_OVERLAP:
+        warnings.append(
+            f"The asset covers only {alignment.iou:.0%} of its place in the first frame. "
+            "Check the view (azimuth and elevation), or start where the video shows the asset's pose."
+        )
+    figures |= {"azimuth": azimuth, "elevation": elevation, "alignment_iou": alignment.iou}
+    return _Placed(alignment, figures, tuple(warnings))
+
+
+class _Stages:
+    """Turns progress within stages into progress of the whole job, and measures time and memory of each."""
+
+    def __init__(self, ends: dict[str, float], on_progress: Progress, cancelled: Callable[[], bool]) -> None:
+        self._ends, self._on_progress, self._cancelled = ends, on_progress, cancelled
         self.seconds: dict[str, float] = {}
+        self.peak_mb: dict[str, int] = {}
 
     @contextmanager
     def run(self, name: str) -> Iterator[Monitor]:
         """The body of the `with` is the stage; it reports through the monitor."""
-        names = list(STAGES)
+        names = list(self._ends)
         position = names.index(name)
-        begin = STAGES[names[position - 1]] if position else 0.0
-        monitor = Monitor(lambda fraction: self._on_progress(name, fraction), self._cancelled).part(begin, STAGES[name])
+        begin = self._ends[names[position - 1]] if position else 0.0
+        report = Monitor(lambda fraction: self._on_progress(name, fraction), self._cancelled)
+        monitor = report.part(begin, self._ends[name])
         monitor(0)
         start = time.perf_counter()
+        measured = forget_peak()
         yield monitor
         self.seconds[name] = round(time.perf_counter() - start, 3)
+        peak = peak_mb()
+        if measured and peak is not None:
+            self.peak_mb[name] = round(peak)
         LOGGER.info("%s took %.1f s", name, self.seconds[name])
         monitor(1)

@@ -154,7 +154,7 @@ class CaptureSession:
         self.close()
 
     def _write(self) -> None:
-        sources = _sources(self._pieces)
+        sources = sources_of(self._pieces)
         unit_from_world = np.linalg.inv(self._world_from_unit)
         vertices = np.concatenate([piece.vertices for piece in self._pieces])
         write_capture(
@@ -196,7 +196,8 @@ def capture(
         return session.result
 
 
-def _sources(pieces: Sequence[Piece]) -> tuple[SourceObject, ...]:
+def sources_of(pieces: Sequence[Piece]) -> tuple[SourceObject, ...]:
+    """What the vertices of a capture belong to, piece after piece."""
     starts = np.cumsum([0] + [len(piece.vertices) for piece in pieces])
     return tuple(
         SourceObject(piece.name, piece.matrix_world, int(start), len(piece.vertices), piece.is_instance)

@@ -17,9 +17,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import gvf_core
-from gvf_core.bench.memory import extra_memory_mb
 from gvf_core.diffusion import Guidance, discrete_vp_schedule, sample_multistep, squared_cosine_betas
 from gvf_core.errors import SettingsError
+from gvf_core.memory import extra_memory_mb
 from gvf_core.models.acceleration import fastest_dtype, prepare
 from gvf_core.models.attention import KeysValues
 from gvf_core.models.guided_dit import dit_conditions, guided_noise

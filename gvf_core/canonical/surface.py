@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
+from gvf_core.canonical.gaussians import CanonicalGaussians
 from gvf_core.capture import Capture, View
 from gvf_core.errors import CaptureError
 from gvf_core.gaussians import Gaussians, Splats
@@ -28,15 +29,13 @@ DEPTH_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
-class SurfaceGaussians:
+class SurfaceGaussians(CanonicalGaussians):
     """Canonical Gaussians that know where on the mesh they sit.
 
     Attributes:
-        gaussians: The Gaussians.
         points: Their places on the capture's triangles, in the same order.
     """
 
-    gaussians: Gaussians
     points: SurfacePoints
 
 

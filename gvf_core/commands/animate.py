@@ -1,57 +1,212 @@
-"""`gvf animate`: the motion of a capture."""
+"""`gvf animate`: an asset and a video in, an animated asset out."""
 
 import argparse
 import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from gvf_core.commands.console import CONSOLE, say
-from gvf_core.errors import SettingsError
-from gvf_core.settings import AnimateSettings, EngineName
+from gvf_core.errors import FileFormatError, FileNotWrittenError, SettingsError
+from gvf_core.settings import AnimateSettings
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from gvf_core.animation import Animation
+
+VIEW_PRESETS = {"draft": 24, "standard": 60, "official": 150}
+"""Views of the asset; the networks were trained with 150. docs/performance.md has what fewer of them change."""
+ASSET_SUFFIXES = (
+    *(".glb", ".gltf", ".fbx", ".obj", ".ply", ".stl", ".usd", ".usda", ".usdc", ".usdz", ".abc", ".blend"),
+)
+"""Files that Blender opens; anything else is taken for a capture."""
+ANIMATION, REPORT, PREVIEW, BLEND, PLY = "animation.safetensors", "report.json", "preview.mp4", "result.blend", "ply"
+_CAPTURED, _ANIMATED, _EXPORTED, _PREVIEWED = 0.15, 0.85, 0.9, 0.95
+"""Parts of the whole after which capture, animation, PLY files and preview end; the .blend file is last."""
+
+OnStage = Callable[[str, float], None]
+
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options; every setting is one."""
-    animate = commands.add_parser("animate", help="compute the motion of a capture made in Blender")
-    animate.add_argument("capture", type=Path, help="capture file (docs/formats.md)")
+    animate = commands.add_parser("animate", help="make an asset move like a video")
+    animate.add_argument("asset", type=Path, help="3D file (glb, fbx, obj, usd, blend, ...), or a capture from Blender")
     animate.add_argument("video", type=Path, help="driving video")
-    animate.add_argument("-o", "--output", type=Path, required=True, help="animation file to write")
+    animate.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help=f"folder for {ANIMATION}, {PREVIEW}, {PLY}/, {BLEND} and {REPORT}; or one .safetensors file",
+    )
+    animate.add_argument("--overwrite", action="store_true", help="replace results that the folder holds")
+    animate.add_argument(
+        "--views", type=_views, default="standard", help="views of the asset: draft, standard, official, or a number"
+    )
+    animate.add_argument("--object", action="append", default=[], metavar="NAME", help="object of the file; repeatable")
+    animate.add_argument("--frame", type=int, help="scene frame that shows the asset in the video's first pose")
     for field in dataclasses.fields(AnimateSettings):
         option = "--" + field.name.replace("_", "-")
-        if field.type is EngineName:
-            animate.add_argument(option, choices=get_args(EngineName), default=field.default)
+        help_text = f"default {field.default}"
+        if get_origin(field.type) is Literal:
+            animate.add_argument(option, choices=get_args(field.type), default=field.default, help=help_text)
+        elif field.type is bool:
+            animate.add_argument(option, action="store_true")
         else:
-            animate.add_argument(option, type=field.type, default=field.default, help=f"default {field.default}")
+            animate.add_argument(option, type=field.type, default=field.default, help=help_text)
     animate.set_defaults(run=_animate)
 
 
-def _animate(parsed: argparse.Namespace) -> int:
-    # The heavy imports wait until they are needed, so that `gvf --help` answers at once.
-    from gvf_core.animation import save_animation
-    from gvf_core.capture import load_capture
-    from gvf_core.pipeline import animate
+def _views(text: str) -> int:
+    if text in VIEW_PRESETS:
+        return VIEW_PRESETS[text]
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither {', '.join(VIEW_PRESETS)} nor a number from 1 to 1000")
+    return int(text)
 
+
+def _animate(parsed: argparse.Namespace) -> int:
     settings = AnimateSettings(
         **{field.name: getattr(parsed, field.name) for field in dataclasses.fields(AnimateSettings)}
     )
-    if not parsed.output.parent.is_dir():
-        raise SettingsError(f"There is no folder {parsed.output.parent}.", "Create it or choose another output.")
-    if parsed.output.is_dir():
-        raise SettingsError(f"The output {parsed.output} is a folder.", "Give the name of a file.")
-    capture = load_capture(parsed.capture)
-    columns = (TextColumn("{task.description:<20}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=CONSOLE, transient=True) as bar:
-        task = bar.add_task("", total=1)
-        animation = animate(
-            capture, parsed.video, settings, lambda stage, done: bar.update(task, description=stage, completed=done)
-        )
-    save_animation(parsed.output, animation)
+    as_file = bool(parsed.output.suffix) and not parsed.output.is_dir()
+    _check_output(parsed, as_file=as_file)
+    with _progress_bar() as show, tempfile.TemporaryDirectory(prefix="gvf-animate-") as scratch:
+        animation = _compute(parsed, settings, Path(scratch), show)
+        if as_file:
+            _save(parsed.output, animation)
+            written = [parsed.output]
+        else:
+            written = _write_folder(parsed, settings, animation, show)
     for warning in animation.provenance["warnings"]:
         say(warning, "Warning: ", "yellow")
-    say(f"Wrote {parsed.output} ({len(animation.vertices)} frames, {len(animation.gaussians)} Gaussians).")
+    made = f"{len(animation.vertices)} frames, {len(animation.gaussians)} Gaussians"
+    say(f"Wrote {', '.join(str(path) for path in written)} ({made}, engine {animation.provenance['engine']}).")
     return 0
+
+
+def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Path, show: OnStage) -> "Animation":
+    # The heavy imports wait until they are needed, so that `gvf --help` answers at once.
+    from gvf_core.capture import load_capture
+    from gvf_core.commands.blender import capture_asset
+    from gvf_core.pipeline import animate
+
+    path, begin = parsed.asset, 0.0
+    if _is_asset(path):
+        path, begin = scratch / "capture.safetensors", _CAPTURED
+        show("Capturing", 0.0)
+        capture_asset(
+            parsed.asset,
+            path,
+            views=parsed.views,
+            objects=parsed.object,
+            frame=parsed.frame,
+            on_progress=lambda fraction: show("Capturing", _CAPTURED * fraction),
+        )
+    capture = load_capture(path)
+    share = _ANIMATED - begin
+    return animate(capture, parsed.video, settings, lambda stage, fraction: show(stage, begin + share * fraction))
+
+
+def _write_folder(
+    parsed: argparse.Namespace, settings: AnimateSettings, animation: "Animation", show: OnStage
+) -> list[Path]:
+    """Everything that a folder of results holds."""
+    from gvf_core.commands.blender import import_animation
+    from gvf_core.export import write_ply_sequence, write_preview
+    from gvf_core.models.record import sha256_of
+    from gvf_core.video import read_video
+
+    output: Path = parsed.output
+    written = [output / ANIMATION, output / PLY, output / PREVIEW]
+    _make_folder(output / PLY)
+    _save(output / ANIMATION, animation)
+
+    def exporting(fraction: float) -> None:
+        show("Writing PLY files", _ANIMATED + (_EXPORTED - _ANIMATED) * fraction)
+
+    for stale in (output / PLY).glob("frame_*.ply"):
+        stale.unlink()
+    write_ply_sequence(output / PLY, animation.gaussians, animation.variation, exporting)
+    clip = read_video(parsed.video, settings.start_frame, settings.frame_stride, settings.max_frames)
+    view = (animation.provenance["azimuth"], animation.provenance["elevation"])
+
+    def previewing(fraction: float) -> None:
+        show("Making the preview", _EXPORTED + (_PREVIEWED - _EXPORTED) * fraction)
+
+    write_preview(output / PREVIEW, clip.frames, animation, view, on_progress=previewing)
+    if _is_asset(parsed.asset):
+        import_animation(
+            parsed.asset,
+            output / ANIMATION,
+            output / BLEND,
+            objects=parsed.object,
+            frame=parsed.frame,
+            on_progress=lambda fraction: show("Importing in Blender", _PREVIEWED + (1 - _PREVIEWED) * fraction),
+        )
+        written.append(output / BLEND)
+    inputs = {name: {"file": str(path), "sha256": sha256_of(path)} for name, path in _inputs(parsed).items()}
+    report: dict[str, Any] = {"inputs": inputs, "files": [path.name for path in written], **animation.provenance}
+    (output / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return [*written, output / REPORT]
+
+
+def _inputs(parsed: argparse.Namespace) -> dict[str, Path]:
+    return {"asset": parsed.asset, "video": parsed.video}
+
+
+def _is_asset(path: Path) -> bool:
+    return path.suffix.lower() in ASSET_SUFFIXES
+
+
+def _check_output(parsed: argparse.Namespace, *, as_file: bool) -> None:
+    """See that the inputs are there and the results have a place, before anything takes time.
+
+    Raises:
+        SettingsError: There is no place, or something is in it already.
+        FileFormatError: An input does not exist.
+    """
+    output: Path = parsed.output
+    if not output.parent.is_dir():
+        raise SettingsError(f"There is no folder {output.parent}.", "Create it or choose another output.")
+    for path in _inputs(parsed).values():
+        if not path.is_file():
+            raise FileFormatError(f"There is no file {path}.", "Choose another file.")
+    if as_file:
+        return
+    taken = [name for name in (ANIMATION, PREVIEW, PLY, BLEND, REPORT) if (output / name).exists()]
+    if taken and not parsed.overwrite:
+        raise SettingsError(
+            f"{output} holds {taken[0]} already.", "Choose another folder, or replace the results with --overwrite."
+        )
+    if output.exists() and not output.is_dir():
+        raise SettingsError(f"The output {output} is a file.", "Choose another folder.")
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileNotWrittenError(
+            f"The folder {path} cannot be made ({error.strerror}).", "Choose another place."
+        ) from error
+
+
+def _save(path: Path, animation: "Animation") -> None:
+    from gvf_core.animation import save_animation
+
+    save_animation(path, animation)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[OnStage]:
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as bar:
+        task = bar.add_task("", total=1)
+        yield lambda stage, done: bar.update(task, description=stage, completed=done)

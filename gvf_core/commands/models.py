@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich.box import SIMPLE
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -17,9 +17,11 @@ from rich.text import Text
 from gvf_core.commands.console import CONSOLE, results_console, say
 from gvf_core.errors import WeightsError
 from gvf_core.models.record import Installed
-from gvf_core.models.registry import CHECKPOINTS, Checkpoint, checkpoint
+from gvf_core.models.registry import CHECKPOINTS, FOR_ANIMATING, NAMES, Checkpoint, checkpoint
+from gvf_core.models.roles import PresetName
 from gvf_core.models.search import Candidate, Findings, find_checkpoints
 from gvf_core.models.store import Store, default_store
+from gvf_core.settings import RELEASED, check_set_name
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -41,7 +43,14 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     add = actions.add_parser("add", help="install weights that lie on this machine")
     add.add_argument("place", type=Path, metavar="DIR", help="folder to look through, or one file")
     add.add_argument("--as", dest="name", metavar="NAME", help="which weights the file is, if its name does not say so")
+    add.add_argument("--set", default=RELEASED, metavar="SET", help=f"set to put them into (default {RELEASED})")
     add.set_defaults(run=_add)
+
+    random = actions.add_parser("add-random", help="install untrained weights, to try the whole chain without released")
+    random.add_argument("name", metavar="NAME", help="name for the set, or one of the weights that `list` shows")
+    random.add_argument("--preset", choices=get_args(PresetName), default="nano", help="default nano")
+    random.add_argument("--seed", type=int, default=0)
+    random.set_defaults(run=_add_random)
 
     fetch = actions.add_parser("download", help="fetch weights from their publishers")
     fetch.add_argument("names", nargs="*", metavar="NAME", help="default: all that animating needs")
@@ -50,21 +59,24 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     fetch.set_defaults(run=_download)
 
     verify = actions.add_parser("verify", help="check installed weights again")
-    verify.add_argument("names", nargs="*", metavar="NAME", help="default: all that are installed")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="weights or a set; default: all released ones")
     verify.set_defaults(run=_verify)
 
     remove = actions.add_parser("remove", help="delete installed weights")
-    remove.add_argument("names", nargs="+", metavar="NAME")
+    remove.add_argument("names", nargs="+", metavar="NAME", help="weights or a set")
     remove.set_defaults(run=_remove)
 
 
 def _list(parsed: argparse.Namespace) -> int:
     store = default_store()
     rows = [(entry, *_state(store, entry)) for entry in CHECKPOINTS]
+    sets = {name: _of_set(store, name) for name in store.sets()}
     if parsed.json:
         values = [_json_row(*row) for row in rows]
+        others = {name: [_json_row(*row) for row in rows] for name, rows in sets.items()}
         # As it is: rich would break lines.
-        sys.stdout.write(json.dumps({"folder": str(store.root), "models": values}, indent=2) + "\n")
+        listed = {"folder": str(store.root), "models": values, "sets": others}
+        sys.stdout.write(json.dumps(listed, indent=2) + "\n")
         return 0
     console = results_console()
     table = Table(box=SIMPLE, pad_edge=False)
@@ -75,14 +87,26 @@ def _list(parsed: argparse.Namespace) -> int:
         if installed is not None:
             state = _kind(installed)
         size = _size(installed.size) if installed else f"~{_size(entry.approximate_bytes)}"
-        use = "animating" if entry.for_animating else "new assets"
-        table.add_row(entry.name, state, size, entry.licence or "none stated", f"{use}: {entry.purpose}")
+        table.add_row(entry.name, state, size, entry.licence or "none stated", f"{entry.use}: {entry.purpose}")
     console.print(table)
+    for name, members in sets.items():
+        kinds = sorted({_kind(installed) for _, installed, _ in members if installed is not None})
+        present = {entry.name for entry, _, _ in members}
+        missing = [entry.name for entry in FOR_ANIMATING if entry.name not in present]
+        lacking = f"; lacks {', '.join(missing)}" if missing else ""
+        console.print(Text(f"Set {name}: {'; '.join(kinds)}{lacking}"), soft_wrap=True)
+        rows += members
     console.print(Text(f"Folder: {store.root}"), soft_wrap=True)
     for _, _, problem in rows:
         if problem:
             say(problem, "Warning: ", "yellow")
     return 0
+
+
+def _of_set(store: Store, name: str) -> list[tuple[Checkpoint, Installed | None, str]]:
+    """What a set other than the released one holds."""
+    states = [(entry, *_state(store.of_set(name), entry)) for entry in CHECKPOINTS]
+    return [row for row in states if row[1:] != (None, "")]
 
 
 def _state(store: Store, entry: Checkpoint) -> tuple[Installed | None, str]:
@@ -111,8 +135,25 @@ def _json_row(entry: Checkpoint, installed: Installed | None, problem: str) -> d
     }
 
 
+def _add_random(parsed: argparse.Namespace) -> int:
+    # Building networks takes torch, which takes seconds to import.
+    from gvf_core.models.random_weights import add_random
+
+    store, entries = default_store(), list(FOR_ANIMATING)
+    if parsed.name in NAMES:
+        entries = [checkpoint(parsed.name)]
+    else:
+        store = store.of_set(check_set_name(parsed.name))
+    with CONSOLE.status("Starting") as status:
+        installed = add_random(store, parsed.preset, parsed.seed, entries, lambda name: status.update(f"Making {name}"))
+    for one in installed:
+        say(f"Installed {_described(one)} in {store.root}.")
+    say("These weights are random: they try out the chain, and what they make is no result.", "Note: ", "cyan")
+    return 0
+
+
 def _add(parsed: argparse.Namespace) -> int:
-    store = default_store()
+    store = default_store().of_set(check_set_name(parsed.set))
     findings = _named(parsed.place, parsed.name) if parsed.name else find_checkpoints(parsed.place)
     for remark in findings.remarks:
         say(remark, "Note: ", "cyan")
@@ -150,7 +191,7 @@ def _download(parsed: argparse.Namespace) -> int:
     store = default_store()
     entries = [checkpoint(name) for name in dict.fromkeys(parsed.names)]
     wanted = []
-    for entry in entries or [entry for entry in CHECKPOINTS if entry.for_animating]:
+    for entry in entries or list(FOR_ANIMATING):
         installed, _ = _state(store, entry)
         if installed is None:
             wanted.append(entry)
@@ -200,18 +241,16 @@ def _ask_about_licences(entries: Sequence[Checkpoint], *, agreed: bool) -> None:
 
 def _verify(parsed: argparse.Namespace) -> int:
     store = default_store()
-    names = list(dict.fromkeys(parsed.names))
-    for name in names:
-        checkpoint(name)
-    if not names:
-        names = [entry.name for entry in CHECKPOINTS if _state(store, entry) != (None, "")]
-    if not names:
+    entries = _resolve(store, parsed.names)
+    if not parsed.names:
+        entries = [(store, entry.name) for entry in CHECKPOINTS if _state(store, entry) != (None, "")]
+    if not entries:
         say("Nothing is installed.")
     failed = False
-    for name in names:
+    for home, name in entries:
         try:
             with CONSOLE.status(Text(f"Checking {name}")):
-                installed = store.verify(name)
+                installed = home.verify(name)
         except WeightsError as error:
             failed = True
             say(str(error), f"{name}: ", "red")
@@ -222,24 +261,32 @@ def _verify(parsed: argparse.Namespace) -> int:
 
 def _remove(parsed: argparse.Namespace) -> int:
     store = default_store()
-    names = list(dict.fromkeys(parsed.names))
-    # All names are checked before anything is deleted.
-    for name in names:
-        checkpoint(name)
     failed = False
-    for name in names:
+    # All names are checked before anything is deleted.
+    for home, name in _resolve(store, parsed.names):
         try:
-            store.remove(name)
+            home.remove(name)
         except WeightsError as error:
             failed = True
             say(str(error), "Error: ", "red")
         else:
-            say(f"Removed {name} from {store.root}.")
+            say(f"Removed {name} from {home.root}.")
     return 1 if failed else 0
 
 
+def _resolve(store: Store, names: Sequence[str]) -> list[tuple[Store, str]]:
+    """Where each of the names is: the name of a set stands for all that it holds."""
+    found = []
+    for name in dict.fromkeys(names):
+        if name in store.sets():
+            found += [(store.of_set(name), entry.name) for entry, _, _ in _of_set(store, name)]
+        else:
+            found.append((store, checkpoint(name).name))
+    return found
+
+
 def _say_what_is_missing(store: Store) -> None:
-    missing = [entry.name for entry in CHECKPOINTS if entry.for_animating and _state(store, entry)[0] is None]
+    missing = [entry.name for entry in FOR_ANIMATING if _state(store, entry)[0] is None]
     if missing:
         say(f"Animating still needs {', '.join(missing)}.")
     else:

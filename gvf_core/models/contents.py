@@ -12,17 +12,22 @@ from torch import Tensor, nn
 
 from gvf_core.errors import WeightsError
 from gvf_core.models.checkpoint import load_weights, read_state_dict, read_tensor
+from gvf_core.models.onnx_header import Shape, read_onnx_header
 from gvf_core.models.record import sha256_of
 from gvf_core.models.registry import Checkpoint, Part
 from gvf_core.models.roles import PresetName, Role
 
 NETWORK_FILE = "weights.safetensors"
 STATISTICS_FILE = "statistics.safetensors"
+_MATTING_PICTURE = (1, 3, 320, 320)
+"""What rembg gives to U-2-Net."""
 _CHANNELS = {"static_mean": 14, "static_std": 14, "deformation_mean": 16, "deformation_std": 16}
 _TOKENS = {"static": 4096, "deformation": 512}
 _CONFIG, _ENCODER_WEIGHTS = "config.json", "model.safetensors"
 _ENCODER_TYPE = "dinov2_with_registers"
-_ENCODER_SIZES = {"hidden_size": 1024, "patch_size": 14, "num_register_tokens": 4}
+_ENCODER_SIZES = {"patch_size": 14, "num_register_tokens": 4}
+_ENCODER_WIDTHS = (1024, 384)
+"""Of ViT-L/14, with which everything released was trained, and of ViT-S/14, which the nano presets take."""
 # The published configuration has 0.6 KB; a file that is much larger is something else.
 _CONFIG_BYTES = 1_000_000
 _FETCH_AGAIN = "Fetch it again."
@@ -51,6 +56,10 @@ def store_contents(
         # The copies are checked, not the originals: those may change meanwhile.
         _check_image_encoder(folder)
         return None, hashes
+    if entry.role is Part.MATTING:
+        hashes = {name: sha256_of(path, copy_to=folder / name) for name, path in files.items()}
+        _check_matting(folder / entry.files[0].name)
+        return None, hashes
     hashes = {name: sha256_of(path) for name, path in files.items()}
     if entry.role is Part.STATISTICS:
         statistics = {path.stem: read_tensor(path) for path in files.values()}
@@ -72,6 +81,8 @@ def check_contents(entry: Checkpoint, folder: Path, preset: PresetName | None) -
     """
     if entry.role is Part.IMAGE_ENCODER:
         _check_image_encoder(folder)
+    elif entry.role is Part.MATTING:
+        _check_matting(folder / entry.files[0].name)
     elif entry.role is Part.STATISTICS:
         _check_statistics(read_state_dict(folder / STATISTICS_FILE))
     elif preset is not None:
@@ -127,9 +138,11 @@ def _check_image_encoder(folder: Path) -> None:
         )
     # The number of registers may be left out where it is the usual one.
     sizes = {"num_register_tokens": 4} | config
-    wrong = [name for name, size in _ENCODER_SIZES.items() if sizes.get(name) != size]
+    width = config.get("hidden_size")
+    expected = _ENCODER_SIZES | {"hidden_size": width if width in _ENCODER_WIDTHS else _ENCODER_WIDTHS[0]}
+    wrong = [name for name, size in expected.items() if sizes.get(name) != size]
     if wrong:
-        found = (f"{name} {sizes.get(name)!r} instead of {_ENCODER_SIZES[name]}" for name in wrong)
+        found = (f"{name} {sizes.get(name)!r} instead of {expected[name]}" for name in wrong)
         raise WeightsError(
             f"config.json says {', '.join(found)}.", "Take the files of facebook/dinov2-with-registers-large."
         )
@@ -139,11 +152,25 @@ def _check_image_encoder(folder: Path) -> None:
             shapes = [weights.get_slice(name).get_shape() for name in tokens]
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{_ENCODER_WEIGHTS} is not a readable safetensors file ({error}).", _FETCH_AGAIN) from error
-    if shapes != [[1, 1, _ENCODER_SIZES["hidden_size"]]]:
+    if shapes != [[1, 1, width]]:
         raise WeightsError(
-            f"{_ENCODER_WEIGHTS} has no class token of {_ENCODER_SIZES['hidden_size']} channels.",
+            f"{_ENCODER_WEIGHTS} has no class token of {width} channels.",
             "Take it from the same place as its config.json.",
         )
+
+
+def _check_matting(path: Path) -> None:
+    header = read_onnx_header(path)
+    pictures, masks = list(header.inputs.values()), list(header.outputs.values())
+    if len(pictures) != 1 or not _fits(pictures[0], _MATTING_PICTURE):
+        raise WeightsError(f"{path.name} does not take one picture of 320 x 320 pixels.", "Take u2net.onnx of rembg.")
+    if not header.nodes or not masks or not _fits(masks[0], (1, 1, 320, 320)):
+        raise WeightsError(f"{path.name} does not give a mask of 320 x 320 pixels.", "Take u2net.onnx of rembg.")
+
+
+def _fits(shape: Shape, expected: tuple[int, ...]) -> bool:
+    """Whether a shape, some of whose sizes may be open, can be the expected one."""
+    return len(shape) == len(expected) and all(got in (None, want) for got, want in zip(shape, expected, strict=True))
 
 
 def _read_config(path: Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Fetching released weights from the Hugging Face hub into the store. Needs no torch before it installs."""
+"""Fetching released weights into the store, from the Hugging Face hub. Needs no torch before it installs."""
 
 import ipaddress
 import re
@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from gvf_core.errors import WeightsError
+from gvf_core.models.github_download import download_release
 from gvf_core.models.record import Installed, sha256_of
-from gvf_core.models.registry import Checkpoint, ReleasedFile
+from gvf_core.models.registry import Checkpoint, Host, ReleasedFile
 from gvf_core.models.store import Store
 
 OnProgress = Callable[[str, int, int | None], None]
@@ -41,6 +42,7 @@ def download(
 ) -> Installed:
     """Fetch all files of an entry into the hub's cache, check their hashes, and install them.
 
+    What is published on GitHub is fetched from there (`gvf_core.models.github_download`) and not cached.
     A connection that breaks is taken up again where it broke. Whether the user agrees to a licence is asked before.
 
     Args:
@@ -56,6 +58,8 @@ def download(
     from huggingface_hub import constants, hf_hub_download
 
     offline = offline or constants.HF_HUB_OFFLINE
+    if entry.host is Host.GITHUB:
+        return download_release(entry, store, offline=offline, on_progress=on_progress)
     cache = Path(constants.HF_HUB_CACHE)
     remotes: list[_Remote | None] = [None] * len(entry.files)
     paths: list[Path] = []

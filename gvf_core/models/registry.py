@@ -14,6 +14,15 @@ class Part(StrEnum):
     """Means and deviations that standardise the inputs and the latents of the variation DiT."""
     IMAGE_ENCODER = "image-encoder"
     """DINOv2, which turns video frames into tokens; the network itself comes with `transformers`."""
+    MATTING = "matting"
+    """U-2-Net, which cuts the object out of a video; run by rembg, an optional package."""
+
+
+class Host(StrEnum):
+    """Where weights are published, as the beginning of addresses."""
+
+    HUGGING_FACE = "https://huggingface.co"
+    GITHUB = "https://github.com"
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,14 @@ class Checkpoint:
         name: What users call it.
         role: The network it belongs to, or the part that is no network of ours.
         purpose: What it does, in a few words.
-        repository: On the Hugging Face hub.
+        repository: At its host.
         files: All files of the entry.
         parameters: How many numbers it holds, approximately.
         bytes_per_parameter: In the published files.
         licence: As its publisher states it; None where none is stated.
-        for_animating: Needed to animate an existing asset; the others only generate new assets.
-        revision: Branch, tag or commit of the repository.
+        for_animating: Needed to animate an existing asset.
+        revision: Branch, tag or commit of the repository; on GitHub the tag of the release.
+        host: Where the repository is.
     """
 
     name: str
@@ -61,6 +71,7 @@ class Checkpoint:
     licence: str | None
     for_animating: bool
     revision: str = "main"
+    host: Host = Host.HUGGING_FACE
 
     @property
     def approximate_bytes(self) -> int:
@@ -70,7 +81,14 @@ class Checkpoint:
     @property
     def page(self) -> str:
         """Where people read about it."""
-        return f"https://huggingface.co/{self.repository}"
+        return f"{self.host}/{self.repository}"
+
+    @property
+    def use(self) -> str:
+        """What one needs it for, in two words at most."""
+        if self.for_animating:
+            return "animating"
+        return "any background" if self.role is Part.MATTING else "new assets"
 
 
 def checkpoint(name: str) -> Checkpoint:
@@ -155,6 +173,22 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         licence="Apache-2.0",
         for_animating=True,
     ),
+    Checkpoint(
+        name="u2net",
+        role=Part.MATTING,
+        purpose="cuts the object out of a video",
+        repository="danielgatis/rembg",
+        # 175,997,641 bytes. rembg itself knows the md5 sum 60024c5c889badc19c04ad937298a77b; this sum is the one that
+        # many projects that fetch the same file have pinned.
+        files=(ReleasedFile("u2net.onnx", "8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491"),),
+        parameters=43_999_000,
+        bytes_per_parameter=4,
+        # Of U-2-Net; its author says that it holds for the weights too (xuebinqin/U-2-Net, issue 208).
+        licence="Apache-2.0",
+        for_animating=False,
+        revision="v0.0.0",
+        host=Host.GITHUB,
+    ),
     _trellis(
         "trellis-slat-encoder",
         Role.SLAT_ENCODER,
@@ -199,6 +233,9 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
     ),
 )
 """All entries. `Role.SLAT_DECODER_GS8` has no file of its own: it comes out of gvf-static-vae by renaming."""
+
+FOR_ANIMATING = tuple(entry for entry in CHECKPOINTS if entry.for_animating)
+"""What animating an existing asset needs, all together."""
 
 NAMES = tuple(entry.name for entry in CHECKPOINTS)
 """The names of all entries."""

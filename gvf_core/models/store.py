@@ -25,6 +25,7 @@ from gvf_core.models.record import (
     write_record,
 )
 from gvf_core.models.registry import CHECKPOINTS, Checkpoint, Part, checkpoint
+from gvf_core.settings import RELEASED
 
 LOGGER = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ FOLDER_VARIABLE = "GVF_MODELS_DIR"
 _WAIT_SECONDS = 600
 # What only the holder of the lock may have, so that whoever gets the lock next may tidy it up.
 _INCOMING, _OUTGOING, _REMOVED = ".incoming-", ".outgoing-", ".removed-"
+_SETS = "sets"
 
 
 def default_store() -> "Store":
@@ -51,7 +53,7 @@ def default_store() -> "Store":
 
 def stored_names(entry: Checkpoint) -> tuple[str, ...]:
     """Names of the files that the folder of an entry holds besides its record."""
-    if entry.role is Part.IMAGE_ENCODER:
+    if entry.role in (Part.IMAGE_ENCODER, Part.MATTING):
         return tuple(file.name for file in entry.files)
     return ("statistics.safetensors",) if entry.role is Part.STATISTICS else ("weights.safetensors",)
 
@@ -65,6 +67,15 @@ class Store:
     """
 
     root: Path
+
+    def of_set(self, name: str) -> "Store":
+        """The store of a set of weights: this one holds the released set, each other set has a folder in it."""
+        return self if name == RELEASED else Store(self.root / _SETS / name)
+
+    def sets(self) -> list[str]:
+        """Names of all other sets that hold anything."""
+        folders = sorted((self.root / _SETS).glob("*/"))
+        return [folder.name for folder in folders if any((folder / entry.name).is_dir() for entry in CHECKPOINTS)]
 
     def installed(self) -> list[Installed]:
         """All entries with a valid record; of the others, a warning is logged."""

@@ -1,9 +1,8 @@
 """Motion engines: ways to find the variation field of a clip."""
 
-from gvf_core.motion.engine import Monitor, Motion, MotionEngine, MotionTask
+from gvf_core.motion.engine import Motion, MotionEngine, MotionTask
+from gvf_core.motion.engines import open_engine
 from gvf_core.motion.fit import fit
+from gvf_core.progress import Monitor
 
-ENGINES: dict[str, MotionEngine] = {"fit": fit}
-"""Installed engines by name, best last."""
-
-__all__ = ["ENGINES", "Monitor", "Motion", "MotionEngine", "MotionTask", "fit"]
+__all__ = ["Monitor", "Motion", "MotionEngine", "MotionTask", "fit", "open_engine"]

@@ -2,33 +2,42 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
-from gvf_core.canonical.surface import SurfaceGaussians
+from gvf_core.canonical.gaussians import CanonicalGaussians
 from gvf_core.capture import Capture
-from gvf_core.errors import Cancelled
 from gvf_core.gaussians import VariationField
+from gvf_core.progress import Monitor
 from gvf_core.rendering.camera import Camera
+
+G1 = TypeVar("G1", bound=CanonicalGaussians)
+"""The kind of canonical Gaussians that an engine works on."""
+
+Frames = Float32[np.ndarray, "frames height width 4"]
+"""Pictures of a clip, premultiplied colour and alpha, 0..1."""
+
+Similarity = Callable[[UInt8[np.ndarray, "pictures height width 3"], UInt8[np.ndarray, "height width 3"]], np.ndarray]
+"""How alike each of some pictures is to another one, from -1 to 1."""
 
 
 @dataclass(frozen=True)
-class MotionTask:
+class MotionTask(Generic[G1]):
     """Everything that decides the motion.
 
     Attributes:
         capture: The asset's geometry in the unit frame.
-        canonical: Canonical Gaussians on its surface.
-        frames: Driving video, premultiplied colour and alpha, 0..1; frame 0 shows the canonical pose.
+        canonical: Its canonical Gaussians, from the same engine.
+        frames: Driving video as the engine crops it; frame 0 shows the canonical pose.
         camera: Camera of these frames, in the unit frame.
         seed: Seed of every random choice.
     """
 
     capture: Capture
-    canonical: SurfaceGaussians
-    frames: Float32[np.ndarray, "frames height width 4"]
+    canonical: G1
+    frames: Frames
     camera: Camera
     seed: int
 
@@ -38,7 +47,7 @@ class Motion:
     """What an engine found.
 
     Attributes:
-        variation: Deltas of the canonical Gaussians, zero at frame 0.
+        variation: Deltas of the canonical Gaussians. `fit` leaves frame 0 at zero; networks come near it.
         figures: Measured figures about how it went, for the report.
         warnings: Sentences the artist should read.
     """
@@ -48,30 +57,40 @@ class Motion:
     warnings: tuple[str, ...] = ()
 
 
-class Monitor:
-    """Reports progress through one stage and stops the work when the caller asks for it."""
+class MotionEngine(Protocol[G1]):
+    """A way from an asset and a clip to a variation field.
 
-    def __init__(self, on_progress: Callable[[float], None], cancelled: Callable[[], bool]) -> None:
-        self._on_progress, self._cancelled = on_progress, cancelled
+    Attributes:
+        provenance: What decides the result beside the settings (hashes of weights), for the report.
+        remark: Why nothing that comes out is a result; empty if there is no reason.
+        similarity: Compares pictures by what they show, where the engine has a network for it.
+    """
 
-    def __call__(self, fraction: float) -> None:
-        """Report the fraction that is done, 0..1.
+    @property
+    def provenance(self) -> dict[str, Any]: ...  # noqa: D102
+
+    @property
+    def remark(self) -> str: ...  # noqa: D102
+
+    @property
+    def similarity(self) -> Similarity | None: ...  # noqa: D102
+
+    def check(self, capture: Capture, frames: int) -> None:
+        """See whether the engine can do it, before any long work.
 
         Raises:
-            Cancelled: The caller asked to stop.
+            GvfError: It cannot; the message says why and the hint what to do.
         """
-        if self._cancelled():
-            raise Cancelled
-        self._on_progress(fraction)
+        ...
 
-    def part(self, begin: float, end: float) -> "Monitor":
-        """A monitor whose 0..1 is a part of this one's."""
-        return Monitor(lambda fraction: self._on_progress(begin + fraction * (end - begin)), self._cancelled)
+    def canonical(self, capture: Capture, monitor: Monitor) -> G1:
+        """Make the canonical Gaussians, from the capture alone."""
+        ...
 
+    def crop(self, frames: Frames, camera: Camera) -> tuple[Frames, Camera]:
+        """Cut the clip to what the engine looks at; the camera sees the same part."""
+        ...
 
-class MotionEngine(Protocol):
-    """A way to find the variation field of a clip."""
-
-    def __call__(self, task: MotionTask, monitor: Monitor) -> Motion:
-        """Find the motion; asks the monitor at least several times a second."""
+    def find_motion(self, task: MotionTask[G1], monitor: Monitor) -> Motion:
+        """Find the motion; asks the monitor as often as the work allows."""
         ...

@@ -17,10 +17,11 @@ from jaxtyping import Float32
 from gvf_core.gaussians import VariationField
 from gvf_core.motion.appearance import colors_in_video, contrasting_background
 from gvf_core.motion.body import Body, Pose
-from gvf_core.motion.engine import Monitor, Motion, MotionTask
+from gvf_core.motion.engine import Motion, MotionTask
 from gvf_core.motion.observe import Observer
 from gvf_core.motion.polish import PolishOptions, polish
 from gvf_core.motion.tracking import TrackingOptions, track
+from gvf_core.progress import Monitor
 
 LOGGER = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from scipy.linalg import cho_factor, cho_solve
 from gvf_core.geometry.deformation_graph import DeformationGraph
 from gvf_core.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from gvf_core.motion.body import Pose
-from gvf_core.rendering.numba_compile import kernel
+from gvf_core.numba_compile import kernel
 
 MAX_TURN = 0.6
 """Largest rotation of a node in one step, radians per axis; beyond it the linearisation is meaningless."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gvf_core.geometry.rotations import matrix_from_rotation_vector
 from gvf_core.motion.body import Body, Pose
-from gvf_core.motion.engine import Monitor
+from gvf_core.progress import Monitor
 from gvf_core.rendering import Camera, rasterize
 
 

@@ -7,9 +7,9 @@ from jaxtyping import Float, Float32
 
 from gvf_core.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from gvf_core.motion.body import Body, Pose
-from gvf_core.motion.engine import Monitor
 from gvf_core.motion.gauss_newton import Prior, step
 from gvf_core.motion.observe import REFERENCE_SCALE, Observer, join
+from gvf_core.progress import Monitor
 
 
 @dataclass(frozen=True)

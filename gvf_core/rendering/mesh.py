@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from gvf_core.numba_compile import kernel
 from gvf_core.rendering.camera import Camera
-from gvf_core.rendering.numba_compile import kernel
 
 NEAR = 0.05
 """Triangles with a vertex closer than this to the camera plane are not drawn; the asset is 1 wide."""

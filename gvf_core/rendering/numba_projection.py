@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import float32
 
-from gvf_core.rendering.numba_compile import inline, kernel
+from gvf_core.numba_compile import inline, kernel
 
 
 @inline

@@ -11,8 +11,10 @@ from gvf_core import cli
         (["missing.st", "video.mp4", "-o", "out.st"], "There is no file"),
         (["take [2].st", "video.mp4", "-o", "out.st"], "There is no file take [2].st."),
         (["a[b", "video.mp4", "-o", "[/out]/out.st"], "There is no folder [/out]. Create it"),
+        (["asset.st", "gone.mp4", "-o", "out.st"], "There is no file gone.mp4."),
         (["asset.st", "video.mp4", "-o", "missing/out.st"], "There is no folder missing. Create it"),
-        (["asset.st", "video.mp4", "-o", "."], "The output . is a folder. Give the name of a file."),
+        (["asset.st", "video.mp4", "-o", "video"], "The output video is a file. Choose another folder."),
+        (["asset.st", "video.mp4", "-o", "done"], "done holds preview.mp4 already. Choose another folder, or"),
         (["asset.st", "video.mp4", "-o", "out.st"], "asset.st is not a readable safetensors file"),
         (["asset.st", "video.mp4", "-o", "out.st", "--gaussians", "5"], "The setting gaussians is 5. Choose"),
         (["asset.st", "video.mp4", "-o", "out.st", "--azimuth", "nan"], "The setting azimuth is nan. Choose"),
@@ -20,13 +22,16 @@ from gvf_core import cli
 )
 def test_a_mistake_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "asset.st").write_text("no capture")
+    for name in ("asset.st", "video.mp4", "video", "done/preview.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("no capture")
+    before = sorted(tmp_path.rglob("*"))
     assert cli.main(["animate", *arguments]) == 1
     said = capsys.readouterr().err
     assert said.startswith("Error: ")
     assert sentence in said
     assert "Traceback" not in said
-    assert [file.name for file in tmp_path.iterdir()] == ["asset.st"]
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("arguments", [[], ["bench"], ["models"], ["bench", "everything"]])

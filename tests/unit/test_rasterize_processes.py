@@ -11,8 +11,8 @@ from numba.core.caching import CacheImpl
 
 from gvf_core.bench.rasterizer import surface_splats
 from gvf_core.gaussians import Splats
+from gvf_core.numba_compile import kernel
 from gvf_core.rendering import orbit_camera, rasterize
-from gvf_core.rendering.numba_compile import kernel
 
 
 def picture_and_gradients(seed: int = 0) -> bytes:

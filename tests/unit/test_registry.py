@@ -35,6 +35,7 @@ def test_licences_are_those_that_the_publishers_state():
         "BwZhang/GaussianVariationFieldDiffusion": None,
         "microsoft/TRELLIS-image-large": "MIT",
         "facebook/dinov2-with-registers-large": "Apache-2.0",
+        "danielgatis/rembg": "Apache-2.0",
     }
 
 

@@ -1,0 +1,25 @@
+"""Which engines there are, and which one is the best on this machine."""
+
+from typing import Any
+
+from gvf_core.models.model_set import is_ready
+from gvf_core.motion.diffusion import open_diffusion
+from gvf_core.motion.engine import MotionEngine
+from gvf_core.motion.fit_engine import FitEngine
+from gvf_core.settings import AnimateSettings, EngineName
+
+
+def choose_engine(settings: AnimateSettings) -> EngineName:
+    """The engine by name; "auto" is `diffusion` where trained weights are installed, else `fit`."""
+    if settings.engine != "auto":
+        return settings.engine
+    return "diffusion" if is_ready(settings.weights) else "fit"
+
+
+def open_engine(settings: AnimateSettings) -> MotionEngine[Any]:
+    """The chosen engine, ready to work.
+
+    Raises:
+        WeightsError: Its weights are missing, damaged or do not fit together.
+    """
+    return open_diffusion(settings) if choose_engine(settings) == "diffusion" else FitEngine(settings)

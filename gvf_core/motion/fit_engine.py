@@ -1,0 +1,53 @@
+"""The engine `fit`: flat Gaussians on the surface, moved so that they look like the video. Needs no weights."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from gvf_core.canonical.surface import SurfaceGaussians, gaussians_on_surface
+from gvf_core.capture import Capture
+from gvf_core.motion.engine import Frames, Motion, MotionTask, Similarity
+from gvf_core.motion.fit import fit
+from gvf_core.progress import Monitor
+from gvf_core.rendering.camera import Camera
+from gvf_core.settings import AnimateSettings
+from gvf_core.video import crop_square
+
+WORKING_SIZE = 256
+"""Side in pixels of the square in which video and asset are compared."""
+
+
+@dataclass(frozen=True)
+class FitEngine:
+    """See `gvf_core.motion.engine.MotionEngine`."""
+
+    settings: AnimateSettings
+
+    provenance: dict[str, Any] = None  # type: ignore[assignment]
+    remark: str = ""
+    similarity: Similarity | None = None
+
+    def __post_init__(self) -> None:
+        """No two engines share what they report."""
+        object.__setattr__(self, "provenance", {})
+
+    def check(self, capture: Capture, frames: int) -> None:
+        """There is nothing that this engine cannot try."""
+
+    def canonical(self, capture: Capture, monitor: Monitor) -> SurfaceGaussians:
+        """Gaussians on the surface, coloured by the views."""
+        rng = np.random.default_rng(self.settings.seed)
+        return gaussians_on_surface(capture, self.settings.gaussians, rng, monitor)
+
+    def crop(self, frames: Frames, camera: Camera) -> tuple[Frames, Camera]:
+        """The square that holds the object in all frames."""
+        return crop_square(frames, camera, WORKING_SIZE)
+
+    def find_motion(self, task: MotionTask[SurfaceGaussians], monitor: Monitor) -> Motion:
+        """Track, compare, polish."""
+        # The operations are small: threads of BLAS and torch mostly wait for each other. On two busy cores, one thread
+        # polished the example 5 times faster than two, and more BLAS threads than cores made clips 15 times slower.
+        with threadpool_limits(1):
+            return fit(task, monitor)

@@ -1,0 +1,71 @@
+"""How well animated Gaussians agree with the clip that they follow."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from gvf_core.gaussians import Gaussians, VariationField
+from gvf_core.rendering import Camera, rasterize
+
+_SIZE = 128
+"""Side in pixels of the pictures that are compared."""
+_ENDS = 0.1
+"""Part of the clip at its beginning and at its end whose overlaps the drift is the difference of."""
+
+
+def picture_difference(
+    gaussians: Gaussians, variation: VariationField, frames: np.ndarray, camera: Camera, indices: Sequence[int]
+) -> float:
+    """Mean absolute difference between rendered and given frames, premultiplied colour and alpha, 0..1."""
+    return float(
+        np.mean(
+            [np.abs(drawn - given).mean() for drawn, given in _pairs(gaussians, variation, frames, camera, indices)]
+        )
+    )
+
+
+def overlap_figures(
+    gaussians: Gaussians,
+    variation: VariationField,
+    frames: Float32[np.ndarray, "frames height width 4"],
+    camera: Camera,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> dict[str, Any]:
+    """Overlap of silhouettes (intersection over union) with the clip: on the whole, at both ends, and the drift.
+
+    The drift is how much overlap is lost from the beginning of the clip to its end.
+
+    Args:
+        gaussians: Canonical Gaussians.
+        variation: Their deltas.
+        frames: The clip.
+        camera: Of the clip.
+        on_progress: Called with the fraction done; may raise to stop.
+    """
+    overlaps = []
+    for index, (drawn, given) in enumerate(_pairs(gaussians, variation, frames, camera, range(len(frames)))):
+        on_progress(index / len(frames))
+        ours, theirs = drawn[..., 3] > 0.5, given[..., 3] > 0.5
+        union = (ours | theirs).sum()
+        overlaps.append(float((ours & theirs).sum() / union) if union else 1.0)
+    end = max(1, round(_ENDS * len(overlaps)))
+    first, last = float(np.mean(overlaps[:end])), float(np.mean(overlaps[-end:]))
+    return {
+        "video_overlap": round(float(np.mean(overlaps)), 4),
+        "video_overlap_first": round(first, 4),
+        "video_overlap_last": round(last, 4),
+        "drift": round(first - last, 4),
+    }
+
+
+def _pairs(gaussians: Gaussians, variation: VariationField, frames: np.ndarray, camera: Camera, indices: Sequence[int]):
+    small = camera.resized(_SIZE, _SIZE)
+    with torch.inference_mode():
+        for index in indices:
+            drawn = rasterize(gaussians.activate(variation.deltas[index]), small)
+            picture = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1).cpu().numpy()
+            yield picture, cv2.resize(frames[index], (_SIZE, _SIZE), interpolation=cv2.INTER_AREA)

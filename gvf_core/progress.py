@@ -1,0 +1,26 @@
+"""Progress of long work, and the way to stop it."""
+
+from collections.abc import Callable
+
+from gvf_core.errors import Cancelled
+
+
+class Monitor:
+    """Reports progress through one stage and stops the work when the caller asks for it."""
+
+    def __init__(self, on_progress: Callable[[float], None], cancelled: Callable[[], bool]) -> None:
+        self._on_progress, self._cancelled = on_progress, cancelled
+
+    def __call__(self, fraction: float) -> None:
+        """Report the fraction that is done, 0..1.
+
+        Raises:
+            Cancelled: The caller asked to stop.
+        """
+        if self._cancelled():
+            raise Cancelled
+        self._on_progress(fraction)
+
+    def part(self, begin: float, end: float) -> "Monitor":
+        """A monitor whose 0..1 is a part of this one's."""
+        return Monitor(lambda fraction: self._on_progress(begin + fraction * (end - begin)), self._cancelled)
