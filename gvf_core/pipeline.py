@@ -16,7 +16,7 @@ from gvf_core.errors import VideoError
 from gvf_core.gaussians import Gaussians
 from gvf_core.memory import forget_peak, peak_mb
 from gvf_core.motion import MotionTask, open_engine
-from gvf_core.motion.engine import Frames, Similarity
+from gvf_core.motion.engine import Frames, MotionEngine, Similarity
 from gvf_core.motion.engines import choose_engine
 from gvf_core.progress import Monitor
 from gvf_core.settings import AnimateSettings
@@ -57,22 +57,31 @@ def animate(
     settings: AnimateSettings,
     on_progress: Progress = lambda stage, fraction: None,
     cancelled: Callable[[], bool] = lambda: False,
+    engine: MotionEngine[Any] | None = None,
 ) -> Animation:
     """Make the captured asset move like the video.
+
+    Args:
+        capture: The asset.
+        video: The driving video.
+        settings: What the user chose.
+        on_progress: Takes the progress.
+        cancelled: Whether to stop.
+        engine: An engine that is open already; if not given, the chosen one is opened.
 
     Raises:
         GvfError: The input cannot be used; message and hint say why and what to do.
         Cancelled: `cancelled` returned True; it is asked between stages and frames, while motion is sought several
             times a second.
     """
-    name = choose_engine(settings)
+    name = engine.name if engine else choose_engine(settings)
     stages = _Stages(STAGES[name], on_progress, cancelled)
     with stages.run("Reading the video") as monitor:
         clip = read_video(video, settings.start_frame, settings.frame_stride, settings.max_frames, monitor.part(0, 0.4))
         frames = cut_out(clip, monitor.part(0.4, 1), settings.matting)
     with stages.run("Loading the engine"):
         check_views(capture)
-        engine = open_engine(settings)
+        engine = engine or open_engine(settings)
         engine.check(capture, len(frames))
     with stages.run("Making Gaussians") as monitor:
         canonical = engine.canonical(capture, monitor)

@@ -90,7 +90,7 @@ def import_animation(
     context.view_layer.update()
     mapping = FrameMapping.of_scene(context.scene, animation.fps, animation.frame_count, options.frame_start)
     with Transaction() as transaction:
-        title = sources[0].name if sources else path.stem
+        title = (sources[0].name if sources else path.stem) + _mark(animation)
         run = _Run(context, transaction, animation, sources, mapping, title, warnings=list(animation.warnings))
         splats, points = run.add_results(options)
         motion = run.add_motions() if options.motion else ()
@@ -98,6 +98,11 @@ def import_animation(
     for warning in run.warnings:
         LOGGER.warning(warning)
     return Imported(splats, points, motion, tuple(run.warnings))
+
+
+def _mark(animation: Animation) -> str:
+    """What tells everywhere in Blender that an animation means nothing: its networks were never trained."""
+    return " (random weights)" if animation.provenance.get("is_result") is False else ""
 
 
 def _check_sources(path: Path, animation: Animation, sources: Sequence[SourceObject]) -> None:

@@ -21,7 +21,7 @@ from gvf_core.models.registry import FOR_ANIMATING, Checkpoint, Part
 from gvf_core.models.roles import PresetName, Role
 from gvf_core.models.store import Store
 
-_ENCODERS = {"full": Dinov2Sizes(), "nano": Dinov2Sizes(width=384, depth=2, heads=6)}
+ENCODERS = {"full": Dinov2Sizes(), "nano": Dinov2Sizes(width=384, depth=2, heads=6)}
 """ViT-L/14, and a few layers of the width of ViT-S/14."""
 _SMALL = 0.02
 
@@ -68,14 +68,29 @@ def _write(entry: Checkpoint, preset: PresetName, folder: Path) -> list[Path]:
     if entry.role is Part.STATISTICS:
         return _write_statistics(folder)
     if entry.role is Part.IMAGE_ENCODER:
-        return _write_image_encoder(_ENCODERS[preset], folder)
+        return _write_image_encoder(preset, folder)
     if not isinstance(entry.role, Role):
         raise WeightsError(f"There are no random weights for {entry.name}.", "Leave it out.")
-    network = create(entry.role, preset)
-    _fill_zeros(network)
     path = folder / "weights.safetensors"
-    save_file(network.state_dict(), path)
+    save_file(without_zeros(create(entry.role, preset)).state_dict(), path)
     return [path]
+
+
+def without_zeros(network: nn.Module) -> nn.Module:
+    """Let every layer of a new network have an effect; those that start at zero get small random weights."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1 and not parameter.any():
+                parameter.normal_(0, _SMALL)
+    return network
+
+
+def random_image_encoder(sizes: Dinov2Sizes) -> nn.Module:
+    """The network of an image encoder, from torch's own random state."""
+    network = build_network(sizes)
+    state = {name: _drawn(name, tensor) for name, tensor in network.state_dict().items()}
+    network.load_state_dict(state, assign=True)
+    return network
 
 
 def _write_statistics(folder: Path) -> list[Path]:
@@ -91,9 +106,8 @@ def _write_statistics(folder: Path) -> list[Path]:
     return [folder / f"{name}.pt" for name in tensors]
 
 
-def _write_image_encoder(sizes: Dinov2Sizes, folder: Path) -> list[Path]:
-    network = build_network(sizes)
-    state = {name: _drawn(name, tensor) for name, tensor in network.state_dict().items()}
+def _write_image_encoder(preset: PresetName, folder: Path) -> list[Path]:
+    sizes = ENCODERS[preset]
     config: dict[str, object] = {
         "model_type": "dinov2_with_registers",
         "hidden_size": sizes.width,
@@ -104,7 +118,7 @@ def _write_image_encoder(sizes: Dinov2Sizes, folder: Path) -> list[Path]:
         "num_register_tokens": sizes.registers,
     }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    save_file(state, folder / "model.safetensors")
+    save_file(random_image_encoder(sizes).state_dict(), folder / "model.safetensors")
     return [folder / "config.json", folder / "model.safetensors"]
 
 
@@ -113,10 +127,3 @@ def _drawn(name: str, tensor: Tensor) -> Tensor:
     if tensor.ndim > 1:
         return _SMALL * torch.randn(tensor.shape)
     return torch.full(tensor.shape, float(name.endswith(("weight", "lambda1"))))
-
-
-def _fill_zeros(network: nn.Module) -> None:
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim > 1 and not parameter.any():
-                parameter.normal_(0, _SMALL)

@@ -25,7 +25,7 @@ from gvf_core.motion.latent_sampling import LatentCondition, LatentSample, sampl
 from gvf_core.motion.video_agreement import overlap_figures, picture_difference
 from gvf_core.progress import Monitor
 from gvf_core.rendering.camera import Camera
-from gvf_core.settings import AnimateSettings, Background
+from gvf_core.settings import AnimateSettings, Background, EngineName
 from gvf_core.video import crop_for_networks
 
 LOGGER = logging.getLogger(__name__)
@@ -58,11 +58,13 @@ class Diffusion:
         models: The networks.
         settings: How to use them.
         sampler: What draws latents.
+        name: As in the settings.
     """
 
     models: ModelSet
     settings: AnimateSettings
     sampler: Sampler = sample_latents
+    name: EngineName = "diffusion"
 
     @property
     def provenance(self) -> dict[str, Any]:

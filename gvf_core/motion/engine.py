@@ -12,6 +12,7 @@ from gvf_core.capture import Capture
 from gvf_core.gaussians import VariationField
 from gvf_core.progress import Monitor
 from gvf_core.rendering.camera import Camera
+from gvf_core.settings import EngineName
 
 G1 = TypeVar("G1", bound=CanonicalGaussians)
 """The kind of canonical Gaussians that an engine works on."""
@@ -61,10 +62,14 @@ class MotionEngine(Protocol[G1]):
     """A way from an asset and a clip to a variation field.
 
     Attributes:
+        name: As in the settings.
         provenance: What decides the result beside the settings (hashes of weights), for the report.
         remark: Why nothing that comes out is a result; empty if there is no reason.
         similarity: Compares pictures by what they show, where the engine has a network for it.
     """
+
+    @property
+    def name(self) -> EngineName: ...  # noqa: D102
 
     @property
     def provenance(self) -> dict[str, Any]: ...  # noqa: D102

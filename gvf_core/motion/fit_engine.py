@@ -12,7 +12,7 @@ from gvf_core.motion.engine import Frames, Motion, MotionTask, Similarity
 from gvf_core.motion.fit import fit
 from gvf_core.progress import Monitor
 from gvf_core.rendering.camera import Camera
-from gvf_core.settings import AnimateSettings
+from gvf_core.settings import AnimateSettings, EngineName
 from gvf_core.video import crop_square
 
 WORKING_SIZE = 256
@@ -24,14 +24,14 @@ class FitEngine:
     """See `gvf_core.motion.engine.MotionEngine`."""
 
     settings: AnimateSettings
-
-    provenance: dict[str, Any] = None  # type: ignore[assignment]
+    name: EngineName = "fit"
     remark: str = ""
     similarity: Similarity | None = None
 
-    def __post_init__(self) -> None:
-        """No two engines share what they report."""
-        object.__setattr__(self, "provenance", {})
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The settings decide everything."""
+        return {}
 
     def check(self, capture: Capture, frames: int) -> None:
         """There is nothing that this engine cannot try."""
