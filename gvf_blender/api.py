@@ -1,6 +1,5 @@
 """The console: animate objects from Python, in background mode and in Blender's own console. See docs/console.md."""
 
-import inspect
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import bpy
 from . import job_list
 from .capture import CaptureOptions
 from .client import Client
-from .core.errors import GvfBlenderError, SettingsError
+from .core.errors import GvfBlenderError
 from .core.motion_settings import MotionSettings
 from .importer import Imported
 from .job import AnimateJob, ProgressCallback
@@ -31,40 +30,26 @@ def animate(
     objects: Objects,
     video: str | Path,
     *,
-    engine: str = "auto",
-    azimuth: float = 0.0,
-    elevation: float = 0.0,
-    fov: float = 49.1,
-    start_frame: int = 0,
-    frame_stride: int = 1,
-    max_frames: int = 48,
-    gaussians: int = 20_000,
-    seed: int = 0,
     outputs: Iterable[str] = OUTPUTS,
     frame_start: int | None = None,
     server: Server = None,
     on_progress: ProgressCallback | None = None,
+    views: str | int = "standard",
     capture_options: CaptureOptions | None = None,
+    **settings: Any,
 ) -> Imported:
     """Make objects move like a video, and wait until the result is in the scene.
 
     Args:
         objects: Objects or names of objects, one or several.
         video: The driving video; "//" stands for the folder of the .blend file.
-        engine: "auto", or "fit" to fit the motion to the video without model weights.
-        azimuth: Degrees around z from which the video sees the asset: 0 is the front view, 90 the right one.
-        elevation: Degrees above the horizon from which the video sees the asset.
-        fov: Field of view of the video's camera in degrees, across the larger side of the frame.
-        start_frame: First used video frame, counted from 0; it shows the asset in its present pose.
-        frame_stride: Use every n-th video frame.
-        max_frames: Use at most this many frames.
-        gaussians: Number of Gaussians.
-        seed: Seed of every random choice.
         outputs: What is imported: any of "splats", "points" and "motion".
         frame_start: Scene frame of the first video frame; None takes the current frame.
         server: A connected client or the path of a handshake file; None takes the server of the preferences.
         on_progress: Called on the main thread with the stage and the fraction of the whole that is done, 0..1.
-        capture_options: How the asset is rendered for the server; None takes the usual views.
+        views: How many views of the asset are rendered: "draft", "standard", "official", or a number.
+        capture_options: Everything about how the asset is rendered; None takes the usual options.
+        **settings: Any of `gvf_blender.core.motion_settings.MotionSettings`, such as `azimuth=45`.
 
     Returns:
         The imported objects and warnings.
@@ -76,18 +61,7 @@ def animate(
         ServerError: The server cannot be reached, refuses, or failed.
         JobCancelled: The job was cancelled.
     """
-    settings = MotionSettings(
-        engine=engine,
-        azimuth=azimuth,
-        elevation=elevation,
-        fov=fov,
-        start_frame=start_frame,
-        frame_stride=frame_stride,
-        max_frames=max_frames,
-        gaussians=gaussians,
-        seed=seed,
-    )
-    request = make_request(objects, video, settings, outputs, frame_start)
+    request = make_request(objects, video, MotionSettings.from_names(settings), outputs, frame_start, views)
     connect = _connector(server)
     capturing = job_list.capturing_job()
     if capturing is not None:
@@ -136,26 +110,13 @@ def animate_many(tasks: Iterable[AnimateTask], **options: object) -> list[TaskOu
     outcomes = []
     for number, task in enumerate(tasks, start=1):
         try:
-            imported = animate(**_arguments(task, options))
+            imported = animate(task.objects, task.video, **{**options, **task.options})
         except GvfBlenderError as error:
             LOGGER.warning("Task %d, with %s, failed: %s", number, task.video, error)
             outcomes.append(TaskOutcome(task, error=error))
         else:
             outcomes.append(TaskOutcome(task, imported=imported))
     return outcomes
-
-
-def _arguments(task: AnimateTask, options: dict[str, object]) -> dict[str, Any]:
-    """Keyword arguments of `animate` for one task.
-
-    Raises:
-        SettingsError: One is unknown.
-    """
-    try:
-        return inspect.signature(animate).bind(task.objects, task.video, **{**options, **task.options}).arguments
-    except TypeError as error:
-        known = ", ".join(inspect.signature(animate).parameters)
-        raise SettingsError(f"A task cannot be run: {error}.", f"The arguments are {known}.") from error
 
 
 def _connector(server: Server) -> Connect:

@@ -76,7 +76,7 @@ class AnimateJob:
             request: What is asked for, already checked.
             connect: Finds the server; called on the job's thread, must not touch Blender.
             results_folder: Where the downloaded result is kept until it is imported.
-            capture_options: How the views are rendered; None takes the usual way.
+            capture_options: How the views are rendered; None takes the request's views.
 
         Raises:
             FileError: A folder cannot be made, for example because the disk is full.
@@ -90,7 +90,7 @@ class AnimateJob:
         self.imported: Imported | None = None
         self.warnings: tuple[str, ...] = ()
         self.result_path: Path | None = None
-        self._capture_options = capture_options or CaptureOptions()
+        self._capture_options = capture_options or CaptureOptions(views=request.views)
         self._scene_name = bpy.context.scene.name
         self._frame_start = bpy.context.scene.frame_current if request.frame_start is None else request.frame_start
         self._sources: tuple[SourceObject, ...] = ()

@@ -1,9 +1,13 @@
 """The choices of the panel, stored in the scene; the animate operator takes the same ones."""
 
+from dataclasses import fields
+
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
-from .core.motion_settings import RANGES, MotionSettings
+from .capture import VIEW_PRESETS
+from .core.motion_settings import MotionSettings
+from .diffusion_properties import DiffusionProperties, limits
 from .request import OUTPUTS
 
 _DEFAULTS = MotionSettings()
@@ -17,11 +21,6 @@ _PATH_OPTIONS = (
 )
 
 
-def _limits(name: str) -> dict[str, int]:
-    low, high = RANGES[name]
-    return {"min": low, "max": high}
-
-
 class SettingsProperties:
     """Properties shared by the scene's settings, the preferences' defaults and the animate operator."""
 
@@ -30,21 +29,43 @@ class SettingsProperties:
         description="First used video frame, counted from 0; it shows the asset in the pose of the mesh",
         default=_DEFAULTS.start_frame,
         options=_OPTIONS,
-        **_limits("start_frame"),
+        **limits("start_frame"),
     )
     frame_stride: IntProperty(
         name="Every Nth",
         description="Use every n-th video frame",
         default=_DEFAULTS.frame_stride,
         options=_OPTIONS,
-        **_limits("frame_stride"),
+        **limits("frame_stride"),
     )
     max_frames: IntProperty(
         name="Max Frames",
         description="Use at most this many video frames",
         default=_DEFAULTS.max_frames,
         options=_OPTIONS,
-        **_limits("max_frames"),
+        **limits("max_frames"),
+    )
+    matting: EnumProperty(
+        name="Mask",
+        description="How the object is cut out of the video",
+        items=(
+            ("auto", "Automatic", "By alpha, by a plain background, or by a network: the first that works"),
+            ("alpha", "Alpha", "By the alpha channel of the video"),
+            ("plain", "Plain Background", "By the distance of colours to the background's"),
+            ("rembg", "Network", "By the network of rembg, if the server has it"),
+        ),
+        default=_DEFAULTS.matting,
+        options=_OPTIONS,
+    )
+    view: EnumProperty(
+        name="View",
+        description="From where the video sees the asset",
+        items=(
+            ("given", "Given", "Azimuth and elevation say it"),
+            ("search", "Find in Video", "They are searched for in the first used frame"),
+        ),
+        default=_DEFAULTS.view,
+        options=_OPTIONS,
     )
     azimuth: FloatProperty(
         name="Azimuth",
@@ -54,7 +75,7 @@ class SettingsProperties:
         precision=1,
         step=100,
         options=_OPTIONS,
-        **_limits("azimuth"),
+        **limits("azimuth"),
     )
     elevation: FloatProperty(
         name="Elevation",
@@ -63,7 +84,7 @@ class SettingsProperties:
         precision=1,
         step=100,
         options=_OPTIONS,
-        **_limits("elevation"),
+        **limits("elevation"),
     )
     fov: FloatProperty(
         name="Field of View",
@@ -72,7 +93,7 @@ class SettingsProperties:
         precision=1,
         step=100,
         options=_OPTIONS,
-        **_limits("fov"),
+        **limits("fov"),
     )
     engine: EnumProperty(
         name="Engine",
@@ -80,24 +101,40 @@ class SettingsProperties:
         items=(
             ("auto", "Automatic", "The best engine that the server has"),
             ("fit", "Fit to Video", "Fits the motion to the video; needs no model weights"),
+            ("diffusion", "Diffusion", "The networks of the paper; needs their weights"),
         ),
         default=_DEFAULTS.engine,
         options=_OPTIONS,
     )
+    views: EnumProperty(
+        name="Views",
+        description="How many pictures of the asset are rendered for the server",
+        items=tuple(
+            (name, f"{name.title()} ({count})", f"{count} views{remark}")
+            for (name, count), remark in zip(
+                VIEW_PRESETS.items(),
+                (": the fastest", "", ", with which the released networks were trained"),
+                strict=True,
+            )
+        ),
+        default="standard",
+        options=_OPTIONS,
+    )
     gaussians: IntProperty(
         name="Gaussians",
-        description="Number of Gaussians: more show finer texture and take longer",
+        description="Number of Gaussians of Fit to Video: more show finer texture and take longer. "
+        "The networks make 8 per voxel",
         default=_DEFAULTS.gaussians,
         step=1000,
         options=_OPTIONS,
-        **_limits("gaussians"),
+        **limits("gaussians"),
     )
     seed: IntProperty(
         name="Seed",
         description="The same seed with the same input gives the same motion",
         default=_DEFAULTS.seed,
         options=_OPTIONS,
-        **_limits("seed"),
+        **limits("seed"),
     )
     outputs: EnumProperty(
         name="Outputs",
@@ -135,32 +172,23 @@ class VideoProperties:
     )
 
 
-class GVFSceneSettings(VideoProperties, SettingsProperties, bpy.types.PropertyGroup):
+class GVFSceneSettings(VideoProperties, SettingsProperties, DiffusionProperties, bpy.types.PropertyGroup):
     """`Scene.gvf`: what the panel shows and the animate operator uses unless told otherwise."""
 
 
-class GVFDefaults(SettingsProperties, bpy.types.PropertyGroup):
+class GVFDefaults(SettingsProperties, DiffusionProperties, bpy.types.PropertyGroup):
     """Settings that a scene takes over on request."""
 
 
-SHARED_NAMES = tuple(SettingsProperties.__annotations__)
+SHARED_NAMES = (*SettingsProperties.__annotations__, *DiffusionProperties.__annotations__)
 """Names of the properties that scene, preferences and operator share."""
 
 
 def motion_settings(source: SettingsProperties) -> MotionSettings:
     """The part of the properties that the server needs."""
+    values = {field.name: getattr(source, field.name) for field in fields(MotionSettings)}
     # RNA stores floats in 32 bits: 49.1 comes back as 49.09999847, which would be shown and hashed as such.
-    return MotionSettings(
-        engine=source.engine,
-        azimuth=round(source.azimuth, 4),
-        elevation=round(source.elevation, 4),
-        fov=round(source.fov, 4),
-        start_frame=source.start_frame,
-        frame_stride=source.frame_stride,
-        max_frames=source.max_frames,
-        gaussians=source.gaussians,
-        seed=source.seed,
-    )
+    return MotionSettings(**{name: round(v, 4) if isinstance(v, float) else v for name, v in values.items()})
 
 
 def ordered_outputs(source: SettingsProperties) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bpy
 
+from .capture import MAX_VIEWS, VIEW_PRESETS
 from .capture.selection import SURFACE_TYPES, surface_objects
 from .core.errors import FileError, SelectionError, SettingsError
 from .core.motion_settings import MotionSettings
@@ -27,6 +28,7 @@ class AnimateRequest:
         settings: How the motion is found.
         outputs: What is imported: any of "splats", "points" and "motion".
         frame_start: Scene frame of the first video frame; None takes the frame of the capture.
+        views: Number of rendered views.
     """
 
     objects: tuple[str, ...]
@@ -34,6 +36,7 @@ class AnimateRequest:
     settings: MotionSettings = field(default_factory=MotionSettings)
     outputs: tuple[str, ...] = OUTPUTS
     frame_start: int | None = None
+    views: int = VIEW_PRESETS["standard"]
 
     @property
     def title(self) -> str:
@@ -48,13 +51,14 @@ def make_request(
     settings: MotionSettings,
     outputs: Iterable[str] = OUTPUTS,
     frame_start: int | None = None,
+    views: str | int = "standard",
 ) -> AnimateRequest:
     """A request whose objects, video and outputs are usable as far as can be told without work.
 
     Raises:
         SelectionError: No objects, an object that does not exist or is hidden, or none with a surface.
         FileError: The video is missing, a folder, empty or unreadable.
-        SettingsError: No outputs or an unknown one, or a start frame that is no whole number.
+        SettingsError: No outputs or an unknown one, a start frame that is no whole number, or no number of views.
     """
     found = find_objects(_as_names(objects))
     check_selection(found)
@@ -65,6 +69,7 @@ def make_request(
         settings=settings,
         outputs=check_outputs(outputs),
         frame_start=_check_frame_start(frame_start),
+        views=check_views(views),
     )
 
 
@@ -133,6 +138,20 @@ def check_outputs(outputs: Iterable[str]) -> tuple[str, ...]:
     if not wanted:
         raise SettingsError("No output is chosen.", f"Choose at least one of {', '.join(OUTPUTS)}.")
     return wanted
+
+
+def check_views(views: str | int) -> int:
+    """The number of views, from the name of a preset or as it is.
+
+    Raises:
+        SettingsError: It is neither.
+    """
+    count = VIEW_PRESETS.get(views, views) if isinstance(views, str) else views
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_VIEWS:
+        raise SettingsError(
+            f"The number of views is {views!r}.", f"Choose {', '.join(VIEW_PRESETS)}, or 1 to {MAX_VIEWS}."
+        )
+    return count
 
 
 def _as_names(objects: str | bpy.types.Object | Iterable[str | bpy.types.Object]) -> list[str]:

@@ -10,7 +10,8 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from gvf_core import __version__
-from gvf_core.settings import AnimateSettings, EngineName
+from gvf_core.models.store import default_store
+from gvf_core.settings import RELEASED, AnimateSettings, EngineName
 from server.access import AccessControl
 from server.answers import add_error_handlers
 from server.errors import NoResultError, UnknownBlobError
@@ -62,6 +63,7 @@ def create_app(
         return {
             "version": __version__,
             "engines": list(get_args(EngineName)),
+            "weights": _weights(),
             "formats": {"capture": ["gvf-capture/1"], "result": ["gvf-animation/1"]},
             "limits": {"max_blob_bytes": storage.max_blob_bytes},
             "worker": supervisor.worker_state,
@@ -97,6 +99,8 @@ def create_app(
                 raise UnknownBlobError(
                     f"The {kind} {sha256} has not been uploaded.", f"Upload it with PUT /v1/blobs/{sha256} first."
                 )
+        if settings.engine == "diffusion":
+            default_store().of_set(settings.weights).for_animating()
         job = JobRequest(submission.capture, submission.video, submission.video_name, settings)
         status = table.submit(job, submission.idempotency_key)
         supervisor.wake()
@@ -138,3 +142,9 @@ def create_app(
         return {"state": "stopping"}
 
     return app
+
+
+def _weights() -> dict[str, bool]:
+    """Every set of weights, and whether it is complete and trained."""
+    store = default_store()
+    return {name: store.of_set(name).is_ready() for name in (RELEASED, *store.sets())}

@@ -22,6 +22,10 @@ from .viewpoints import intrinsics, sphere_cameras
 
 LOGGER = logging.getLogger(__name__)
 
+VIEW_PRESETS = {"draft": 24, "standard": 60, "official": 150}
+"""Numbers of views by name; the released networks were trained with 150."""
+MAX_VIEWS = 1000
+
 
 @dataclass(frozen=True)
 class CaptureOptions:
@@ -33,12 +37,12 @@ class CaptureOptions:
         samples: Cycles samples per pixel; they only smooth edges and textures, as nothing is lit.
     """
 
-    views: int = 40
+    views: int = VIEW_PRESETS["standard"]
     size: int = 512
     samples: int = 4
 
     def __post_init__(self) -> None:
-        for name, low, high in (("views", 1, 1000), ("size", 16, 4096), ("samples", 1, 4096)):
+        for name, low, high in (("views", 1, MAX_VIEWS), ("size", 16, 4096), ("samples", 1, 4096)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {low} to {high}")
 

@@ -1,6 +1,7 @@
 """What the artist may choose for one animation, checked before anything expensive starts."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -119,6 +120,19 @@ class MotionSettings:
                 f"An overlap of {self.overlap} frames and the canonical frame fill windows of {self.window}.",
                 "Choose an overlap at least 2 frames shorter than the window.",
             )
+
+    @classmethod
+    def from_names(cls, values: Mapping[str, Any]) -> "MotionSettings":
+        """Settings from names and values.
+
+        Raises:
+            SettingsError: An unknown name, or a value that does not fit.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            raise SettingsError(f"There is no setting {unknown[0]!r}.", f"The settings are {', '.join(known)}.")
+        return cls(**values)
 
     def _check_choice(self, name: str) -> None:
         value = getattr(self, name)

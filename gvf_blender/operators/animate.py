@@ -8,6 +8,7 @@ import bpy
 
 from .. import job_list
 from ..core.errors import GvfBlenderError
+from ..diffusion_properties import DiffusionProperties
 from ..job import AnimateJob, ProgressCallback
 from ..preferences import results_folder, server_choice
 from ..properties import SHARED_NAMES, SettingsProperties, VideoProperties, motion_settings, ordered_outputs
@@ -18,7 +19,7 @@ LOGGER = logging.getLogger(__name__)
 _NAMES = (*VideoProperties.__annotations__, *SHARED_NAMES)
 
 
-class GVF_OT_animate(VideoProperties, SettingsProperties, bpy.types.Operator):
+class GVF_OT_animate(VideoProperties, SettingsProperties, DiffusionProperties, bpy.types.Operator):
     """Arguments left out are taken from the scene's settings, as the panel shows them."""
 
     bl_idname = "gvf.animate"
@@ -68,6 +69,7 @@ class GVF_OT_animate(VideoProperties, SettingsProperties, bpy.types.Operator):
             motion_settings(chosen),
             ordered_outputs(chosen),
             None if use_current else chosen.frame_start,
+            chosen.views,
         )
         server_choice(context).locate()
         return request

@@ -42,9 +42,13 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         column.prop(settings, "start_frame")
         column.prop(settings, "frame_stride")
         column.prop(settings, "max_frames")
+        layout.prop(settings, "matting")
+        layout.prop(settings, "view")
         column = layout.column(align=True)
-        column.prop(settings, "azimuth")
-        column.prop(settings, "elevation")
+        angles = column.column(align=True)
+        angles.enabled = settings.view == "given"
+        angles.prop(settings, "azimuth")
+        angles.prop(settings, "elevation")
         column.prop(settings, "fov")
         layout.operator("gvf.view_from_viewport", icon="VIEW_CAMERA")
         row = layout.row()
@@ -74,13 +78,53 @@ class GVF_PT_quality(GVFPanel, bpy.types.Panel):
         layout.use_property_decorate = False
         settings = context.scene.gvf
         layout.prop(settings, "engine")
-        layout.prop(settings, "gaussians")
+        layout.prop(settings, "views")
+        row = layout.row()
+        row.enabled = settings.engine != "diffusion"
+        row.prop(settings, "gaussians")
         layout.prop(settings, "seed")
         layout.prop(settings, "use_current_frame")
         row = layout.row()
         row.enabled = not settings.use_current_frame
         row.prop(settings, "frame_start")
         layout.operator("gvf.reset_settings", icon="LOOP_BACK")
+
+
+class GVF_PT_diffusion(GVFPanel, bpy.types.Panel):
+    """Settings of the networks."""
+
+    bl_label = "Diffusion"
+    bl_parent_id = "GVF_PT_animate"
+    bl_options: ClassVar[set[str]] = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether the networks may be used."""
+        return context.scene.gvf.engine != "fit"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw how the networks sample."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        settings = context.scene.gvf
+        layout.prop(settings, "weights")
+        layout.prop(settings, "samples")
+        column = layout.column(align=True)
+        column.prop(settings, "sampler")
+        column.prop(settings, "tolerance" if settings.sampler == "adaptive" else "steps")
+        column = layout.column(align=True)
+        column.prop(settings, "image_guidance")
+        column.prop(settings, "static_guidance")
+        column = layout.column(align=True)
+        column.prop(settings, "long_clips")
+        column.prop(settings, "window")
+        row = column.row()
+        row.enabled = settings.long_clips == "windows"
+        row.prop(settings, "overlap")
+        layout.prop(settings, "background")
+        layout.prop(settings, "voxel_features")
+        layout.prop(settings, "standardise_positions")
 
 
 class GVF_PT_jobs(GVFPanel, bpy.types.Panel):
@@ -146,4 +190,4 @@ def _draw_progress(layout: bpy.types.UILayout, job: AnimateJob) -> None:
         layout.label(text=text)
 
 
-CLASSES = (GVF_PT_animate, GVF_PT_quality, GVF_PT_jobs, GVF_PT_server)
+CLASSES = (GVF_PT_animate, GVF_PT_quality, GVF_PT_diffusion, GVF_PT_jobs, GVF_PT_server)

@@ -21,7 +21,6 @@ from gvf_core.models.static_vae import StaticVae
 from gvf_core.models.store import Store, default_store
 from gvf_core.models.variation_dit import VariationDit
 from gvf_core.models.variation_vae import VariationVae
-from gvf_core.settings import RELEASED
 
 LOGGER = logging.getLogger(__name__)
 
@@ -107,17 +106,6 @@ class ModelSet:
         return hashlib.sha256(" ".join(files).encode()).hexdigest()
 
 
-def is_ready(name: str = RELEASED) -> bool:
-    """Whether all weights of a set are installed, and none of them random."""
-    store = default_store().of_set(name)
-    try:
-        records = [store.find(needed) for needed in _NEEDED.values()]
-    except WeightsError as error:
-        LOGGER.warning("%s", error)
-        return False
-    return all(record is not None and record.origin != "random" for record in records)
-
-
 _open: list[ModelSet] = []
 """The last opened set, kept so that the next animation need not load it again."""
 
@@ -129,7 +117,7 @@ def open_model_set(name: str, device: torch.device) -> ModelSet:
         WeightsError: Something is missing or damaged, or the parts do not fit together.
     """
     store = default_store().of_set(name)
-    records = _records(store, name)
+    records = store.for_animating()
     if _open and (_open[0].records, _open[0].device) == (records, device):
         return _open[0]
     _open.clear()
@@ -163,19 +151,6 @@ def open_model_set(name: str, device: torch.device) -> ModelSet:
         )
     _open.append(models)
     return models
-
-
-def _records(store: Store, name: str) -> tuple[Installed, ...]:
-    found = {needed: store.find(needed) for needed in _NEEDED.values()}
-    missing = [needed for needed, record in found.items() if record is None]
-    if missing:
-        hint = "Install them with `gvf models download` or `gvf models add DIR`, or use the engine fit."
-        if name != RELEASED:
-            others = store.root.parent.parent
-            known = ", ".join([RELEASED, *Store(others).sets()])
-            hint = f"Known sets: {known}. `gvf models add DIR --set {name}` adds to this one."
-        raise WeightsError(f"The set of weights {name} lacks {', '.join(missing)}.", hint)
-    return tuple(record for record in found.values() if record is not None)
 
 
 def _statistics(store: Store) -> Statistics:

@@ -24,7 +24,7 @@ from gvf_core.models.record import (
     stored_file,
     write_record,
 )
-from gvf_core.models.registry import CHECKPOINTS, Checkpoint, Part, checkpoint
+from gvf_core.models.registry import CHECKPOINTS, FOR_ANIMATING, Checkpoint, Part, checkpoint
 from gvf_core.settings import RELEASED
 
 LOGGER = logging.getLogger(__name__)
@@ -76,6 +76,32 @@ class Store:
         """Names of all other sets that hold anything."""
         folders = sorted((self.root / _SETS).glob("*/"))
         return [folder.name for folder in folders if any((folder / entry.name).is_dir() for entry in CHECKPOINTS)]
+
+    def for_animating(self) -> tuple[Installed, ...]:
+        """The records of everything that animating needs.
+
+        Raises:
+            WeightsError: Something is missing or damaged.
+        """
+        found = {entry.name: self.find(entry.name) for entry in FOR_ANIMATING}
+        missing = [name for name, record in found.items() if record is None]
+        if missing:
+            hint = "Install it with `gvf models download` or `gvf models add DIR`, or use the engine fit."
+            name = RELEASED
+            if self.root.parent.name == _SETS:
+                name = self.root.name
+                known = ", ".join([RELEASED, *Store(self.root.parent.parent).sets()])
+                hint = f"Known sets: {known}. `gvf models add DIR --set {name}` adds to this one."
+            raise WeightsError(f"The set of weights {name} lacks {', '.join(missing)}.", hint)
+        return tuple(record for record in found.values() if record is not None)
+
+    def is_ready(self) -> bool:
+        """Whether everything that animating needs is here, and none of it random."""
+        try:
+            return all(record.origin != "random" for record in self.for_animating())
+        except WeightsError as error:
+            LOGGER.info("%s", error)
+            return False
 
     def installed(self) -> list[Installed]:
         """All entries with a valid record; of the others, a warning is logged."""

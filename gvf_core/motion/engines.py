@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gvf_core.models.model_set import is_ready
+from gvf_core.models.store import default_store
 from gvf_core.motion.diffusion import open_diffusion
 from gvf_core.motion.engine import MotionEngine
 from gvf_core.motion.fit_engine import FitEngine
@@ -13,7 +13,7 @@ def choose_engine(settings: AnimateSettings) -> EngineName:
     """The engine by name; "auto" is `diffusion` where trained weights are installed, else `fit`."""
     if settings.engine != "auto":
         return settings.engine
-    return "diffusion" if is_ready(settings.weights) else "fit"
+    return "diffusion" if default_store().of_set(settings.weights).is_ready() else "fit"
 
 
 def open_engine(settings: AnimateSettings) -> MotionEngine[Any]:

@@ -26,7 +26,7 @@ def addon(empty_scene, tmp_path, monkeypatch):
     from gvf_blender import job
     from gvf_blender.capture import CaptureOptions
 
-    monkeypatch.setattr(job, "CaptureOptions", lambda: CaptureOptions(views=2, size=16, samples=1))
+    monkeypatch.setattr(job, "CaptureOptions", lambda **options: CaptureOptions(views=2, size=16, samples=1))
     gvf_blender.register()
     yield gvf_blender
     gvf_blender.unregister()

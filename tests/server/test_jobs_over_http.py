@@ -17,6 +17,14 @@ def test_a_job_runs_with_its_settings_and_its_result_can_be_fetched(server, tmp_
     assert list(tmp_path.iterdir()) == [tmp_path / "result"]
 
 
+def test_networks_without_weights_are_refused_before_the_job_is_queued(server):
+    before = server.client.jobs()
+    with pytest.raises(ServerError, match=r"set of weights no-such-set lacks gvf-dit, .*Known sets: released"):
+        server.submit("progress a 0.2", settings={"engine": "diffusion", "weights": "no-such-set"})
+    assert server.client.jobs() == before
+    assert server.client.capabilities()["weights"]["released"] in (True, False)
+
+
 def test_events_come_in_order_and_progress_never_falls(server):
     job = server.submit("progress a 0.2\nprogress b 0.6\nprogress c 0.3\nprogress d 0.9")
     events = list(server.client.events(job.id))

@@ -3,10 +3,19 @@
 import pytest
 import torch
 
+from gvf_core.models.image_encoder import ImageEncoder
+from gvf_core.models.model_set import ModelSet, Statistics
 from gvf_core.models.presets import create
+from gvf_core.models.random_weights import ENCODERS, random_image_encoder, without_zeros
 from gvf_core.models.roles import Role
 from gvf_core.models.variation_vae import pad_gaussians
+from gvf_core.motion.diffusion import Diffusion
+from gvf_core.pipeline import animate
+from gvf_core.rendering import orbit_camera
+from gvf_core.settings import AnimateSettings
+from tests.unit.small_assets import painted_body, picture, straight
 from tests.unit.small_networks import noise, some_voxels
+from tests.unit.video_files import write_video
 
 pytestmark = pytest.mark.slow
 
@@ -79,3 +88,30 @@ def test_slat_flow():
     grid = flow.prepare(some_voxels(1000, items=1, extent=64))
     out = flow(noise(1000, 8), grid, torch.tensor([500.0]), flow.condition(noise(1, 1374, 1024)))
     assert out.shape == (1000, 8) and out.isfinite().all()
+
+
+@pytest.mark.timeout(1200)
+def test_the_whole_chain_animates_eight_frames(tmp_path, monkeypatch):
+    monkeypatch.setenv("GVF_CACHE_DIR", str(tmp_path / "latents"))
+    body = painted_body(views=2, size=128, axes=(0.5, 0.1, 0.08))
+    camera = orbit_camera(30, 10, size=96)
+    frame = straight(picture(body.vertices, body.vertices, body.triangles, camera))
+    film = write_video(tmp_path / "still.mov", [frame] * 8, "png", "rgba")
+    settings = AnimateSettings(engine="diffusion", azimuth=30, elevation=10, sampler="multistep", steps=2)
+    models = ModelSet(
+        name="in-memory",
+        records=(),
+        device=torch.device("cpu"),
+        image_encoder=ImageEncoder(random_image_encoder(ENCODERS["full"])),
+        static_vae=without_zeros(create(Role.STATIC_VAE)),
+        variation_vae=without_zeros(create(Role.VARIATION_VAE)),
+        dit=without_zeros(create(Role.VARIATION_DIT)),
+        statistics=Statistics(torch.zeros(14), torch.ones(14), torch.zeros(16), torch.ones(16)),
+    )
+    animation = animate(body, film, settings, engine=Diffusion(models, settings))
+    provenance = animation.provenance
+    assert animation.variation.deltas.shape == (8, 8 * provenance["voxels"], 14)
+    assert animation.variation.deltas.isfinite().all()
+    assert provenance["evaluations"] == 2
+    assert all(seconds >= 0 for seconds in provenance["seconds"].values())
+    assert provenance["peak_memory_mb"]["Finding motion"] > 2000

@@ -11,7 +11,7 @@ from weight_files import one_thread
 
 from gvf_core.cli import main
 from gvf_core.errors import WeightsError
-from gvf_core.models.model_set import Statistics, is_ready, open_model_set
+from gvf_core.models.model_set import Statistics, open_model_set
 from gvf_core.models.random_weights import add_random
 from gvf_core.models.record import RECORD_NAME
 from gvf_core.models.registry import FOR_ANIMATING, checkpoint
@@ -62,7 +62,7 @@ def test_random_weights_are_called_no_result(folder):
 
 
 def test_auto_never_takes_random_weights(folder):
-    assert not is_ready()
+    assert not Store(folder).is_ready()
     assert choose_engine(AnimateSettings()) == "fit"
     assert choose_engine(AnimateSettings(weights=SET)) == "fit"
     assert choose_engine(AnimateSettings(engine="diffusion")) == "diffusion"
@@ -71,7 +71,7 @@ def test_auto_never_takes_random_weights(folder):
 def test_auto_takes_trained_weights_where_all_are_there(folder):
     for entry in FOR_ANIMATING:
         rewrite(folder / entry.name / RECORD_NAME, lambda record: record.update(origin="user"))
-    assert is_ready()
+    assert Store(folder).is_ready()
     assert choose_engine(AnimateSettings()) == "diffusion"
     assert open_model_set("released", CPU).remark == ""
     shutil.rmtree(folder / "gvf-statistics")
