@@ -20,6 +20,8 @@ SIZE = 64
 """Side in pixels of the pictures that are compared."""
 GAUSSIANS = 5000
 """So many Gaussians, widened to close the surface, are drawn: half the time of 20,000 at this size."""
+FINE_GAUSSIANS = 20000
+MAX_WIDTH = 2.0
 COARSE_STEP = 15.0
 """Degrees between the directions that are tried everywhere."""
 FINE_STEPS = ((8.0, 6), (4.0, 4), (2.0, 3), (1.0, 3))
@@ -31,12 +33,18 @@ DIFFERENT = 30.0
 COLOR_WEIGHT = 3.0
 """Of the mean colour difference (0..1) against the overlap. On the calibration half (48 lit frames, steps of 15
 degrees) 88 % were found within 30 degrees by overlap alone, 92 % with weight 1, 98 % with weight 3."""
-SHADE_STIFFNESS = 0.02
-"""Ridge on the direction of the light, relative to the ambient light; factors of 10 either way changed nothing."""
 SIMILARITY_SIZE = 224
 """Side in pixels of the pictures that the image encoder sees."""
 SIMILARITY_WEIGHT = 0.2
 """Of one minus the cosine, as in the official alignment."""
+CONFIDENCE = (2.0, -5.0, 20.0)
+"""Logistic regression of being right within 15 degrees on 1, cost and margin."""
+LARGE_MARGIN = 0.3
+"""Margin of cost between the best direction and the alternative from which on it says no more."""
+AMBIGUOUS = 0.08
+"""Margin below which the remark names both directions."""
+SURE = 0.7
+"""Confidence from which on there is no remark."""
 MIN_OPACITY = 0.02
 """Gaussians below are invisible."""
 WORST = 1.0 + COLOR_WEIGHT
@@ -100,18 +108,18 @@ def find_view(
     visible = _visible(gaussians)
     if visible is None:
         return _nothing(low, high, "The asset has no visible Gaussians, so its view cannot be found.")
-    asset, target = _asset(visible), _target(frame, fov)
+    coarse, fine, target = _part(visible, GAUSSIANS), _part(visible, FINE_GAUSSIANS), _target(frame, fov)
     matches = []
     grid = _grid(low, high)
     for index, direction in enumerate(grid):
         on_progress(0.5 * index / len(grid))
-        matches.append(_match(asset, target, direction))
+        matches.append(_match(coarse, target, direction))
     for done, (step, count) in enumerate(FINE_STEPS):
-        matches = _distinct(matches, count, NEIGHBOURHOOD)
+        matches = _distinct(matches, count, DIFFERENT if done else NEIGHBOURHOOD)
         for index, match in enumerate(matches):
             on_progress(0.5 + 0.5 * (done + index / len(matches)) / len(FINE_STEPS))
-            matches[index] = _refined(asset, target, match.direction, step, elevations)
-    matches = _distinct(matches, len(matches), DIFFERENT)
+            matches[index] = _refined(fine, target, match.direction, step, elevations)
+    matches = _distinct(matches, count, DIFFERENT)
     penalties = np.zeros(len(matches))
     if similarity is not None:
         penalties = SIMILARITY_WEIGHT * _dissimilarity(visible, frame, fov, matches, similarity)
@@ -149,12 +157,10 @@ class _Asset:
     Attributes:
         splats: A part of the Gaussians.
         positions: Their centres.
-        normals: Their thinnest axes, either way round.
     """
 
     splats: Splats
     positions: Float[np.ndarray, "gaussians 3"]
-    normals: Float[np.ndarray, "gaussians 3"]
 
 
 def _visible(gaussians: Gaussians) -> Splats | None:
@@ -166,20 +172,18 @@ def _visible(gaussians: Gaussians) -> Splats | None:
     return Splats(*(field[seen] for field in splats)) if seen.any() else None
 
 
-def _asset(splats: Splats) -> _Asset:
-    count = len(splats.means)
-    kept = torch.linspace(0, count - 1, min(count, GAUSSIANS)).round().long()
+def _part(splats: Splats, count: int) -> _Asset:
+    """Every n-th Gaussian, wide enough to close the surface."""
+    kept = torch.linspace(0, len(splats.means) - 1, min(len(splats.means), count)).round().long()
     part = Splats(*(field[kept] for field in splats))
-    # Wider along the surface only: flat Gaussians stay flat.
-    thinnest = part.scales.argmin(dim=1)
-    scales = part.scales * math.sqrt(count / len(kept))
-    rows = torch.arange(len(kept))
-    scales[rows, thinnest] = part.scales[rows, thinnest]
-    w, axes = part.quaternions[:, :1].double(), part.quaternions[:, 1:].double()
-    thin_axis = torch.eye(3, dtype=torch.float64)[thinnest]
-    turn = 2 * torch.linalg.cross(axes, thin_axis)
-    normals = thin_axis + w * turn + torch.linalg.cross(axes, turn)
-    return _Asset(part._replace(scales=scales), part.means.double().numpy(), normals.numpy())
+    largest = part.scales.amax(dim=1, keepdim=True)
+    # One wide Gaussian at the end of an antenna would be a ball in the silhouette.
+    limit = MAX_WIDTH * largest.median()
+    wider = (part.scales * math.sqrt(len(splats.means) / len(kept))).clamp_max(limit)
+    # Along the surface only: flat Gaussians stay flat.
+    thinnest = part.scales == part.scales.amin(dim=1, keepdim=True)
+    scales = torch.where(thinnest, part.scales, wider)
+    return _Asset(part._replace(scales=scales), part.means.double().numpy())
 
 
 def _target(frame: Float32[np.ndarray, "height width 4"], fov: float) -> _Target:
@@ -261,7 +265,7 @@ def _camera(positions: Float[np.ndarray, "gaussians 3"], focal: float, direction
 
 def _match(asset: _Asset, target: _Target, direction: Direction) -> _Match:
     camera = _camera(asset.positions, target.focal, direction, SIZE)
-    picture = _picture(asset, camera)
+    picture = _picture(asset.splats, camera)
     alpha = picture[..., -1]
     if alpha.sum() < 1:
         return _Match(WORST, direction, 0.0)
@@ -272,14 +276,11 @@ def _match(asset: _Asset, target: _Target, direction: Direction) -> _Match:
     return _Match(cost, direction, overlap)
 
 
-def _picture(asset: _Asset, camera: Camera) -> Float32[np.ndarray, "size size 7"]:
-    """Premultiplied colour and normal, and alpha."""
+def _picture(splats: Splats, camera: Camera) -> Float32[np.ndarray, "size size 4"]:
+    """Premultiplied colour and alpha."""
     with torch.no_grad():
-        color, alpha = rasterize(asset.splats, camera)
-        toward = ((camera.position - asset.positions) * asset.normals).sum(axis=1, keepdims=True)
-        normals = torch.from_numpy(np.sign(toward) * asset.normals).float()
-        normal, _ = rasterize(asset.splats._replace(colors=normals), camera)
-    return torch.cat([color, normal, alpha[..., None]], dim=-1).numpy()
+        color, alpha = rasterize(splats, camera)
+    return torch.cat([color, alpha[..., None]], dim=-1).numpy()
 
 
 def _same_moments(
@@ -296,7 +297,7 @@ def _same_moments(
     return np.array([[scale, 0, 0], [0, scale, 0]]) + np.outer(wanted_center - scale * center, [0, 0, 1])
 
 
-def _difference(picture: Float32[np.ndarray, "size size 7"], target: _Target) -> tuple[float, float]:
+def _difference(picture: Float32[np.ndarray, "size size 4"], target: _Target) -> tuple[float, float]:
     """Cost and overlap of a picture."""
     alpha = picture[..., -1]
     both = np.minimum(alpha, target.alpha)
@@ -307,18 +308,12 @@ def _difference(picture: Float32[np.ndarray, "size size 7"], target: _Target) ->
 
 
 def _color_difference(
-    picture: Float32[np.ndarray, "size size 7"], target: _Target, inside: Bool[np.ndarray, "size size"]
+    picture: Float32[np.ndarray, "size size 4"], target: _Target, inside: Bool[np.ndarray, "size size"]
 ) -> float:
-    """Mean absolute difference after the white light, ambient and from one side, that explains the frame best."""
-    pixels = picture[inside] / picture[inside, -1:]
-    albedo, wanted = pixels[:, :3], target.color[inside]
-    shades = np.concatenate([np.ones((len(pixels), 1)), pixels[:, 3:6]], axis=1)
-    # Normal equations of wanted = albedo * (shades @ light), over all pixels and channels.
-    squared, mixed = (albedo * albedo).sum(axis=1), (albedo * wanted).sum(axis=1)
-    matrix, right = (shades * squared[:, None]).T @ shades, shades.T @ mixed
-    ridge = SHADE_STIFFNESS * matrix[0, 0] * np.diag([0.0, 1.0, 1.0, 1.0]) + 1e-6 * np.eye(4)
-    light = np.linalg.solve(matrix + ridge, right)
-    return float(np.abs(albedo * (shades @ light)[:, None] - wanted).mean().clip(0, 1))
+    """Mean absolute difference after the best exposure."""
+    color, wanted = picture[inside, :3] / picture[inside, 3:], target.color[inside]
+    exposure = (color * wanted).sum() / max((color * color).sum(), 1e-6)
+    return float(np.abs(exposure * color - wanted).mean().clip(0, 1))
 
 
 def _dissimilarity(
@@ -342,3 +337,45 @@ def _dissimilarity(
 
 def _bytes(color: Float32[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
     return np.round(255 * color.clip(0, 1)).astype(np.uint8)
+
+
+def _decide(matches: list[_Match], penalties: Float[np.ndarray, " matches"]) -> FoundView:
+    totals = np.array([match.cost for match in matches]) + penalties
+    order = np.argsort(totals, kind="stable")
+    best = matches[order[0]]
+    other = matches[order[1]].direction if len(matches) > 1 else None
+    margin = float(totals[order[1]] - totals[order[0]]) if other else WORST
+    confidence = _confidence(best.cost, margin)
+    azimuth, elevation = _wrapped(best.direction)
+    alternative = _wrapped(other) if other else None
+    remark = ""
+    if confidence < SURE:
+        if alternative and margin < AMBIGUOUS:
+            remark = (
+                f"The first frame looks much the same from {_words((azimuth, elevation))} and from "
+                f"{_words(alternative)}; if the motion looks wrong, set the view by hand."
+            )
+        else:
+            remark = (
+                f"From no direction does the asset match the first frame well (silhouettes overlap by "
+                f"{best.overlap:.0%}); start where the video shows the asset's pose, or set the view by hand."
+            )
+    return FoundView(azimuth, elevation, confidence, best.cost, alternative, remark)
+
+
+def _confidence(cost: float, margin: float) -> float:
+    offset, per_cost, per_margin = CONFIDENCE
+    score = offset + per_cost * cost + per_margin * min(margin, LARGE_MARGIN)
+    return 1 / (1 + math.exp(-score))
+
+
+def _nothing(low: float, high: float, remark: str) -> FoundView:
+    return FoundView(0.0, min(max(0.0, low), high), 0.0, WORST, None, remark)
+
+
+def _wrapped(direction: Direction) -> Direction:
+    return (direction[0] + 180) % 360 - 180, direction[1]
+
+
+def _words(direction: Direction) -> str:
+    return f"azimuth {direction[0]:.0f}, elevation {direction[1]:.0f}"

@@ -310,7 +310,7 @@ def test_a_chosen_blender_that_is_no_program_is_refused(monkeypatch, tmp_path):
 def test_a_crash_is_told_with_the_last_words_of_the_log(script, tmp_path, temporary_folder):
     script("echo Loading", "echo 'Error: out of luck' >&2", "kill -SEGV $$")
     with pytest.raises(
-        errors.CaptureError, match=r"broke down \(signal 11, .*\)\. Its last words: \"Error: out of luck\"\."
+        errors.BlenderError, match=r"broke down \(signal 11, .*\)\. Its last words: \"Error: out of luck\"\."
     ):
         capture_asset(tmp_path / "some.glb", tmp_path / "capture.safetensors")
     assert list(temporary_folder.iterdir()) == []
@@ -320,7 +320,7 @@ def test_what_keeps_our_code_from_starting_is_told_with_the_exit_status(script, 
     # As Blender 3.4 prints it, on the standard output.
     script("echo \"ModuleNotFoundError: No module named 'numpy'\"", "echo 'Error: script failed, expr'", "exit 3")
     sentence = r"some blender\) broke down \(exit status 3\)\. Its last words: \"ModuleNotFoundError: .*'numpy'\"\."
-    with pytest.raises(errors.CaptureError, match=sentence):
+    with pytest.raises(errors.BlenderError, match=sentence):
         capture_asset(tmp_path / "some.glb", tmp_path / "capture.safetensors")
 
 
