@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from gvf_core.commands.console import CONSOLE, results_console
+from gvf_core.commands.animate import VIEW_PRESETS
+from gvf_core.commands.console import CONSOLE, results_console, say
 from gvf_core.errors import SettingsError
 from gvf_core.models.roles import PresetName
+from gvf_core.settings import RELEASED, check_set_name
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -23,6 +26,11 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     rasterizer.add_argument("--size", type=int, default=256, help="pixels")
     rasterizer.add_argument("--repeats", type=int, default=5)
     rasterizer.set_defaults(run=_bench_rasterizer)
+
+    views = benchmarks.add_parser("views", help="what fewer views of an asset change in the features that networks see")
+    views.add_argument("asset", type=Path, help="3D file")
+    views.add_argument("--weights", default=RELEASED, help=f"set whose image encoder is used (default {RELEASED})")
+    views.set_defaults(run=_bench_views)
 
     networks = benchmarks.add_parser("networks", help="run the networks beside plain implementations (takes minutes)")
     networks.add_argument("--preset", choices=get_args(PresetName), default="full")
@@ -40,6 +48,31 @@ def _bench_rasterizer(parsed: argparse.Namespace) -> int:
     from gvf_core.bench import bench_rasterizer, bench_table
 
     results_console().print(bench_table(bench_rasterizer(parsed.gaussians, parsed.size, parsed.repeats)))
+    return 0
+
+
+def _bench_views(parsed: argparse.Namespace) -> int:
+    import torch
+
+    from gvf_core.bench.views import bench_views, views_table
+    from gvf_core.capture import load_capture
+    from gvf_core.commands.blender import capture_asset
+    from gvf_core.models.model_set import open_model_set
+
+    models = open_model_set(
+        check_set_name(parsed.weights), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    )
+    captures = {}
+    with CONSOLE.status("Starting") as status, tempfile.TemporaryDirectory(prefix="gvf-views-") as scratch:
+        for name, count in VIEW_PRESETS.items():
+            status.update(f"Rendering {count} views")
+            path = Path(scratch) / f"{name}.safetensors"
+            capture_asset(parsed.asset, path, views=count)
+            captures[name] = load_capture(path)
+        rows = bench_views(captures, models, lambda done: status.update(f"Encoding, {done:.0%}"))
+    results_console().print(views_table(rows))
+    if models.remark:
+        say(models.remark, "Note: ", "cyan")
     return 0
 
 

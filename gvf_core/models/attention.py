@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gvf_core.models.cpu_attention import attend_on_cpu, is_faster
 from gvf_core.models.layers import HeadNorm, Linear
 
 
@@ -25,6 +26,8 @@ def attend(
     queries: Float[Tensor, "batch heads queries channels"], context: KeysValues, scale: float | None = None
 ) -> Float[Tensor, "batch queries width"]:
     """Scaled dot-product attention, heads put together again; the usual scale if none is given."""
+    if is_faster(queries, *context):
+        return attend_on_cpu(queries, *context, scale)
     return merge_heads(F.scaled_dot_product_attention(queries, context.keys, context.values, scale=scale))
 
 

@@ -109,6 +109,26 @@ def test_an_asset_comes_back_as_a_blend_file_that_moves_as_the_animation_says(as
     assert not list(tmp_path.glob("*.blend?*"))
 
 
+def test_an_assets_own_animation_is_not_added_to_the_new_motion(empty_scene, tmp_path):
+    bpy.ops.mesh.primitive_cube_add(location=(1, 0, 0))
+    cube = bpy.context.object
+    cube.name = "Runner"
+    for frame in (1, 30):
+        cube.location.x = frame
+        cube.keyframe_insert("location", frame=frame)
+    path = tmp_path / "running.glb"
+    bpy.ops.export_scene.gltf(filepath=str(path))
+    animation = fabricate(tmp_path, *open_asset(path, frame=10), frames=4)
+    warnings = import_animation(path, animation.path, tmp_path / "moving.blend", frame=10)
+    assert warnings == ()
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "moving.blend"))
+    for frame in (0, 3):
+        bpy.context.scene.frame_set(1 + frame)
+        moved = evaluated_world_vertices("Runner")
+        np.testing.assert_allclose(moved, animation.world_vertices(0, frame), atol=1e-4)
+    assert bpy.data.objects["Runner"].location.x > 5
+
+
 def test_named_objects_are_captured_and_animated_alone(asset, tmp_path):
     capture_asset(asset, tmp_path / "capture.safetensors", **SMALL, objects=["--Cone ä"])
     assert load_capture(tmp_path / "capture.safetensors").objects == ("--Cone ä",)
