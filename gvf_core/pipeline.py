@@ -15,6 +15,7 @@ from gvf_core.capture import Capture
 from gvf_core.errors import VideoError
 from gvf_core.gaussians import Gaussians
 from gvf_core.memory import forget_peak, peak_mb
+from gvf_core.models.store import default_store
 from gvf_core.motion import MotionTask, open_engine
 from gvf_core.motion.engine import Frames, MotionEngine, Similarity
 from gvf_core.motion.engines import choose_engine
@@ -49,6 +50,17 @@ STAGES: dict[str, dict[str, float]] = {
 """Stages of each engine in order, with the fraction of the whole job at which each one ends."""
 POOR_OVERLAP = 0.6
 """Silhouette overlap with the first frame below which the artist is warned; a good view gives 0.9 and more."""
+
+
+def check_request(video: Path, settings: AnimateSettings) -> None:
+    """What can be told about video and settings in a second, before an asset is captured for them.
+
+    Raises:
+        GvfError: The video cannot be used, or the engine's weights are missing.
+    """
+    if choose_engine(settings) == "diffusion":
+        default_store().of_set(settings.weights).for_animating()
+    cut_out(read_video(video, settings.start_frame, settings.frame_stride, 2), method=settings.matting)
 
 
 def animate(

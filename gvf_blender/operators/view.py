@@ -35,6 +35,7 @@ class GVF_OT_view_from_viewport(bpy.types.Operator):
         else:
             rotation = viewport.view_rotation.to_matrix()
         settings.azimuth, settings.elevation = direction_of_view(rotation)
+        settings.view = "given"
         return {"FINISHED"}
 
 

@@ -25,7 +25,8 @@ VIEW_PRESETS = {"draft": 24, "standard": 60, "official": 150}
 ASSET_SUFFIXES = (
     *(".glb", ".gltf", ".fbx", ".obj", ".ply", ".stl", ".usd", ".usda", ".usdc", ".usdz", ".abc", ".blend"),
 )
-"""Files that Blender opens; anything else is taken for a capture."""
+"""Files that Blender opens."""
+CAPTURE_SUFFIXES = (".safetensors", ".st")
 ANIMATION, REPORT, PREVIEW, BLEND, PLY = "animation.safetensors", "report.json", "preview.mp4", "result.blend", "ply"
 _CAPTURED, _ANIMATED, _EXPORTED, _PREVIEWED = 0.15, 0.85, 0.9, 0.95
 """Parts of the whole after which capture, animation, PLY files and preview end; the .blend file is last."""
@@ -95,8 +96,9 @@ def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Pat
     # The heavy imports wait until they are needed, so that `gvf --help` answers at once.
     from gvf_core.capture import load_capture
     from gvf_core.commands.blender import capture_asset
-    from gvf_core.pipeline import animate
+    from gvf_core.pipeline import animate, check_request
 
+    check_request(parsed.video, settings)
     path, begin = parsed.asset, 0.0
     if _is_asset(path):
         path, begin = scratch / "capture.safetensors", _CAPTURED
@@ -178,6 +180,11 @@ def _check_output(parsed: argparse.Namespace, *, as_file: bool) -> None:
     for path in _inputs(parsed).values():
         if not path.is_file():
             raise FileFormatError(f"There is no file {path}.", "Choose another file.")
+    if not _is_asset(parsed.asset) and parsed.asset.suffix.lower() not in CAPTURE_SUFFIXES:
+        raise FileFormatError(
+            f"{parsed.asset} is neither a 3D file nor a capture.",
+            f"3D files end in {', '.join(ASSET_SUFFIXES)}; captures in {', '.join(CAPTURE_SUFFIXES)}.",
+        )
     if as_file:
         return
     taken = [name for name in (ANIMATION, PREVIEW, PLY, BLEND, REPORT) if (output / name).exists()]

@@ -270,7 +270,9 @@ class Store:
 
     def _not_installed(self, name: str) -> WeightsError:
         names = ", ".join(entry.name for entry in CHECKPOINTS if os.path.lexists(self.root / entry.name))
-        return WeightsError(f"{name} is not installed.", f"Installed: {names or 'nothing'}.")
+        return WeightsError(
+            f"{name} is not installed.", f"Installed: {names or 'nothing'}. `gvf models download {name}` fetches it."
+        )
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

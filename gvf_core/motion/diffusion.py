@@ -103,7 +103,7 @@ class Diffusion:
         gaussians = per_voxel * len(voxels_for_networks(capture, per_voxel))
         needed_mb = _WORKING_COPIES * frames * gaussians * 14 * 4 / 2**20
         # The result comes back to the host, whatever computes it.
-        free_mb = free_memory_mb(torch.device("cpu"))
+        free_mb = min(free_memory_mb(device) for device in (torch.device("cpu"), self.models.device))
         if needed_mb > free_mb:
             raise SettingsError(
                 f"{frames} frames of {gaussians} Gaussians take about {needed_mb / 1024:.1f} GB of memory, and "

@@ -1,6 +1,7 @@
 """The command line says in one sentence what is wrong, before it computes anything."""
 
 import pytest
+from video_files import moving_square, write_video
 
 from gvf_core import cli
 
@@ -12,10 +13,19 @@ from gvf_core import cli
         (["take [2].st", "video.mp4", "-o", "out.st"], "There is no file take [2].st."),
         (["a[b", "video.mp4", "-o", "[/out]/out.st"], "There is no folder [/out]. Create it"),
         (["asset.st", "gone.mp4", "-o", "out.st"], "There is no file gone.mp4."),
+        (
+            ["video.mp4", "video.mp4", "-o", "out"],
+            "video.mp4 is neither a 3D file nor a capture. 3D files end in .glb,",
+        ),
+        (["asset.st", "video.mp4", "-o", "out"], "video.mp4 is not a readable video"),
         (["asset.st", "video.mp4", "-o", "missing/out.st"], "There is no folder missing. Create it"),
         (["asset.st", "video.mp4", "-o", "video"], "The output video is a file. Choose another folder."),
         (["asset.st", "video.mp4", "-o", "done"], "done holds preview.mp4 already. Choose another folder, or"),
-        (["asset.st", "video.mp4", "-o", "out.st"], "asset.st is not a readable safetensors file"),
+        (["asset.st", "film.mp4", "-o", "out.st"], "asset.st is not a readable safetensors file"),
+        (
+            ["asset.st", "film.mp4", "-o", "out", "--engine", "diffusion", "--weights", "none"],
+            "The set of weights none",
+        ),
         (["asset.st", "video.mp4", "-o", "out.st", "--gaussians", "5"], "The setting gaussians is 5. Choose"),
         (["asset.st", "video.mp4", "-o", "out.st", "--azimuth", "nan"], "The setting azimuth is nan. Choose"),
     ],
@@ -25,6 +35,7 @@ def test_a_mistake_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, a
     for name in ("asset.st", "video.mp4", "video", "done/preview.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("no capture")
+    write_video(tmp_path / "film.mp4", moving_square())
     before = sorted(tmp_path.rglob("*"))
     assert cli.main(["animate", *arguments]) == 1
     said = capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Driving videos: which files are read, what their frames are, and how the object is cut out."""
 
 import shutil
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -10,11 +11,11 @@ from PIL import Image
 from small_assets import painted_body, picture
 from video_files import moving_square, with_alpha, write_video
 
-from gvf_core.errors import Cancelled, VideoError
+from gvf_core.errors import Cancelled, VideoError, WeightsError
 from gvf_core.geometry.rotations import matrix_from_rotation_vector
 from gvf_core.rendering import Camera, orbit_camera
 from gvf_core.rendering.mesh import rasterize_mesh
-from gvf_core.video import DrivingVideo, crop_square, cut_out, decode, read_video
+from gvf_core.video import DrivingVideo, crop_for_networks, crop_square, cut_out, decode, matting, read_video
 
 
 def clip(frames: list[np.ndarray], has_alpha: bool = False) -> DrivingVideo:
@@ -280,6 +281,41 @@ def test_a_background_that_is_not_plain_is_refused_with_a_way_out():
         cut_out(clip(list(noise)))
 
 
+def test_alpha_asked_for_where_there_is_none_is_refused():
+    with pytest.raises(VideoError, match="no alpha channel with a mask"):
+        cut_out(clip(moving_square(), has_alpha=True), method="alpha")
+
+
+def test_a_plain_background_asked_for_is_taken_although_there_is_alpha():
+    frames = with_alpha(moving_square())
+    for frame in frames:
+        frame[..., 3] = 255
+        frame[:4, :4, 3] = 0
+    assert cut_out(clip(frames, has_alpha=True))[0, 40, 50, 3] == 1
+    assert cut_out(clip(frames, has_alpha=True), method="plain")[0, 40, 50, 3] == 0
+
+
+def test_a_network_that_is_not_installed_is_refused_with_the_way_to_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("GVF_MODELS_DIR", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"u2net is not installed.*gvf models download u2net"):
+        cut_out(clip(moving_square()), method="rembg")
+
+
+def test_where_the_background_is_not_plain_an_installed_network_is_asked(monkeypatch):
+    """A fake network, because the real one needs downloaded weights: it takes bright pixels for the object."""
+    monkeypatch.setattr(matting, "_network_is_installed", lambda: True)
+    monkeypatch.setattr(matting, "default_store", lambda: SimpleNamespace(weights_file=lambda name: name))
+    monkeypatch.setattr(
+        matting, "matte", lambda pictures, file, on_progress: np.where(pictures[..., 0] > 200, 255, 0).astype(np.uint8)
+    )
+    noise = np.random.default_rng(0).integers(0, 200, (2, 40, 40, 3), np.uint8)
+    noise[:, 10:30, 10:30] = 255
+    cut = cut_out(clip(list(noise)))
+    assert (cut[0, 10:30, 10:30] == 1).all() and cut[0, :10].max() == 0
+    plain = cut_out(clip(moving_square()))
+    assert plain[0, 24, 18, 3] == 1
+
+
 def test_sensor_noise_on_a_plain_background_is_tolerated():
     rng = np.random.default_rng(0)
     frames = [np.clip(frame + rng.normal(0, 2, frame.shape), 0, 255).astype(np.uint8) for frame in moving_square()]
@@ -325,6 +361,31 @@ def test_the_crop_holds_the_object_of_every_frame_with_a_margin():
     covered = np.argwhere((frames[..., 3] > 0.5).any(axis=0))
     assert covered.min() >= 4 and covered.max() <= 59
     assert np.ptp(covered[:, 1]) == pytest.approx(64 * 0.84, abs=2)
+
+
+def test_the_official_crop_is_placed_by_the_first_frame_for_all():
+    """The larger side of the first mask, 30 pixels, fills 380 / 1.2 of 512 around the middle."""
+    frames, camera = crop_for_networks(masks((20, 20, 50, 40), (25, 20, 55, 40)), CAMERA)
+    assert frames.shape == (2, 512, 512, 4) and (camera.width, camera.height) == (512, 512)
+    scale = 380 / int(1.2 * 30)
+    columns = [np.flatnonzero((frame[..., 3] > 0.5).any(axis=0)) for frame in frames]
+    assert columns[0][[0, -1]].tolist() == pytest.approx([256 - 15 * scale, 256 + 15 * scale - 1], abs=1)
+    assert columns[1][0] - columns[0][0] == pytest.approx(5 * scale, abs=1)
+    rows = np.flatnonzero((frames[0, ..., 3] > 0.5).any(axis=1))
+    assert rows[[0, -1]].tolist() == pytest.approx([256 - 10 * scale, 256 + 10 * scale - 1], abs=1)
+
+
+def test_the_camera_of_the_official_crop_sees_the_same_point_at_the_same_place():
+    _, camera = crop_for_networks(masks((20, 20, 50, 40)), CAMERA)
+    point = np.array([0.1, -0.2, 0.05])
+    scale = 380 / int(1.2 * 30)
+    expected = (CAMERA.project(point)[0] - [35, 30]) * scale + 256
+    np.testing.assert_allclose(camera.project(point)[0], expected, atol=1e-6)
+
+
+def test_a_mask_that_is_nowhere_opaque_still_places_the_official_crop():
+    frames, _ = crop_for_networks(0.7 * masks((20, 20, 50, 40)), CAMERA)
+    assert frames[0, 256, 256, 3] == pytest.approx(0.7)
 
 
 def test_a_crop_that_reaches_beyond_the_picture_is_empty_there():
