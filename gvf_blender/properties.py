@@ -106,6 +106,17 @@ class SettingsProperties:
         default=_DEFAULTS.engine,
         options=_OPTIONS,
     )
+    preset: EnumProperty(
+        name="Quality",
+        description="How much time Fit to Video takes for how good a motion",
+        items=(
+            ("fast", "Fast", "Tracks the video only: for a first look"),
+            ("standard", "Standard", "Tracks it in several ways and polishes the best one"),
+            ("best", "Best", "More ways and a longer polish"),
+        ),
+        default=_DEFAULTS.preset,
+        options=_OPTIONS,
+    )
     views: EnumProperty(
         name="Views",
         description="How many pictures of the asset are rendered for the server",

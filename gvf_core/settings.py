@@ -13,6 +13,7 @@ Background = Literal["white", "black"]
 Sampler = Literal["adaptive", "multistep"]
 LongClips = Literal["windows", "segments"]
 VoxelFeatures = Literal["mean", "visible"]
+FitPreset = Literal["fast", "standard", "best"]
 
 RELEASED = "released"
 """Name of the set of weights that the papers' authors published; other sets are the user's."""
@@ -43,6 +44,7 @@ class AnimateSettings:
 
     Attributes:
         engine: How motion is found; "auto" takes the best engine that is installed.
+        preset: How much time the engine `fit` takes for how good a motion.
         gaussians: Number of canonical Gaussians of the engine `fit`; the networks make 8 per voxel.
         seed: Seed of every random choice.
         view: Whether azimuth and elevation are given, or searched for in the first used frame.
@@ -73,6 +75,7 @@ class AnimateSettings:
     """
 
     engine: EngineName = "auto"
+    preset: FitPreset = "standard"
     gaussians: int = 20_000
     seed: int = 0
     view: ViewSource = "given"

@@ -9,6 +9,7 @@ from .errors import SettingsError
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "engine": ("auto", "fit", "diffusion"),
+    "preset": ("fast", "standard", "best"),
     "view": ("given", "search"),
     "matting": ("auto", "alpha", "plain", "rembg"),
     "background": ("white", "black"),
@@ -44,6 +45,7 @@ class MotionSettings:
 
     Attributes:
         engine: How motion is found; "auto" takes the best engine that the server has.
+        preset: How much time the engine "fit" takes for how good a motion.
         gaussians: Number of Gaussians of the engine "fit"; the networks make 8 per voxel.
         seed: Seed of every random choice.
         view: Whether azimuth and elevation are given, or searched for in the first used frame.
@@ -71,6 +73,7 @@ class MotionSettings:
     """
 
     engine: str = "auto"
+    preset: str = "standard"
     gaussians: int = 20_000
     seed: int = 0
     view: str = "given"

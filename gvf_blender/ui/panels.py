@@ -79,9 +79,10 @@ class GVF_PT_quality(GVFPanel, bpy.types.Panel):
         settings = context.scene.gvf
         layout.prop(settings, "engine")
         layout.prop(settings, "views")
-        row = layout.row()
-        row.enabled = settings.engine != "diffusion"
-        row.prop(settings, "gaussians")
+        column = layout.column()
+        column.enabled = settings.engine != "diffusion"
+        column.prop(settings, "preset")
+        column.prop(settings, "gaussians")
         layout.prop(settings, "seed")
         layout.prop(settings, "use_current_frame")
         row = layout.row()

@@ -7,13 +7,15 @@ One view shows no depth and no hidden side; there the asset keeps its rest shape
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
 
+from gvf_core.canonical.surface import SurfaceGaussians
 from gvf_core.gaussians import VariationField
 from gvf_core.motion.appearance import colors_in_video, contrasting_background
 from gvf_core.motion.body import Body, Pose
@@ -22,17 +24,38 @@ from gvf_core.motion.observe import Observer
 from gvf_core.motion.polish import PolishOptions, polish
 from gvf_core.motion.tracking import TrackingOptions, track
 from gvf_core.progress import Monitor
+from gvf_core.settings import FitPreset
 
 LOGGER = logging.getLogger(__name__)
 
-DEFAULT_TRACKINGS = (TrackingOptions(depth_weight=0.01), TrackingOptions(depth_weight=0.003))
-"""From tight to loose: how far depth may follow differs from clip to clip, and the video residual tells. Measured
-vertex errors after polish, first and second: running fox .63, .65; snake .69, .58; gull 1.00, .98; leaping fox .36,
-.36."""
+TIGHT, LOOSE = TrackingOptions(depth_weight=0.01), TrackingOptions(depth_weight=0.003)
+"""How far depth may follow differs from clip to clip, and the video residual tells. Measured vertex errors after
+polish, tight and loose: running fox .63, .65; snake .69, .58; gull 1.00, .98; leaping fox .36, .36."""
+RIGID = TrackingOptions(flow_rounds=3, blurs=(4, 2), stiffness=(30.0, 30.0), bend_scale=10.0)
+"""All links stiff: the asset moves as a whole."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How much is tried.
+
+    Attributes:
+        trackings: Ways to track by name, stiffer ones first; the one that explains the video best goes on.
+        polishing: How that one is polished; not at all if None.
+    """
+
+    trackings: Mapping[str, TrackingOptions]
+    polishing: PolishOptions | None
+
+
+PRESETS: dict[FitPreset, FitOptions] = {
+    "fast": FitOptions({"tracked": TIGHT}, None),
+    "standard": FitOptions({"tracked": TIGHT, "tracked loosely": LOOSE}, PolishOptions()),
+    "best": FitOptions({"rigid": RIGID, "tracked": TIGHT, "tracked loosely": LOOSE}, PolishOptions(iterations=60)),
+}
 CLEARLY = 0.97
 """A looser explanation must lower the residual at least by this factor: it follows noise better, too. Chosen on these
 four clips and the example, where it takes the better one, or for the leaping fox an equal one; not tried on others."""
-DEFAULT_POLISHING = PolishOptions()
 TRACKED, COMPARED, POLISHED = 0.48, 0.53, 0.98
 """Fractions of the time after which tracking, the choice among its results, and polish end; for the progress bar."""
 STILL_BLUR, STILL_DIFFERENCE = 4.0, 0.12
@@ -41,18 +64,16 @@ Measured on 512 px frames: a still picture with noise of 3/255, H.264 at crf 28,
 
 
 def fit(
-    task: MotionTask,
+    task: MotionTask[SurfaceGaussians],
     monitor: Monitor,
-    trackings: Sequence[TrackingOptions] = DEFAULT_TRACKINGS,
-    polishing: PolishOptions = DEFAULT_POLISHING,
+    options: FitOptions = PRESETS["standard"],
 ) -> Motion:
     """Find the motion of the canonical Gaussians.
 
     Args:
         task: The asset and the video.
         monitor: Takes the progress.
-        trackings: Ways to track; the one that explains the video best is polished.
-        polishing: How to polish.
+        options: How much is tried.
 
     Raises:
         Cancelled: The caller asked to stop.
@@ -66,11 +87,11 @@ def fit(
     body.colors = colors_in_video(body, task.frames[0], task.camera)
     observer = Observer(body, task.camera, contrasting_background(body.colors), np.random.default_rng(task.seed))
     hypotheses = {"unmoved": [body.rest] * len(task.frames)}
-    for index, options in enumerate(trackings):
+    for index, (name, tracking) in enumerate(options.trackings.items()):
         # Every hypothesis draws the same random pixels, so that only the options make a difference.
         observer = dataclasses.replace(observer, rng=np.random.default_rng(task.seed))
-        part = monitor.part(0, TRACKED).part(index / len(trackings), (index + 1) / len(trackings))
-        hypotheses[f"tracked {index + 1}"] = track(body, observer, task.frames, options, part)
+        part = monitor.part(0, TRACKED).part(index / len(options.trackings), (index + 1) / len(options.trackings))
+        hypotheses[name] = track(body, observer, task.frames, tracking, part)
     residuals = {}
     for index, (name, poses) in enumerate(hypotheses.items()):
         part = monitor.part(TRACKED, COMPARED).part(index / len(hypotheses), (index + 1) / len(hypotheses))
@@ -79,9 +100,9 @@ def fit(
     for name, residual in residuals.items():
         if residual < CLEARLY * residuals[best]:
             best = name
-    if best != "unmoved":
+    if best != "unmoved" and options.polishing is not None:
         part = monitor.part(COMPARED, POLISHED)
-        hypotheses["polished"] = polish(body, task.camera, task.frames, hypotheses[best], polishing, part)
+        hypotheses["polished"] = polish(body, task.camera, task.frames, hypotheses[best], options.polishing, part)
         residuals["polished"] = video_residual(observer, hypotheses["polished"], task.frames, monitor.part(POLISHED, 1))
         best = min(residuals, key=residuals.__getitem__)
     LOGGER.info("video residuals %s, taking %s", residuals, best)

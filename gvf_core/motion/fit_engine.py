@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from gvf_core.canonical.surface import SurfaceGaussians, gaussians_on_surface
 from gvf_core.capture import Capture
 from gvf_core.motion.engine import Frames, Motion, MotionTask, Similarity
-from gvf_core.motion.fit import fit
+from gvf_core.motion.fit import PRESETS, fit
 from gvf_core.progress import Monitor
 from gvf_core.rendering.camera import Camera
 from gvf_core.settings import AnimateSettings, EngineName
@@ -50,4 +50,4 @@ class FitEngine:
         # The operations are small: threads of BLAS and torch mostly wait for each other. On two busy cores, one thread
         # polished the example 5 times faster than two, and more BLAS threads than cores made clips 15 times slower.
         with threadpool_limits(1):
-            return fit(task, monitor)
+            return fit(task, monitor, PRESETS[self.settings.preset])

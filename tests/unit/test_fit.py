@@ -16,8 +16,10 @@ from gvf_core.gaussians import VariationField
 from gvf_core.geometry.rotations import matrix_from_rotation_vector
 from gvf_core.motion import Monitor, Motion, MotionTask, fit
 from gvf_core.motion.body import Body, Pose
+from gvf_core.motion.fit import PRESETS, RIGID, FitOptions
 from gvf_core.motion.polish import PolishOptions, _ConstantProduct, _rotation_matrices, polish
 from gvf_core.rendering import orbit_camera
+from gvf_core.settings import FitPreset
 from gvf_core.transfer import vertices_from_gaussians
 
 BODY = painted_body(size=192, axes=(0.5, 0.12, 0.1))
@@ -38,8 +40,8 @@ def one_thread_per_operation():
         yield
 
 
-def run(given: MotionTask) -> Motion:
-    return fit(given, Monitor(lambda fraction: None, lambda: False))
+def run(given: MotionTask, preset: FitPreset = "standard") -> Motion:
+    return fit(given, Monitor(lambda fraction: None, lambda: False), PRESETS[preset])
 
 
 def moved_vertices(given: MotionTask, motion: Motion) -> np.ndarray:
@@ -77,6 +79,32 @@ def test_the_first_frame_is_the_canonical_one_and_only_places_and_rotations_chan
     assert (deltas[..., VariationField.SCALES] == 0).all()
     assert (deltas[..., VariationField.COLORS] == 0).all()
     assert (deltas[..., VariationField.OPACITY] == 0).all()
+
+
+def test_a_fast_fit_follows_too_and_the_best_one_tries_a_rigid_motion_as_well():
+    given = task([0.0, 0.9])
+    truth = bent(BODY.vertices, 0.9)
+    fast, best = run(given, "fast"), run(given, "best")
+    assert set(fast.figures["video_residual"]) == {"unmoved", "tracked"}
+    assert set(best.figures["video_residual"]) == {"unmoved", "rigid", "tracked", "tracked loosely", "polished"}
+    # Without a polish the place is found, less so the shape.
+    for motion, most in ((fast, 0.9), (best, 0.5)):
+        assert mean_distance(moved_vertices(given, motion)[1], truth) < most * mean_distance(BODY.vertices, truth)
+
+
+def test_a_body_that_turns_as_a_whole_is_explained_by_a_rigid_motion():
+    turns = [matrix_from_rotation_vector(np.array([0.0, angle, 0.0])) for angle in (0.0, 0.15, 0.3)]
+    frames = [picture(BODY.vertices @ turn.T, BODY.vertices, BODY.triangles, CAMERA) for turn in turns]
+    given = replace(task([0.0, 0.1], gaussians=800), frames=np.stack(frames))
+    rigid = FitOptions({"rigid": RIGID}, None)
+    motion = fit(given, Monitor(lambda fraction: None, lambda: False), rigid)
+    assert motion.figures["hypothesis"] == "rigid"
+    found = moved_vertices(given, motion)[-1].astype(np.float64)
+    lengths = [np.linalg.norm(np.diff(v[BODY.triangles], axis=1), axis=-1) for v in (BODY.vertices, found)]
+    assert np.abs(lengths[1] / lengths[0] - 1).mean() < 0.03
+    # Across the line of sight, which runs along y but for 10 degrees; one view does not tell the depth.
+    truth = BODY.vertices @ turns[-1].T
+    assert mean_distance(found[:, ::2], truth[:, ::2]) < 0.2 * mean_distance(BODY.vertices[:, ::2], truth[:, ::2])
 
 
 def test_the_figures_say_which_explanation_won(bending):
