@@ -19,12 +19,14 @@ from gvf_core.video.crop import MARGIN
 SIZE = 64
 """Side in pixels of the pictures that are compared."""
 GAUSSIANS = 5000
-"""So many Gaussians, widened to close the surface, are drawn: half the time of 20,000 at this size."""
+"""So many, widened to close the surface, are drawn everywhere: 8 ms a picture against 15 ms for 20,000."""
 FINE_GAUSSIANS = 20000
+"""So many are drawn in refinement, as widening swells silhouettes: 1.7 degrees of median error, 2.3 without."""
 MAX_WIDTH = 2.0
+"""Widest Gaussian in units of the median; a wide one at the tip of an antenna made a ball as large as a turret."""
 COARSE_STEP = 15.0
 """Degrees between the directions that are tried everywhere."""
-FINE_STEPS = ((8.0, 6), (4.0, 4), (2.0, 3), (1.0, 3))
+FINE_STEPS = ((8.0, 6), (4.0, 4), (2.0, 3), (1.0, 2))
 """Degrees of each round of refinement, and how many directions enter it."""
 NEIGHBOURHOOD = 20.0
 """Directions closer than this are refined as one."""
@@ -32,23 +34,34 @@ DIFFERENT = 30.0
 """An alternative lies at least so many degrees from the found direction."""
 COLOR_WEIGHT = 3.0
 """Of the mean colour difference (0..1) against the overlap. On the calibration half (48 lit frames, steps of 15
-degrees) 88 % were found within 30 degrees by overlap alone, 92 % with weight 1, 98 % with weight 3."""
+degrees) 90 % were found within 30 degrees by overlap alone, 92 % with weight 1, 98 % with weight 3."""
 SIMILARITY_SIZE = 224
 """Side in pixels of the pictures that the image encoder sees."""
 SIMILARITY_WEIGHT = 0.2
-"""Of one minus the cosine, as in the official alignment."""
-CONFIDENCE = (2.0, -5.0, 20.0)
-"""Logistic regression of being right within 15 degrees on 1, cost and margin."""
-LARGE_MARGIN = 0.3
-"""Margin of cost between the best direction and the alternative from which on it says no more."""
-AMBIGUOUS = 0.08
-"""Margin below which the remark names both directions."""
-SURE = 0.7
-"""Confidence from which on there is no remark."""
+"""Of one minus the cosine, as in the official alignment; not tuned."""
+POOR_COST, COST_SLOPE = 0.5, 20.0
+"""Cost at which the found direction is as likely right as wrong, and how fast that changes. Calibration half: right
+ones cost 0.16 to 0.45 (5th to 95th percentile), another asset's frames 0.55 to 1.04 (10th to 90th). The fitted slope
+was 33; filmed pictures will be less clear-cut."""
+CLEAR_MARGIN = 0.025
+"""Scale on which the lead over the alternative makes a difference; right ones led by 0.05 and more (95 %)."""
+CONFIDENCE_IF_ALIKE = 0.3
+"""Part of the confidence that is left where the alternative is as good; fitted together with the scale."""
+GOOD_OVERLAP = 0.75
+"""Overlap from which on the silhouettes match, so that doubt comes from the alternative."""
+SURE = 0.6
+"""Confidence from which on there is no remark. Held-out half, lit frames in the captured pose: 56 of 56 directions
+above are right within 15 degrees, 2 of 6 below; in another pose 16 of 18 and 1 of 13; 2 of 43 frames of other assets
+are above."""
+IF_CUT_OFF = 0.55
+"""Part of the confidence left where the frame cuts the object off: with a fifth cut, 6 of 11 sure ones were right."""
 MIN_OPACITY = 0.02
 """Gaussians below are invisible."""
 WORST = 1.0 + COLOR_WEIGHT
 """Cost of two pictures that share nothing."""
+STRAIGHT = ((-1, 0), (1, 0), (0, -1), (0, 1))
+DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Steps of refinement: to the right and up."""
 
 Direction = tuple[float, float]
 """Azimuth and elevation in degrees, see `orbit_camera`."""
@@ -65,7 +78,8 @@ class FoundView:
     Attributes:
         azimuth: Degrees as in `orbit_camera`, within [-180, 180).
         elevation: Degrees.
-        confidence: Estimated probability that the direction is right within 15 degrees.
+        confidence: Estimated probability that the direction is right within 15 degrees, 0..1; low where the pictures
+            differ, and where the alternative is nearly as good.
         cost: One minus the overlap of the silhouettes, plus `COLOR_WEIGHT` times the mean colour difference where
             they overlap (0..1): 0 for equal pictures, `WORST` at most.
         alternative: Azimuth and elevation of the best clearly different direction, None if there is none.
@@ -85,14 +99,16 @@ def find_view(
     frame: Float32[np.ndarray, "height width 4"],
     fov: float,
     *,
-    elevations: Direction = (-30.0, 60.0),
+    elevations: tuple[float, float] = (-30.0, 60.0),
     similarity: Similarity | None = None,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> FoundView:
     """Compare the frame with pictures of the asset from all around, coarse to fine.
 
-    Like the official alignment (`utils/inference_utils.py`, lines 36-177), with the elevation, without needing an
-    image encoder, and with the light of the video fitted to each picture: Gaussians are unlit, videos are not.
+    Like the official alignment (`utils/inference_utils.py`, lines 36-177), but with the elevation, with an exposure
+    fitted to each picture (Gaussians are unlit, videos are not), and without needing an image encoder. On 62 lit
+    Blender frames of 31 assets by which no constant was chosen, azimuth was off by 1.5 and elevation by 0.9 degrees
+    (medians); 94 % were right within 15 degrees, and all others had a remark. 3 s of CPU time each.
 
     Args:
         gaussians: The asset; the order must not follow the place, as only every n-th Gaussian is drawn.
@@ -118,13 +134,11 @@ def find_view(
         matches = _distinct(matches, count, DIFFERENT if done else NEIGHBOURHOOD)
         for index, match in enumerate(matches):
             on_progress(0.5 + 0.5 * (done + index / len(matches)) / len(FINE_STEPS))
-            matches[index] = _refined(fine, target, match.direction, step, elevations)
+            matches[index] = _refined(fine if done else coarse, target, match.direction, step, elevations)
     matches = _distinct(matches, count, DIFFERENT)
-    penalties = np.zeros(len(matches))
-    if similarity is not None:
-        penalties = SIMILARITY_WEIGHT * _dissimilarity(visible, frame, fov, matches, similarity)
+    unlike = _dissimilarity(visible, frame, fov, matches, similarity) if similarity else np.zeros(len(matches))
     on_progress(1.0)
-    return _decide(matches, penalties)
+    return _decide(matches, SIMILARITY_WEIGHT * unlike, _is_cut_off(frame[..., 3] > 0.5))
 
 
 class _Match(NamedTuple):
@@ -137,13 +151,7 @@ class _Match(NamedTuple):
 
 @dataclass(frozen=True)
 class _Target:
-    """The frame, cropped to its mask.
-
-    Attributes:
-        color: Straight colour.
-        alpha: Coverage.
-        focal: Focal length of the video in units of the crop's side.
-    """
+    """The frame cropped to its mask: straight colour, coverage, and the focal length in units of the crop's side."""
 
     color: Float32[np.ndarray, "size size 3"]
     alpha: Float32[np.ndarray, "size size"]
@@ -152,12 +160,7 @@ class _Target:
 
 @dataclass(frozen=True)
 class _Asset:
-    """What is drawn.
-
-    Attributes:
-        splats: A part of the Gaussians.
-        positions: Their centres.
-    """
+    """The Gaussians that are drawn, and their centres."""
 
     splats: Splats
     positions: Float[np.ndarray, "gaussians 3"]
@@ -229,22 +232,29 @@ def _distinct(matches: Iterable[_Match], count: int, apart: float) -> list[_Matc
     return kept
 
 
-def _refined(asset: _Asset, target: _Target, start: Direction, step: float, elevations: Direction) -> _Match:
+def _refined(asset: _Asset, target: _Target, start: Direction, step: float, elevations: tuple[float, float]) -> _Match:
     """Walk to a better neighbour up to three times."""
     best = _match(asset, target, start)
     tried = {start}
     for _ in range(3):
-        azimuth, elevation = best.direction
-        # Degrees on the sphere, also near the poles.
-        turn = step / max(0.2, math.cos(math.radians(elevation)))
-        lower, higher = max(elevations[0], elevation - step), min(elevations[1], elevation + step)
-        around = {(azimuth - turn, elevation), (azimuth + turn, elevation), (azimuth, lower), (azimuth, higher)} - tried
-        tried |= around
-        nearer = min([_match(asset, target, direction) for direction in around], default=best)
-        if nearer.cost >= best.cost:
+        here = best
+        # The valley may run across: a turn and a tilt that only help together.
+        for sides in (STRAIGHT, DIAGONAL):
+            around = [_stepped(here.direction, step, *side, elevations) for side in sides] if best is here else []
+            for direction in around:
+                if direction not in tried:
+                    tried.add(direction)
+                    best = min(best, _match(asset, target, direction), key=lambda match: match.cost)
+        if best is here:
             break
-        best = nearer
     return best
+
+
+def _stepped(direction: Direction, step: float, right: int, up: int, elevations: tuple[float, float]) -> Direction:
+    """Some degrees further on the sphere, within the elevations."""
+    azimuth, elevation = direction
+    turn = step / max(0.2, math.cos(math.radians(elevation)))
+    return azimuth + right * turn, min(max(elevation + up * step, elevations[0]), elevations[1])
 
 
 def _camera(positions: Float[np.ndarray, "gaussians 3"], focal: float, direction: Direction, size: int) -> Camera:
@@ -272,7 +282,7 @@ def _match(asset: _Asset, target: _Target, direction: Direction) -> _Match:
     # By the outline and by area and centroid: an antenna that the mask misses spoils the one, a limb in another
     # pose the other.
     shifted = cv2.warpAffine(picture, _same_moments(alpha, target.alpha), (SIZE, SIZE))
-    (cost, overlap) = min(_difference(picture, target), _difference(shifted, target))
+    cost, overlap = min(_difference(picture, target), _difference(shifted, target))
     return _Match(cost, direction, overlap)
 
 
@@ -339,34 +349,42 @@ def _bytes(color: Float32[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "h
     return np.round(255 * color.clip(0, 1)).astype(np.uint8)
 
 
-def _decide(matches: list[_Match], penalties: Float[np.ndarray, " matches"]) -> FoundView:
+def _is_cut_off(mask: Bool[np.ndarray, "height width"]) -> bool:
+    return bool(max(edge.mean() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])) > 0.02)
+
+
+def _decide(matches: list[_Match], penalties: Float[np.ndarray, " matches"], cut_off: bool) -> FoundView:
     totals = np.array([match.cost for match in matches]) + penalties
     order = np.argsort(totals, kind="stable")
     best = matches[order[0]]
-    other = matches[order[1]].direction if len(matches) > 1 else None
-    margin = float(totals[order[1]] - totals[order[0]]) if other else WORST
-    confidence = _confidence(best.cost, margin)
-    azimuth, elevation = _wrapped(best.direction)
-    alternative = _wrapped(other) if other else None
-    remark = ""
-    if confidence < SURE:
-        if alternative and margin < AMBIGUOUS:
-            remark = (
-                f"The first frame looks much the same from {_words((azimuth, elevation))} and from "
-                f"{_words(alternative)}; if the motion looks wrong, set the view by hand."
-            )
-        else:
-            remark = (
-                f"From no direction does the asset match the first frame well (silhouettes overlap by "
-                f"{best.overlap:.0%}); start where the video shows the asset's pose, or set the view by hand."
-            )
-    return FoundView(azimuth, elevation, confidence, best.cost, alternative, remark)
+    alternative = _wrapped(matches[order[1]].direction) if len(matches) > 1 else None
+    margin = float(totals[order[1]] - totals[order[0]]) if alternative else WORST
+    confidence = _confidence(best.cost, margin) * (IF_CUT_OFF if cut_off else 1)
+    remark = "" if confidence >= SURE else _remark(best, margin, alternative, cut_off)
+    return FoundView(*_wrapped(best.direction), confidence, best.cost, alternative, remark)
+
+
+def _remark(best: _Match, margin: float, alternative: Direction | None, cut_off: bool) -> str:
+    """Why the best match is doubtful."""
+    if cut_off:
+        return "The first frame cuts the object off, so its view is uncertain; check it, or start at another frame."
+    if best.overlap < GOOD_OVERLAP:
+        return (
+            f"From no direction does the asset match the first frame well (silhouettes overlap by {best.overlap:.0%}); "
+            "start where the video shows the asset's pose, or set the view by hand."
+        )
+    if alternative and margin < 2 * CLEAR_MARGIN:
+        return (
+            f"The first frame looks much the same from {_words(_wrapped(best.direction))} and from "
+            f"{_words(alternative)}; if the motion comes out turned, set the view by hand."
+        )
+    return "The asset's colours differ from those in the first frame; check the view, or set it by hand."
 
 
 def _confidence(cost: float, margin: float) -> float:
-    offset, per_cost, per_margin = CONFIDENCE
-    score = offset + per_cost * cost + per_margin * min(margin, LARGE_MARGIN)
-    return 1 / (1 + math.exp(-score))
+    """How sure it is that the frame shows the asset, times how much better the direction is than the next."""
+    match = 1 / (1 + math.exp(COST_SLOPE * (cost - POOR_COST)))
+    return match * (1 - (1 - CONFIDENCE_IF_ALIKE) * math.exp(-margin / CLEAR_MARGIN))
 
 
 def _nothing(low: float, high: float, remark: str) -> FoundView:
