@@ -31,6 +31,15 @@ class DiffusionProperties:
         options=_OPTIONS,
         **limits("samples"),
     )
+    refine_seconds: FloatProperty(
+        name="Refine",
+        description="Polish the sampled motion against the video for at most so many seconds; 0 leaves it as it is",
+        default=_DEFAULTS.refine_seconds,
+        precision=0,
+        step=1000,
+        options=_OPTIONS,
+        **limits("refine_seconds"),
+    )
     sampler: EnumProperty(
         name="Sampler",
         description="How the noise is taken away",

@@ -31,6 +31,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "tolerance": (0.0001, 1),
     "static_guidance": (0, 20),
     "image_guidance": (0, 20),
+    "refine_seconds": (0, 3600),
     "samples": (1, 16),
     "window": (2, 128),
     "overlap": (0, 64),
@@ -65,6 +66,7 @@ class AnimateSettings:
         tolerance: Relative tolerance of the sampler "adaptive"; officially 0.05.
         static_guidance: Guidance towards the canonical Gaussians; officially 1, none.
         image_guidance: Guidance towards the video; officially 1, none.
+        refine_seconds: Polish what the engine `diffusion` gives for at most so long; 0 leaves it as it is.
         samples: Draw this many and keep the one that explains the video best.
         window: Frames that the network sees together; trained with 24, officially used with 32.
         overlap: Frames that neighbouring windows of a long clip share.
@@ -94,6 +96,7 @@ class AnimateSettings:
     tolerance: float = 0.05
     static_guidance: float = 1.0
     image_guidance: float = 1.0
+    refine_seconds: float = 0.0
     samples: int = 1
     window: int = 32
     overlap: int = 8

@@ -111,6 +111,7 @@ class GVF_PT_diffusion(GVFPanel, bpy.types.Panel):
         settings = context.scene.gvf
         layout.prop(settings, "weights")
         layout.prop(settings, "samples")
+        layout.prop(settings, "refine_seconds")
         column = layout.column(align=True)
         column.prop(settings, "sampler")
         column.prop(settings, "tolerance" if settings.sampler == "adaptive" else "steps")

@@ -76,6 +76,23 @@ def gaussians_on_surface(
     return SurfaceGaussians(Gaussians.from_splats(splats), points)
 
 
+def bound_to_surface(
+    capture: Capture, gaussians: Gaussians, rng: np.random.Generator, samples: int = 60_000
+) -> SurfaceGaussians:
+    """Gaussians from anywhere, with the surface points nearest to them.
+
+    Args:
+        capture: The asset.
+        gaussians: Near its surface.
+        rng: Source of the surface samples among which the nearest are found.
+        samples: Their number; they lie 0.005 apart on an average asset.
+    """
+    points = sample_surface(capture.vertices, capture.triangles, samples, rng)
+    positions = points.positions(capture.vertices, capture.triangles)
+    _, nearest = cKDTree(positions).query(gaussians.means.numpy())
+    return SurfaceGaussians(gaussians, SurfacePoints(points.triangle[nearest], points.barycentric[nearest]))
+
+
 def _colors_from_views(
     capture: Capture,
     position: Float[np.ndarray, "points 3"],

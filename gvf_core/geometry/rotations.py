@@ -38,6 +38,14 @@ def quaternion_from_matrix(matrix: Float[np.ndarray, "*batch 3 3"]) -> Float[np.
     return quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
 
 
+def nearest_rotations(matrix: Float[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*batch 3 3"]:
+    """The rotations nearest to matrices (Kabsch 1976): of sums of products moved x rest, how points turned."""
+    left, _, right = np.linalg.svd(matrix)
+    flip = np.ones((*matrix.shape[:-2], 3))
+    flip[..., 2] = np.sign(np.linalg.det(left @ right))
+    return (left * flip[..., None, :]) @ right
+
+
 def matrix_from_normal(normal: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3 3"]:
     """Rotations that take the z axis to unit normals; the other two axes are any tangent frame.
 

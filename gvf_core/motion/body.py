@@ -18,6 +18,9 @@ from gvf_core.rendering import Camera, rasterize
 NODES = 160
 """Control nodes: the number that the strengths of tracking were found with. 960 unknowns are solved for densely."""
 
+ON_SURFACE = 1e-6
+"""Gaussians this close to their surface points need no arm to them."""
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -39,7 +42,7 @@ class Body:
         vertices: Rest vertices.
         triangles: Vertex indices.
         graph: Control nodes and their influence on the vertices.
-        points: Surface points of the Gaussians.
+        points: Surface points of the Gaussians, or those nearest to them.
         vertex_matrix: From stacked node poses to vertices.
         point_matrix: From stacked node poses to the means of the Gaussians.
         colors: Colours of the Gaussians (sRGB, 0..1) when drawn.
@@ -55,6 +58,10 @@ class Body:
         self._skin = self.point_matrix[:, 3::4]
         with torch.no_grad():
             self._rest = canonical.gaussians.activate()
+        surface = self.points.positions(self.vertices, self.triangles)
+        offset = self._rest.means.double().numpy() - surface
+        if np.abs(offset).max() > ON_SURFACE:
+            self.point_matrix = (self.point_matrix + _arms(self._skin, offset)).tocsr()
         self.colors = self._rest.colors.numpy()
 
     @property
@@ -92,6 +99,15 @@ class Body:
         corners = self.triangles[self.points.triangle]
         entries = (self.points.barycentric.ravel(), (np.repeat(np.arange(count), 3), corners.ravel()))
         return sparse.coo_matrix(entries, (count, len(self.vertices))).tocsr()
+
+
+def _arms(skin: sparse.csr_matrix, offset: Float[np.ndarray, "points 3"]) -> sparse.csr_matrix:
+    """What turning the nodes adds to points that lie off the surface, in the columns of `pose_matrix`."""
+    entries = skin.tocoo()
+    values = entries.data[:, None] * offset[entries.row]
+    columns = 4 * entries.col[:, None] + np.arange(3)
+    shape = (skin.shape[0], 4 * skin.shape[1])
+    return sparse.coo_matrix((values.ravel(), (np.repeat(entries.row, 3), columns.ravel())), shape).tocsr()
 
 
 def _multiply_quaternions(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

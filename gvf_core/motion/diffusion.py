@@ -22,6 +22,8 @@ from gvf_core.models.variation_dit import VariationDit
 from gvf_core.motion.clip_windows import clip_segments
 from gvf_core.motion.engine import Frames, Motion, MotionTask
 from gvf_core.motion.latent_sampling import LatentCondition, LatentSample, sample_latents
+from gvf_core.motion.polish import PolishOptions
+from gvf_core.motion.refine import refine
 from gvf_core.motion.video_agreement import overlap_figures, picture_difference
 from gvf_core.progress import Monitor
 from gvf_core.rendering.camera import Camera
@@ -33,7 +35,9 @@ LOGGER = logging.getLogger(__name__)
 Sampler = Callable[[VariationDit, LatentCondition, AnimateSettings, int, Monitor], LatentSample]
 """`sample_latents`, or something in its place."""
 
-_TOKENS_DONE, _SAMPLES_DONE = 0.15, 0.95
+_TOKENS_DONE, _SAMPLED_TO_REFINE, _REFINED = 0.15, 0.7, 0.95
+_MOST_SWEEPS = 60
+"""Of a refinement, if the time allows."""
 _COMPARED = 12
 """Frames of each sample that are compared with the video."""
 _WORKING_COPIES = 4
@@ -135,7 +139,8 @@ class Diffusion:
         tokens = self._image_tokens(task.frames, monitor.part(0, _TOKENS_DONE))
         best: tuple[float, VariationField, dict[str, Any]] | None = None
         differences = {}
-        sampling = monitor.part(_TOKENS_DONE, _SAMPLES_DONE)
+        sampled = _SAMPLED_TO_REFINE if settings.refine_seconds else _REFINED
+        sampling = monitor.part(_TOKENS_DONE, sampled)
         for index in range(settings.samples):
             part = sampling.part(index / settings.samples, (index + 1) / settings.samples)
             deltas, figures = self._sample(turned, tokens, task.seed + index, part)
@@ -147,8 +152,12 @@ class Diffusion:
                 best = (difference, variation, figures | {"seed": task.seed + index})
         assert best is not None
         _, variation, figures = best
-        agreement = overlap_figures(gaussians, variation, task.frames, task.camera, monitor.part(_SAMPLES_DONE, 1))
-        return Motion(variation, figures | {"picture_differences": differences} | agreement)
+        motion = Motion(variation, figures | {"picture_differences": differences})
+        if settings.refine_seconds:
+            options = PolishOptions(iterations=_MOST_SWEEPS, seconds=settings.refine_seconds)
+            motion = refine(task, motion, monitor.part(sampled, _REFINED), options)
+        agreement = overlap_figures(gaussians, motion.variation, task.frames, task.camera, monitor.part(_REFINED, 1))
+        return replace(motion, figures=motion.figures | agreement)
 
     def _image_tokens(self, frames: Frames, monitor: Monitor) -> Float[Tensor, "frames tokens channels"]:
         """Tokens of every frame, in float16 and on the host, as the official scripts keep them."""

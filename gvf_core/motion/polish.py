@@ -1,5 +1,7 @@
 """Photometric polish: all frames of a clip together, by gradients through the rasterizer."""
 
+import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +29,7 @@ class PolishOptions:
         smooth_turn: Squared difference of rotations along links.
         depth: Squared distance from where tracking put each node, along the camera's axis.
         acceleration: Squared second difference of node positions over time.
+        seconds: No new sweep begins when another one would end later than this.
     """
 
     iterations: int = 20
@@ -37,6 +40,7 @@ class PolishOptions:
     smooth_turn: float = 0.03
     depth: float = 0.02
     acceleration: float = 0.5
+    seconds: float = math.inf
 
 
 def polish(
@@ -64,7 +68,11 @@ def polish(
     targets = [[_pool(torch.from_numpy(frame), width) for width, _ in options.scales] for frame in frames]
     forward = torch.from_numpy(camera.world_to_camera[2, :3]).float()
     count = len(frames) - 1
+    begin = time.perf_counter()
     for iteration in range(options.iterations):
+        elapsed = time.perf_counter() - begin
+        if elapsed + elapsed / max(1, iteration) > options.seconds:
+            break
         optimizer.zero_grad()
         for index in range(1, len(frames)):
             monitor((iteration + (index - 1) / count) / options.iterations)
