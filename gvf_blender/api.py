@@ -35,6 +35,7 @@ def animate(
     server: Server = None,
     on_progress: ProgressCallback | None = None,
     views: str | int = "standard",
+    movable: str = "",
     capture_options: CaptureOptions | None = None,
     **settings: Any,
 ) -> Imported:
@@ -48,6 +49,7 @@ def animate(
         server: A connected client or the path of a handshake file; None takes the server of the preferences.
         on_progress: Called on the main thread with the stage and the fraction of the whole that is done, 0..1.
         views: How many views of the asset are rendered: "draft", "standard", "official", or a number.
+        movable: Name of a vertex group: only what is in it moves, in part where its weight is below 1.
         capture_options: Everything about how the asset is rendered; None takes the usual options.
         **settings: Any of `gvf_blender.core.motion_settings.MotionSettings`, such as `azimuth=45`.
 
@@ -61,7 +63,7 @@ def animate(
         ServerError: The server cannot be reached, refuses, or failed.
         JobCancelled: The job was cancelled.
     """
-    request = make_request(objects, video, MotionSettings.from_names(settings), outputs, frame_start, views)
+    request = make_request(objects, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable)
     connect = _connector(server)
     capturing = job_list.capturing_job()
     if capturing is not None:

@@ -90,7 +90,7 @@ class AnimateJob:
         self.imported: Imported | None = None
         self.warnings: tuple[str, ...] = ()
         self.result_path: Path | None = None
-        self._capture_options = capture_options or CaptureOptions(views=request.views)
+        self._capture_options = capture_options or CaptureOptions(views=request.views, movable=request.movable)
         self._scene_name = bpy.context.scene.name
         self._frame_start = bpy.context.scene.frame_current if request.frame_start is None else request.frame_start
         self._sources: tuple[SourceObject, ...] = ()

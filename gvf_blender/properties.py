@@ -169,6 +169,11 @@ class VideoProperties:
         subtype="FILE_PATH",
         options=_OPTIONS | _PATH_OPTIONS,
     )
+    movable: StringProperty(
+        name="May Move",
+        description="Vertex group that says what may move: the rest stays where it is. Empty: everything may",
+        options=_OPTIONS,
+    )
     use_current_frame: BoolProperty(
         name="At Current Frame",
         description="The animation starts at the current frame of the scene",

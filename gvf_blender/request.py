@@ -29,6 +29,7 @@ class AnimateRequest:
         outputs: What is imported: any of "splats", "points" and "motion".
         frame_start: Scene frame of the first video frame; None takes the frame of the capture.
         views: Number of rendered views.
+        movable: Name of the vertex group that says what may move; none for everything.
     """
 
     objects: tuple[str, ...]
@@ -37,6 +38,7 @@ class AnimateRequest:
     outputs: tuple[str, ...] = OUTPUTS
     frame_start: int | None = None
     views: int = VIEW_PRESETS["standard"]
+    movable: str = ""
 
     @property
     def title(self) -> str:
@@ -52,6 +54,7 @@ def make_request(
     outputs: Iterable[str] = OUTPUTS,
     frame_start: int | None = None,
     views: str | int = "standard",
+    movable: str = "",
 ) -> AnimateRequest:
     """A request whose objects, video and outputs are usable as far as can be told without work.
 
@@ -70,6 +73,7 @@ def make_request(
         outputs=check_outputs(outputs),
         frame_start=_check_frame_start(frame_start),
         views=check_views(views),
+        movable=check_movable(found, movable),
     )
 
 
@@ -152,6 +156,20 @@ def check_views(views: str | int) -> int:
             f"The number of views is {views!r}.", f"Choose {', '.join(VIEW_PRESETS)}, or 1 to {MAX_VIEWS}."
         )
     return count
+
+
+def check_movable(objects: Iterable[bpy.types.Object], name: str) -> str:
+    """The name of a vertex group that something below the objects has, or none.
+
+    Raises:
+        SelectionError: Nothing has it.
+    """
+    meshes = [thing for thing in surface_objects(bpy.context, list(objects)) if thing.type == "MESH"]
+    if name and not any(name in mesh.vertex_groups for mesh in meshes):
+        raise SelectionError(
+            f"None of the objects has a vertex group called {name!r}.", "Choose another group, or none to move all."
+        )
+    return name
 
 
 def _as_names(objects: str | bpy.types.Object | Iterable[str | bpy.types.Object]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, Float32, Int32, UInt8
 from PIL import Image
 
 from gvf_core.errors import CaptureError, FileFormatError, RenderError
@@ -43,6 +43,7 @@ class Capture:
         objects: Names of the captured objects.
         world_from_unit: From the unit frame to the scene, metres.
         views: Pictures from cameras around the asset.
+        movable: How far each vertex may follow the motion, 0 (not at all) to 1; None where all may.
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
@@ -51,6 +52,7 @@ class Capture:
     objects: tuple[str, ...]
     world_from_unit: Float[np.ndarray, "4 4"]
     views: tuple[View, ...]
+    movable: Float32[np.ndarray, " vertices"] | None = None
 
 
 def load_capture(path: Path) -> Capture:
@@ -73,6 +75,7 @@ def load_capture(path: Path) -> Capture:
             "png": ("U8", (None,)),
             "png_offsets": ("I64", (None,)),
         },
+        optional={"movable": ("F32", (None,))},
     )
     vertices, triangles, object_id = tensors["vertices"], tensors["triangles"], tensors["object_id"]
     try:
@@ -94,6 +97,9 @@ def load_capture(path: Path) -> Capture:
         raise CaptureError(
             f"A vertex lies {np.abs(vertices).max():.3g} from the centre, outside the unit frame.", CAPTURE_AGAIN
         )
+    movable = tensors.get("movable")
+    if movable is not None and (len(movable) != len(vertices) or not ((movable >= 0) & (movable <= 1)).all()):
+        raise CaptureError("The weights of what may move are not one number from 0 to 1 per vertex.", CAPTURE_AGAIN)
     return Capture(
         vertices=vertices,
         triangles=triangles,
@@ -101,6 +107,7 @@ def load_capture(path: Path) -> Capture:
         objects=tuple(objects),
         world_from_unit=tensors["world_from_unit"],
         views=_decode_views(path, tensors),
+        movable=movable,
     )
 
 

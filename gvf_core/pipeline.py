@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from gvf_core.motion.engine import Frames, MotionEngine, Similarity
 from gvf_core.motion.engines import choose_engine
 from gvf_core.progress import Monitor
 from gvf_core.settings import AnimateSettings
-from gvf_core.transfer import vertices_from_gaussians
+from gvf_core.transfer import held, vertices_from_gaussians
 from gvf_core.video import cut_out, read_video
 
 LOGGER = logging.getLogger(__name__)
@@ -104,6 +105,9 @@ def animate(
         motion = engine.find_motion(MotionTask(capture, canonical, frames, camera, settings.seed), monitor)
     with stages.run("Moving the mesh"):
         vertices = vertices_from_gaussians(capture.vertices, canonical.gaussians, motion.variation)
+        if capture.movable is not None:
+            motion = replace(motion, variation=held(motion.variation, canonical.gaussians, capture))
+            vertices = capture.vertices + capture.movable[:, None] * (vertices - capture.vertices)
     remark = [engine.remark] if engine.remark else []
     return Animation(
         gaussians=canonical.gaussians,

@@ -12,15 +12,20 @@ CHOOSE_ANOTHER = "Choose another file."
 SEE_FORMATS = "docs/formats.md says what the file must hold."
 
 
+Expected = dict[str, tuple[str, tuple[int | None, ...]]]
+"""Safetensors type and shape by name; None stands for any size."""
+
+
 def read_tensors(
-    path: Path, file_format: str, expected: dict[str, tuple[str, tuple[int | None, ...]]]
+    path: Path, file_format: str, expected: Expected, optional: Expected | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read all expected tensors and the metadata.
 
     Args:
         path: The file.
         file_format: Value that the metadata must have under `format`.
-        expected: Safetensors type and shape of every tensor; None stands for any size.
+        expected: What the file must hold.
+        optional: What it may hold besides.
 
     Raises:
         FileFormatError: The file is not readable, of another kind or version, or a tensor is
@@ -37,7 +42,8 @@ def read_tensors(
                     "Update the add-on and the server to the same version.",
                 )
             names = set(file.keys())
-            for name, (dtype, shape) in expected.items():
+            wanted = expected | {name: kind for name, kind in (optional or {}).items() if name in names}
+            for name, (dtype, shape) in wanted.items():
                 if name not in names:
                     raise FileFormatError(f"{path.name} lacks the tensor {name}.", SEE_FORMATS)
                 found = file.get_slice(name)
@@ -50,7 +56,7 @@ def read_tensors(
                         f"{name} in {path.name} is {found.get_dtype()} {list(sizes)}, expected {dtype} {list(shape)}.",
                         SEE_FORMATS,
                     )
-            return {name: file.get_tensor(name) for name in expected}, metadata
+            return {name: file.get_tensor(name) for name in wanted}, metadata
     except FileNotFoundError as error:
         raise FileFormatError(f"There is no file {path}.", CHOOSE_ANOTHER) from error
     except (SafetensorError, OSError) as error:

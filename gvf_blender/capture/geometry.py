@@ -30,6 +30,7 @@ class Piece:
         vertices: World positions, float64 [V, 3], metres.
         triangles: Indices into `vertices`, int32 [F, 3].
         is_instance: Comes from an instancer (collection instance, Geometry Nodes).
+        movable: How far each vertex may follow the motion, 0..1; None where all may.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Piece:
     vertices: np.ndarray
     triangles: np.ndarray
     is_instance: bool
+    movable: np.ndarray | None = None
 
 
 def evaluated_pieces(
@@ -45,6 +47,7 @@ def evaluated_pieces(
     objects: Sequence[bpy.types.Object],
     selected: Sequence[bpy.types.Object],
     scratch: Scratch,
+    movable: str = "",
 ) -> list[Piece]:
     """The geometry of objects and of their instances as the viewport shows it at the current frame.
 
@@ -53,6 +56,7 @@ def evaluated_pieces(
         objects: What to capture; the pieces come in this order, an object before its instances.
         selected: Those among them that must have faces of their own; others without faces are left out.
         scratch: Owner of the temporary meshes and materials.
+        movable: Name of the vertex group that says what may move; objects without it may move as a whole.
 
     Raises:
         SelectionError: There are no faces, or coordinates that are not finite, or too many vertices.
@@ -62,7 +66,7 @@ def evaluated_pieces(
             # The evaluated mesh lags behind the edit mesh until it is flushed, as leaving Edit mode would do.
             thing.update_from_editmode()
     order = {thing: index for index, thing in enumerate(objects)}
-    reader = _MeshReader(context.evaluated_depsgraph_get(), scratch)
+    reader = _MeshReader(context.evaluated_depsgraph_get(), scratch, movable)
     found: list[tuple[int, Piece]] = []
     total = 0
     for instance in reader.depsgraph.object_instances:
@@ -116,8 +120,9 @@ def world_from_unit(pieces: Sequence[Piece]) -> np.ndarray:
 class _MeshReader:
     """Copies evaluated meshes; instances of one geometry share a copy."""
 
-    def __init__(self, depsgraph: bpy.types.Depsgraph, scratch: Scratch) -> None:
+    def __init__(self, depsgraph: bpy.types.Depsgraph, scratch: Scratch, movable: str) -> None:
         self.depsgraph = depsgraph
+        self._movable = movable
         self._scratch = scratch
         self._materials = UnlitMaterials(scratch)
         self._meshes: dict[tuple, tuple[bpy.types.Mesh, np.ndarray, np.ndarray]] = {}
@@ -136,7 +141,8 @@ class _MeshReader:
                 "Check its modifiers, drivers and scale.",
             )
         world = vertices @ matrix[:3, :3].T + matrix[:3, 3]
-        return Piece(evaluated.original.name, mesh, matrix, world, triangles, _is_instance(instance))
+        weights = _group_weights(evaluated.original, mesh, self._movable) if self._movable else None
+        return Piece(evaluated.original.name, mesh, matrix, world, triangles, _is_instance(instance), weights)
 
     def _copy(self, evaluated: bpy.types.Object) -> tuple[bpy.types.Mesh, np.ndarray, np.ndarray]:
         materials = [
@@ -191,6 +197,19 @@ def _mesh_arrays(mesh: bpy.types.Mesh) -> tuple[np.ndarray, np.ndarray]:
     triangles = np.empty(3 * len(mesh.loop_triangles), np.int32)
     mesh.loop_triangles.foreach_get("vertices", triangles)
     return vertices.reshape(-1, 3).astype(np.float64), triangles.reshape(-1, 3)
+
+
+def _group_weights(owner: bpy.types.Object, mesh: bpy.types.Mesh, name: str) -> np.ndarray | None:
+    """Weights of a vertex group, 0 where a vertex is not in it; None for an object without the group."""
+    group = owner.vertex_groups.get(name)
+    if group is None:
+        return None
+    weights = np.zeros(len(mesh.vertices), np.float32)
+    for vertex in mesh.vertices:
+        for element in vertex.groups:
+            if element.group == group.index:
+                weights[vertex.index] = element.weight
+    return weights
 
 
 def _area(corners: np.ndarray) -> float:

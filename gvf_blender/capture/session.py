@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 
 from ..core.capture_file import write_capture
-from ..core.errors import FileError, RenderError
+from ..core.errors import FileError, RenderError, SelectionError
 from ..core.sources import SourceObject
 from .geometry import Piece, evaluated_pieces, world_from_unit
 from .scene import UnlitScene
@@ -35,11 +35,13 @@ class CaptureOptions:
         views: Number of views.
         size: Width and height of a view in pixels.
         samples: Cycles samples per pixel; they only smooth edges and textures, as nothing is lit.
+        movable: Name of a vertex group that says what may move; none for everything.
     """
 
     views: int = VIEW_PRESETS["standard"]
     size: int = 512
     samples: int = 4
+    movable: str = ""
 
     def __post_init__(self) -> None:
         for name, low, high in (("views", 1, MAX_VIEWS), ("size", 16, 4096), ("samples", 1, 4096)):
@@ -100,7 +102,8 @@ class CaptureSession:
         surfaces = surface_objects(context, objects)
         self._scratch = Scratch()
         try:
-            self._pieces = evaluated_pieces(context, surfaces, objects, self._scratch)
+            self._pieces = evaluated_pieces(context, surfaces, objects, self._scratch, self._options.movable)
+            _check_movable(self._pieces, self._options.movable)
             self._world_from_unit = world_from_unit(self._pieces)
             self._scene = UnlitScene(
                 context,
@@ -173,6 +176,7 @@ class CaptureSession:
             world_to_camera=self._cameras,
             intrinsics=intrinsics(len(self._cameras)),
             pngs=self._pngs,
+            movable=_movable(self._pieces),
         )
         LOGGER.info("Captured %d vertices of %d objects to %s.", len(vertices), len(sources), self._path)
         self.result = CaptureResult(self._path, sources, self._world_from_unit)
@@ -207,6 +211,21 @@ def sources_of(pieces: Sequence[Piece]) -> tuple[SourceObject, ...]:
         SourceObject(piece.name, piece.matrix_world, int(start), len(piece.vertices), piece.is_instance)
         for piece, start in zip(pieces, starts[:-1], strict=True)
     )
+
+
+def _check_movable(pieces: Sequence[Piece], name: str) -> None:
+    if name and all(piece.movable is None for piece in pieces):
+        raise SelectionError(
+            f"None of the objects has a vertex group called {name!r}.", "Choose another group, or none to move all."
+        )
+
+
+def _movable(pieces: Sequence[Piece]) -> np.ndarray | None:
+    """Weights of all vertices; None where everything may move."""
+    if all(piece.movable is None for piece in pieces):
+        return None
+    parts = (np.ones(len(p.vertices), np.float32) if p.movable is None else p.movable for p in pieces)
+    return np.concatenate(list(parts))
 
 
 def _temporary_folder() -> Path:

@@ -23,6 +23,7 @@ def write_capture(
     world_to_camera: np.ndarray,
     intrinsics: np.ndarray,
     pngs: Sequence[bytes],
+    movable: np.ndarray | None = None,
 ) -> None:
     """Write one capture; the file appears complete or not at all.
 
@@ -36,6 +37,7 @@ def write_capture(
         world_to_camera: [C, 4, 4] from the unit frame to OpenCV cameras.
         intrinsics: [C, 4] fx, fy, cx, cy as fractions of the image's width and height.
         pngs: C PNG files: RGBA, 8 bit, sRGB, straight alpha, unlit.
+        movable: [V] how far each vertex may follow the motion, 0..1; None where all may.
 
     Raises:
         FileError: The file cannot be written, for example because the disk is full.
@@ -54,4 +56,8 @@ def write_capture(
         "png": np.frombuffer(b"".join(pngs), np.uint8),
         "png_offsets": np.cumsum([0, *map(len, pngs)], dtype=np.int64),
     }
+    if movable is not None:
+        if len(movable) != len(vertices):
+            raise ValueError(f"{len(movable)} weights for {len(vertices)} vertices")
+        tensors["movable"] = np.asarray(movable, np.float32)
     write_tensors(path, tensors, {"format": _FORMAT, "version": _VERSION, "objects": json.dumps(list(objects))})

@@ -70,6 +70,7 @@ class GVF_OT_animate(VideoProperties, SettingsProperties, DiffusionProperties, b
             ordered_outputs(chosen),
             None if use_current else chosen.frame_start,
             chosen.views,
+            chosen.movable,
         )
         server_choice(context).locate()
         return request

@@ -12,8 +12,13 @@ from gvf_core.canonical.surface import SurfaceGaussians
 from gvf_core.capture import Capture
 from gvf_core.gaussians import Splats
 from gvf_core.geometry.deformation_graph import build_deformation_graph, stack_poses
-from gvf_core.geometry.rotations import quaternion_from_matrix
+from gvf_core.geometry.rotations import (
+    matrix_from_rotation_vector,
+    quaternion_from_matrix,
+    rotation_vector_from_matrix,
+)
 from gvf_core.rendering import Camera, rasterize
+from gvf_core.transfer.held import movable_at
 
 NODES = 160
 """Control nodes: the number that the strengths of tracking were found with. 960 unknowns are solved for densely."""
@@ -46,6 +51,7 @@ class Body:
         vertex_matrix: From stacked node poses to vertices.
         point_matrix: From stacked node poses to the means of the Gaussians.
         colors: Colours of the Gaussians (sRGB, 0..1) when drawn.
+        movable: How far each node may move, 0..1.
     """
 
     def __init__(self, capture: Capture, canonical: SurfaceGaussians, node_count: int = NODES) -> None:
@@ -53,6 +59,7 @@ class Body:
         self.triangles = capture.triangles
         self.graph = build_deformation_graph(self.vertices, self.triangles, node_count)
         self.points = canonical.points
+        self.movable = movable_at(capture, self.graph.nodes)
         self.vertex_matrix = self.graph.pose_matrix(self.vertices)
         self.point_matrix = (self._barycentric_matrix() @ self.vertex_matrix).tocsr()
         self._skin = self.point_matrix[:, 3::4]
@@ -69,6 +76,14 @@ class Body:
         """The pose of the canonical frame."""
         nodes = self.graph.nodes
         return Pose(np.tile(np.eye(3), (len(nodes), 1, 1)), nodes.copy())
+
+    def held(self, pose: Pose) -> Pose:
+        """The pose with nodes moved and turned only as far as they may."""
+        if self.movable.min() >= 1:
+            return pose
+        turn = self.movable[:, None] * rotation_vector_from_matrix(pose.rotations)
+        nodes = self.graph.nodes
+        return Pose(matrix_from_rotation_vector(turn), nodes + self.movable[:, None] * (pose.positions - nodes))
 
     def deform(self, pose: Pose) -> Float[np.ndarray, "vertices 3"]:
         """Vertices in a pose."""

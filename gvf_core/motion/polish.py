@@ -68,6 +68,7 @@ def polish(
     targets = [[_pool(torch.from_numpy(frame), width) for width, _ in options.scales] for frame in frames]
     forward = torch.from_numpy(camera.world_to_camera[2, :3]).float()
     count = len(frames) - 1
+    movable = torch.from_numpy(body.movable).float()[:, None]
     begin = time.perf_counter()
     for iteration in range(options.iterations):
         elapsed = time.perf_counter() - begin
@@ -90,6 +91,7 @@ def polish(
         for parameter in (turn, move):
             assert parameter.grad is not None
             parameter.grad[0] = 0
+            parameter.grad *= movable > 0
         optimizer.step()
         decay.step()
     rotations = matrix_from_rotation_vector(turn.detach().double().numpy()) @ base.double().numpy()

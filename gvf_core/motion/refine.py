@@ -37,9 +37,7 @@ _WORTH_IT = 0.999
 """Smaller gains are rounding."""
 
 
-def refine(
-    task: MotionTask[Any], motion: Motion, monitor: Monitor, options: PolishOptions | None = None
-) -> Motion:
+def refine(task: MotionTask[Any], motion: Motion, monitor: Monitor, options: PolishOptions | None = None) -> Motion:
     """Polish a motion; it comes back as it was where that does not bring it nearer to the video.
 
     Args:

@@ -74,7 +74,7 @@ def track(
                 near, observer.silhouette(estimate, frames[index]), observer.coverage(estimate, frames[index])
             )
             prior = make_prior(options, stiffness, expected, ray)
-            pose = step(body.graph, body.vertices, pose, observations, prior)
+            pose = body.held(step(body.graph, body.vertices, pose, observations, prior))
         poses.append(pose)
     return poses
 

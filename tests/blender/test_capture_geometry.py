@@ -314,3 +314,26 @@ def test_a_rig_imported_from_gltf_is_captured_without_the_shapes_of_its_bones(ca
     result, file = captured(*bpy.context.scene.objects)
     assert {source.name for source in result.sources}.isdisjoint({"Icosphere"})
     assert len(file.vertices) > 1000
+
+
+def test_a_vertex_group_says_what_may_move(empty_scene, tmp_path):
+    first, second = box(), box()
+    first.name, second.name = "Pinned", "Free"
+    group = first.vertex_groups.new(name="Moves")
+    group.add([0, 1], 0.25, "REPLACE")
+    group.add([2], 1.0, "REPLACE")
+    first.modifiers.new("Subdivision", "SUBSURF")
+    options = CaptureOptions(views=1, size=16, samples=1, movable="Moves")
+    result = capture(bpy.context, [first, second], tmp_path / "a.safetensors", options)
+    weights = load_capture(result.path).movable
+    start, count = result.sources[0].vertex_start, result.sources[0].vertex_count
+    pinned = weights[start : start + count]
+    assert count > 8 and pinned.min() == 0 and 0.25 < pinned.max() <= 1
+    free = np.delete(weights, np.arange(start, start + count))
+    assert (free == 1).all()
+
+
+def test_a_vertex_group_that_nothing_has_is_refused(empty_scene, tmp_path):
+    options = CaptureOptions(views=1, size=16, samples=1, movable="Moves")
+    with pytest.raises(SelectionError, match="None of the objects has a vertex group called 'Moves'"):
+        capture(bpy.context, [box()], tmp_path / "a.safetensors", options)
