@@ -51,9 +51,9 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         angles.prop(settings, "elevation")
         column.prop(settings, "fov")
         layout.operator("gvf.view_from_viewport", icon="VIEW_CAMERA")
-        thing = context.object
-        if thing is not None and thing.type == "MESH":
-            layout.prop_search(settings, "movable", thing, "vertex_groups")
+        meshes = [thing for thing in context.selected_objects if thing.type == "MESH"]
+        if meshes:
+            layout.prop_search(settings, "movable", meshes[0], "vertex_groups")
         row = layout.row()
         # Beside a label the three names would be cut off in a sidebar of usual width.
         row.use_property_split = False

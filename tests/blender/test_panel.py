@@ -9,6 +9,7 @@ from scripted_client import ScriptedClient
 
 from gvf_blender.core.errors import GvfBlenderError
 from gvf_blender.core.job_phase import Phase
+from gvf_blender.diffusion_properties import DiffusionProperties
 
 HANDSHAKE = '{"service": "gvf", "address": "http://127.0.0.1:4321", "token": "secret", "pid": 1}'
 
@@ -31,6 +32,10 @@ class RecordingLayout:
     def prop(self, data, name, **_):
         assert name in data.bl_rna.properties
         self.record.append(("prop", name, self))
+
+    def prop_search(self, data, name, search_data, search_name):
+        assert name in data.bl_rna.properties and search_name in search_data.bl_rna.properties
+        self.record.append(("prop_search", name, self))
 
     def operator(self, name, text=None, icon="NONE", emboss=True):
         operator = getattr(bpy.ops.gvf, name.split(".")[1]) if name.startswith("gvf.") else None
@@ -122,11 +127,18 @@ def test_the_panel_offers_every_setting_and_an_enabled_button(ready, draw):
         "azimuth",
         "elevation",
         "fov",
+        "matting",
+        "view",
         "outputs",
         "engine",
+        "views",
+        "preset",
         "gaussians",
         "seed",
     }
+    assert "movable" in layout.names("prop_search")
+    networks = draw("GVF_PT_diffusion")
+    assert set(networks.names("prop")) >= set(DiffusionProperties.__annotations__) - {"steps"}
     assert layout.button("gvf.animate").enabled
     assert "gvf.view_from_viewport" in layout.names("operator")
 
