@@ -2,6 +2,8 @@
 
     python -m gvf_blender.headless capture fish.glb --output capture.safetensors
     python -m gvf_blender.headless import fish.glb --animation animation.safetensors --output fish.blend
+    python -m gvf_blender.headless clips fish.glb
+    python -m gvf_blender.headless clip fish.glb --clip Swim --output swim.safetensors
 
 The core's command line runs this, with the bpy module or inside a Blender program. The standard output carries one
 JSON object per line, {"event": "progress" | "failed" | "done", ...}; whatever Blender prints goes to the log.
@@ -24,6 +26,7 @@ from .capture.geometry import evaluated_pieces, world_from_unit
 from .capture.scratch import Scratch
 from .capture.selection import surface_objects
 from .capture.session import sources_of
+from .clip_capture import add_actions
 from .core.animation_file import Animation, read_animation
 from .core.errors import FileError, GvfBlenderError, SelectionError, SettingsError
 from .importer import ImportOptions, import_animation, raise_transparent_bounces
@@ -98,7 +101,9 @@ def check_version(version: tuple[int, ...]) -> None:
         raise SettingsError(f"This is Blender {found}.", f"Use Blender {oldest} or later.")
 
 
-def open_asset(asset: Path, names: Sequence[str] = (), frame: int | None = None) -> list[bpy.types.Object]:
+def open_asset(
+    asset: Path, names: Sequence[str] = (), frame: int | None = None, *, keep_animation: bool = False
+) -> list[bpy.types.Object]:
     """Open an asset in an empty scene, or a .blend file as it is, at the frame to capture.
 
     One file gives the same objects every time. Scripts in a .blend file are not run.
@@ -107,6 +112,7 @@ def open_asset(asset: Path, names: Sequence[str] = (), frame: int | None = None)
         asset: The file, as an absolute path.
         names: Objects to animate; none for all meshes with faces that show in the viewport and in renders.
         frame: Scene frame to go to; None stays at that of the .blend file, else at 1.
+        keep_animation: Keep the animation of other files than .blend, too.
 
     Returns:
         The objects to animate.
@@ -120,7 +126,7 @@ def open_asset(asset: Path, names: Sequence[str] = (), frame: int | None = None)
     _read(asset)
     if frame is not None:
         bpy.context.scene.frame_set(frame)
-    if asset.suffix.lower() != _BLEND:
+    if asset.suffix.lower() != _BLEND and not keep_animation:
         _hold_still()
     visible = _visible_with_faces(bpy.context)
     shown = ", ".join(repr(thing.name) for thing in visible[:_NAMES_SHOWN])
@@ -367,6 +373,7 @@ def _parser() -> argparse.ArgumentParser:
     import_parser.add_argument("--animation", type=Path, required=True)
     import_parser.add_argument("--frame-start", type=int, default=1, help="scene frame of the animation's first frame")
     import_parser.set_defaults(run=_import)
+    add_actions(actions, open_asset)
     return parser
 
 

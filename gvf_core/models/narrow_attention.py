@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gvf_core.models.attention import CrossAttention, KeysValues, attend
 
 _ALIGNMENT = 8
-"""Channels of a head that the attention kernels of GPUs want a multiple of."""
+"""Channels of a head that torch's attention kernels want a multiple of."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class NarrowContext:
     """What one cross attention needs to attend to tokens of few channels.
 
     Attributes:
-        tokens: Padded with zero channels; the same for every attention.
+        tokens: Padded with zero channels where that is faster; the same for every attention.
         query_weight: Map from a token's width to the queries of all heads.
         query_bias: Its bias.
         out_weight: Map from what the heads attended to back to the width.
@@ -67,7 +67,9 @@ def narrow_context(
         tokens: Before that map.
     """
     heads, dtype = attention.heads, attention.to_q.weight.dtype
-    padding = padded_channels(tokens.shape[-1]) - tokens.shape[-1]
+    # The kernel of `cpu_attention` takes any number of channels, and fewer take less time.
+    any_number = tokens.device.type == "cpu" and dtype == torch.float32
+    padding = 0 if any_number else padded_channels(tokens.shape[-1]) - tokens.shape[-1]
     # All products in float32, whatever type the attention computes in.
     kv_weight, kv_bias = attention.to_kv.weight.float(), attention.to_kv.bias.float()
     from_token = F.pad(kv_weight @ projection.weight, (0, padding)).unflatten(0, (2, heads, -1))

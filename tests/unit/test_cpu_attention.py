@@ -1,6 +1,7 @@
 """The attention kernel for CPUs gives what softmax gives, and leaves to torch what it cannot do."""
 
-import math
+import functools
+import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gvf_core.models import cpu_attention
+from gvf_core.models import attention, cpu_attention
 from gvf_core.models.attention import KeysValues, attend, merge_heads
 from gvf_core.models.cpu_attention import MIN_QUERIES, MIN_TOKENS, attend_on_cpu, is_faster
-from tests.unit.small_networks import noise
+from tests.plain import plain_networks
+from tests.unit.small_networks import DIT, assert_close, noise, small_dit
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -160,15 +162,24 @@ def test_calls_at_the_same_time_do_not_disturb_each_other():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="This system does not fork.")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_has_threads_of_its_own():
-    inputs, threads = large_inputs(), torch.get_num_threads()
-    torch.set_num_threads(2)
-    expected = attend_on_cpu(*inputs)
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if torch.equal(attend_on_cpu(*inputs), expected) else 1)
-    torch.set_num_threads(threads)
-    assert os.waitpid(child, 0)[1] == 0
+def test_a_forked_process_has_threads_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    expected = attend_on_cpu(*large_inputs()).numpy().tobytes()
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_attend_in_fork, args=(sender,))
+    child.start()
+    try:
+        assert receiver.poll(30), "the forked process hangs"
+        assert receiver.recv_bytes() == expected
+    finally:
+        child.kill()
+        child.join()
+
+
+def _attend_in_fork(sender) -> None:
+    torch.set_num_threads(1)  # torch's own do not survive
+    sender.send_bytes(attend_on_cpu(*large_inputs()).numpy().tobytes())
 
 
 @pytest.mark.skipif(not cpu_attention.MEASURED, reason="On this processor torch's kernel is used.")
@@ -180,6 +191,25 @@ def test_large_attention_without_gradients_takes_the_kernel():
     with torch.inference_mode():
         assert is_faster(queries, keys, values)
         torch.testing.assert_close(attend_on_cpu(queries, keys, values), attend_on_cpu(queries.detach(), keys, values))
+
+
+@pytest.mark.skipif(not cpu_attention.MEASURED, reason="On this processor torch's kernel is used.")
+@torch.inference_mode()
+def test_the_variation_dit_gives_the_same_with_it(monkeypatch):
+    channels = []
+
+    def counted(queries: Tensor, *others: Tensor | float | None) -> Tensor:
+        channels.append(queries.shape[-1])
+        return attend_on_cpu(queries, *others)
+
+    monkeypatch.setattr(attention, "attend_on_cpu", counted)
+    dit = small_dit()
+    x, t, positions = noise(1, 3, 256, DIT.latent_channels), torch.tensor([700.0]), noise(1, 256, 3, seed=3)
+    image, static = noise(1, 3, 700, DIT.image_channels, seed=1), noise(1, 900, 14, seed=2)
+    expected = plain_networks.variation_dit(dit.state_dict(), DIT.heads, x, t, image, static, positions)
+    assert_close(dit(x, t, [dit.condition(image, static, positions)]), expected, 2e-5)
+    # Of each block the attention to the image and to the static tokens, which are not padded.
+    assert channels == [DIT.width // DIT.heads, 14] * DIT.blocks
 
 
 def test_what_needs_gradients_is_torchs():
@@ -198,6 +228,7 @@ def test_what_the_kernel_cannot_do_or_does_no_faster_is_torchs():
     assert not is_faster(queries.double(), keys.double(), values.double())
     assert not is_faster(*(x.to("meta") for x in (queries, keys, values)))
     assert not is_faster(queries[0], keys[0], values[0])
+    assert not is_faster(*(x.repeat(1, 1, 1, 4) for x in (queries, keys, values)))
     assert not is_faster(queries, keys[:, :1], values[:, :1])
     assert not is_faster(
         queries[:, :, : MIN_QUERIES - 1].repeat(99, 1, 1, 1), *(x.repeat(99, 1, 1, 1) for x in (keys, values))
@@ -209,10 +240,11 @@ def test_what_the_kernel_cannot_do_or_does_no_faster_is_torchs():
     torch.testing.assert_close(result.double(), exact(queries, keys, values, 0.25), rtol=0, atol=0.02)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_traced_network_has_torchs_attention():
     queries, keys, values = large_inputs()
-    attention = torch.jit.trace(lambda q, k, v: attend(q, KeysValues(k, v)), (queries, keys, values))
-    assert "scaled_dot_product_attention" in str(attention.graph)
+    traced = torch.jit.trace(_Attention(), (queries, keys, values))
+    assert "scaled_dot_product_attention" in str(traced.inlined_graph)
     exported = torch.export.export(_Attention(), (queries, keys, values))
     assert "scaled_dot_product_attention" in str(exported.graph)
 
@@ -234,13 +266,12 @@ def test_where_numba_cannot_compile_attention_is_torchs(monkeypatch, caplog):
         def compile(self, signature):
             raise RuntimeError("no compiler")
 
-    cpu_attention._compiled.cache_clear()
-    try:
-        monkeypatch.setattr(cpu_attention, "attend_units", Broken())
-        inputs = large_inputs()
-        assert not is_faster(*inputs)
-        assert not math.isnan(attend(inputs[0], KeysValues(*inputs[1:])).sum())
-    finally:
-        cpu_attention._compiled.cache_clear()
-    if cpu_attention.MEASURED:
-        assert "no compiler" in caplog.text
+    monkeypatch.setattr(cpu_attention, "attend_units", Broken())
+    monkeypatch.setattr(cpu_attention, "_compiled", functools.cache(cpu_attention._compiled.__wrapped__))
+    monkeypatch.setattr(cpu_attention, "MEASURED", True)
+    queries, keys, values = large_inputs()
+    assert not is_faster(queries, keys, values)
+    assert "no compiler" in caplog.text
+    assert attend(queries, KeysValues(keys, values)).isfinite().all()
+    with pytest.raises(RuntimeError, match="does not work"):
+        attend_on_cpu(queries, keys, values)
