@@ -22,10 +22,11 @@ class Animation:
 
     Attributes:
         gaussians: Canonical Gaussians, the asset as captured.
-        variation: Their deltas per frame; zero at frame 0.
+        variation: Their deltas per frame; `fit` leaves frame 0 at zero, networks come near it.
         vertices: The capture's vertices per frame.
         world_from_unit: From the unit frame to the scene, metres.
         fps: Frames per second.
+        confidence: How far each Gaussian can be trusted in each frame, 0..1; None where nobody estimated it.
         provenance: How it came about, ready for JSON: engine, version, settings, warnings, figures.
     """
 
@@ -35,6 +36,7 @@ class Animation:
     world_from_unit: Float[np.ndarray, "4 4"]
     fps: float
     provenance: dict[str, Any]
+    confidence: Float[np.ndarray, "frames gaussians"] | None = None
 
 
 def save_animation(path: Path, animation: Animation) -> None:
@@ -56,6 +58,8 @@ def save_animation(path: Path, animation: Animation) -> None:
         "opacities": splats.opacities.numpy().astype(np.float16),
         "vertices": animation.vertices.astype(np.float32),
     }
+    if animation.confidence is not None:
+        tracks["confidence"] = animation.confidence.astype(np.float16)
     tensors = {name: np.ascontiguousarray(_once_if_constant(track)) for name, track in tracks.items()}
     tensors["world_from_unit"] = np.ascontiguousarray(animation.world_from_unit, dtype=np.float64)
     metadata = {

@@ -18,6 +18,7 @@ from gvf_core.gaussians import Gaussians
 from gvf_core.memory import forget_peak, peak_mb
 from gvf_core.models.store import default_store
 from gvf_core.motion import MotionTask, open_engine
+from gvf_core.motion.confidence import confidence
 from gvf_core.motion.engine import Frames, MotionEngine, Similarity
 from gvf_core.motion.engines import choose_engine
 from gvf_core.progress import Monitor
@@ -105,6 +106,7 @@ def animate(
         motion = engine.find_motion(MotionTask(capture, canonical, frames, camera, settings.seed), monitor)
     with stages.run("Moving the mesh"):
         vertices = vertices_from_gaussians(capture.vertices, canonical.gaussians, motion.variation)
+        trusted = confidence(capture, vertices, canonical.gaussians, motion.variation, frames, camera)
         if capture.movable is not None:
             motion = replace(motion, variation=held(motion.variation, canonical.gaussians, capture))
             vertices = capture.vertices + capture.movable[:, None] * (vertices - capture.vertices)
@@ -125,11 +127,13 @@ def animate(
             **placed.figures,
             "seconds": stages.seconds,
             "peak_memory_mb": stages.peak_mb,
+            "mean_confidence": round(float(trusted.mean()), 4),
             "warnings": [*remark, *placed.warnings, *motion.warnings],
             **canonical.figures,
             **motion.figures,
             **engine.provenance,
         },
+        confidence=trusted,
     )
 
 

@@ -24,6 +24,7 @@ _TRACKS: dict[str, tuple[int | None, np.dtype]] = {
     "opacities": (None, np.dtype("<f2")),
     "vertices": (3, np.dtype("<f4")),
 }
+_OPTIONAL = {"confidence": (None, np.dtype("<f2"))}
 _DAMAGED = "Compute the animation again."
 # float16 leaves the length of a unit quaternion and a sum to 1 correct to about 1e-3.
 _HALF_TOLERANCE = 0.01
@@ -46,6 +47,7 @@ class Animation:
         world_from_unit: Unit frame to scene in metres: a rotation, one scale and a translation, float64 [4, 4].
         fps: Frames per second of the tracks.
         provenance: How the animation came about.
+        confidence: How far each Gaussian can be trusted, 0..1, float16 [T or 1, N]; 1 where the file does not say.
     """
 
     means: np.ndarray
@@ -57,6 +59,7 @@ class Animation:
     world_from_unit: np.ndarray
     fps: float
     provenance: dict[str, Any]
+    confidence: np.ndarray
 
     @property
     def frame_count(self) -> int:
@@ -108,6 +111,10 @@ def read_animation(path: Path) -> Animation:
             "Update the add-on and the server to the same version.",
         )
     tracks = {name: _track(path, tensors, name) for name in _TRACKS}
+    if "confidence" in tensors:
+        tracks["confidence"] = _track(path, tensors, "confidence")
+    else:
+        tracks["confidence"] = np.ones((1, tracks["means"].shape[1]), np.float16)
     _check_shapes(path, tracks)
     _check_values(path, tracks)
     return Animation(
@@ -119,7 +126,7 @@ def read_animation(path: Path) -> Animation:
 
 
 def _track(path: Path, tensors: dict[str, np.ndarray], name: str) -> np.ndarray:
-    components, dtype = _TRACKS[name]
+    components, dtype = (_TRACKS | _OPTIONAL)[name]
     if name not in tensors:
         raise FileError(f"{path.name} lacks the track {name}.", _DAMAGED)
     track = tensors[name]
@@ -156,13 +163,14 @@ def _check_values(path: Path, tracks: dict[str, np.ndarray]) -> None:
         raise FileError(
             f"A rotation in {path.name} is a quaternion of length {_farthest(lengths, 1):.3g}, not 1.", _DAMAGED
         )
-    for name in ("scales", "colors", "opacities"):
+    for name in ("scales", "colors", "opacities", "confidence"):
         if tracks[name].min() < 0:
             raise FileError(
                 f"The track {name} in {path.name} holds the negative value {tracks[name].min():.3g}.", _DAMAGED
             )
-    if tracks["opacities"].max() > 1 + _HALF_TOLERANCE:
-        raise FileError(f"An opacity in {path.name} is {tracks['opacities'].max():.3g}, above 1.", _DAMAGED)
+    for name, what in (("opacities", "An opacity"), ("confidence", "A confidence")):
+        if tracks[name].max() > 1 + _HALF_TOLERANCE:
+            raise FileError(f"{what} in {path.name} is {tracks[name].max():.3g}, above 1.", _DAMAGED)
 
 
 def _world_from_unit(path: Path, tensors: dict[str, np.ndarray]) -> np.ndarray:

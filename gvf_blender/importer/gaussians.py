@@ -7,13 +7,22 @@ import numpy as np
 
 from ..core.animation_file import Animation
 from .materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
-from .nodes import TreeWriter
+from .nodes import TreeWriter, add_float_input, socket
 from .playback import FramePicker, Track, store_track
 
 # How many standard deviations a Gaussian's opaque stand-in reaches: it then covers about as much as the
 # visible part of the Gaussian.
 SOLID_SIGMAS = 1.5
 FRAME_INPUT = "Frame"
+OVERLAY_INPUT = "Show Confidence"
+CONFIDENCE_ATTRIBUTE = "splat_confidence"
+_OVERLAY_BLUE = 0.05
+
+
+def add_overlay_input(tree: bpy.types.NodeTree) -> None:
+    """Add the switch between captured colours and confidence."""
+    text = "1 colours every Gaussian by how far its motion can be trusted: green where sure, red where guessed"
+    add_float_input(tree, OVERLAY_INPUT, 0.0, text, maximum=1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +34,7 @@ class GaussianTracks:
     scale: Track
     color: Track
     opacity: Track
+    confidence: Track
 
     @classmethod
     def from_animation(cls, animation: Animation) -> "GaussianTracks":
@@ -39,6 +49,7 @@ class GaussianTracks:
             # Not FLOAT_COLOR: it takes a third more memory and would fill the artist's list of color attributes.
             color=Track("color", "FLOAT_VECTOR", animation.colors),
             opacity=Track("opacity", "FLOAT", animation.opacities),
+            confidence=Track("confidence", "FLOAT", animation.confidence),
         )
 
     def store(self, data: bpy.types.Mesh | bpy.types.PointCloud) -> None:
@@ -61,6 +72,7 @@ class GaussianFields:
     scale: bpy.types.NodeSocket
     color: bpy.types.NodeSocket
     opacity: bpy.types.NodeSocket
+    confidence: bpy.types.NodeSocket
 
     @classmethod
     def at_frame(cls, writer: TreeWriter, tracks: GaussianTracks, frame: bpy.types.NodeSocket) -> "GaussianFields":
@@ -73,10 +85,23 @@ class GaussianFields:
         mean_scale = writer.vector_math("DOT_PRODUCT", self.scale, (SOLID_SIGMAS / 3,) * 3)
         return writer.math("MULTIPLY", mean_scale, size)
 
-    def store_for_display(self, writer: TreeWriter, points: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    def display_color(self, writer: TreeWriter, overlay: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+        """The captured colour, mixed with one that tells confidence: green where sure, red where not."""
+        doubt = writer.math("SUBTRACT", 1.0, self.confidence)
+        ramp = writer.output("ShaderNodeCombineXYZ", {"X": doubt, "Y": self.confidence, "Z": _OVERLAY_BLUE})
+        difference = writer.vector_math("SUBTRACT", ramp, self.color)
+        scaled = writer.node("ShaderNodeVectorMath", operation="SCALE")
+        writer.feed(scaled.inputs[0], difference)
+        writer.feed(socket(scaled.inputs, "Scale"), overlay)
+        return writer.vector_math("ADD", self.color, scaled.outputs["Vector"])
+
+    def store_for_display(
+        self, writer: TreeWriter, points: bpy.types.NodeSocket, overlay: bpy.types.NodeSocket
+    ) -> bpy.types.NodeSocket:
         """Give points the attributes that the materials, and the artist's own nodes, read."""
         for name, kind, value in (
-            (COLOR_ATTRIBUTE, "FLOAT_COLOR", self.color),
+            (COLOR_ATTRIBUTE, "FLOAT_COLOR", self.display_color(writer, overlay)),
+            (CONFIDENCE_ATTRIBUTE, "FLOAT", self.confidence),
             (OPACITY_ATTRIBUTE, "FLOAT", self.opacity),
             (SCALE_ATTRIBUTE, "FLOAT_VECTOR", self.scale),
             (ROTATION_ATTRIBUTE, "QUATERNION", self.rotation),

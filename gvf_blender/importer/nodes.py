@@ -91,12 +91,19 @@ def new_geometry_tree(name: str) -> bpy.types.NodeTree:
 
 
 def add_float_input(
-    tree: bpy.types.NodeTree, name: str, default: float, description: str, minimum: float = 0.0
+    tree: bpy.types.NodeTree,
+    name: str,
+    default: float,
+    description: str,
+    minimum: float = 0.0,
+    maximum: float | None = None,
 ) -> None:
     """Add a number to the inputs of a tree."""
     added = tree.interface.new_socket(name, description=description, in_out="INPUT", socket_type="NodeSocketFloat")
     added.default_value = default
     added.min_value = minimum
+    if maximum is not None:
+        added.max_value = maximum
 
 
 def input_identifier(tree: bpy.types.NodeTree, name: str) -> str:

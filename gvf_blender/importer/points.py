@@ -3,7 +3,7 @@
 import bpy
 
 from .compat import new_point_cloud
-from .gaussians import FRAME_INPUT, GaussianFields, GaussianTracks
+from .gaussians import FRAME_INPUT, OVERLAY_INPUT, GaussianFields, GaussianTracks, add_overlay_input
 from .keyframes import FrameMapping, key_modifier_input
 from .materials import new_solid_material
 from .nodes import TreeWriter, add_float_input, arrange, new_geometry_tree
@@ -39,10 +39,11 @@ def _new_tree(name: str, tracks: GaussianTracks, material: bpy.types.Material) -
     tree = new_geometry_tree(name)
     add_float_input(tree, FRAME_INPUT, 0.0, "Frame of the animation that is shown; frames in between are mixed")
     add_float_input(tree, SIZE_INPUT, 1.0, "Size of every point relative to the captured splat")
+    add_overlay_input(tree)
     writer = TreeWriter(tree)
     inputs = writer.node("NodeGroupInput").outputs
     gaussians = GaussianFields.at_frame(writer, tracks, inputs[FRAME_INPUT])
-    points = gaussians.store_for_display(writer, inputs["Geometry"])
+    points = gaussians.store_for_display(writer, inputs["Geometry"], inputs[OVERLAY_INPUT])
     points = writer.output("GeometryNodeSetPosition", {"Geometry": points, "Position": gaussians.position})
     radius = gaussians.radius(writer, inputs[SIZE_INPUT])
     points = writer.output("GeometryNodeSetPointRadius", {"Points": points, "Radius": radius})

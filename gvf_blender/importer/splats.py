@@ -2,7 +2,14 @@
 
 import bpy
 
-from .gaussians import FRAME_INPUT, SOLID_SIGMAS, GaussianFields, GaussianTracks
+from .gaussians import (
+    FRAME_INPUT,
+    OVERLAY_INPUT,
+    SOLID_SIGMAS,
+    GaussianFields,
+    GaussianTracks,
+    add_overlay_input,
+)
 from .keyframes import FrameMapping, key_modifier_input
 from .materials import CUTOFF_SIGMAS, new_solid_material, new_splat_material
 from .nodes import TreeWriter, add_float_input, arrange, new_geometry_tree, socket
@@ -56,6 +63,7 @@ def _new_tree(
         socket_type="NodeSocketMenu",
     )
     add_float_input(tree, SIZE_INPUT, 1.0, "Size of every splat relative to the captured one")
+    add_overlay_input(tree)
     writer = TreeWriter(tree)
     inputs = writer.node("NodeGroupInput").outputs
     gaussians = GaussianFields.at_frame(writer, tracks, inputs[FRAME_INPUT])
@@ -67,7 +75,7 @@ def _new_tree(
             "Radius": gaussians.radius(writer, inputs[SIZE_INPUT]),
         },
     )
-    points = gaussians.store_for_display(writer, points)
+    points = gaussians.store_for_display(writer, points, inputs[OVERLAY_INPUT])
     size = writer.node("ShaderNodeVectorMath", operation="SCALE")
     writer.feed(size.inputs[0], gaussians.scale)
     writer.feed(socket(size.inputs, "Scale"), inputs[SIZE_INPUT])

@@ -92,6 +92,7 @@ def fabricate(
         "scales": random.uniform(0.005, 0.05, (frames, gaussians, 3)).astype(np.float16),
         "colors": random.uniform(0, 1, (1, gaussians, 3)).astype(np.float16),
         "opacities": random.uniform(0, 1, (frames, gaussians)).astype(np.float16),
+        "confidence": random.uniform(0, 1, (frames, gaussians)).astype(np.float16),
         "vertices": _wave(unit, frames),
         **(changes or {}),
     }

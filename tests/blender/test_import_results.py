@@ -353,3 +353,24 @@ def test_a_splat_renders_as_the_exact_gaussian(empty_scene, tmp_path):
     assert np.abs(alpha - expected).max() < 0.3
     assert np.abs(alpha - expected).mean() < 0.02
     assert abs(alpha.sum() / expected.sum() - 1) < 0.05
+
+
+@pytest.mark.parametrize("kind", ["splats", "points"])
+def test_confidence_is_shown_as_a_colour_on_request(cube, tmp_path, kind):
+    animation = fabricate(tmp_path, cube, frames=3)
+    imported = import_animation(bpy.context, animation.path, animation.sources, FROM_1)
+    result = getattr(imported, kind)
+    if kind == "splats":
+        set_display(result, "Points")
+    frame_set(3)
+    confidence = animation.tracks["confidence"][2].astype(np.float32)
+    captured = animation.tracks["colors"][0].astype(np.float32)
+    np.testing.assert_allclose(point_attribute(result, "splat_color", "color", 4)[:, :3], captured, atol=2e-3)
+    modifier = result.modifiers[0]
+    modifier[input_identifier(modifier.node_group, "Show Confidence")] = 1.0
+    result.update_tag()
+    bpy.context.view_layer.update()
+    shown = point_attribute(result, "splat_color", "color", 4)[:, :3]
+    np.testing.assert_allclose(shown[:, 0], 1 - confidence, atol=2e-3)
+    np.testing.assert_allclose(shown[:, 1], confidence, atol=2e-3)
+    np.testing.assert_allclose(point_attribute(result, "splat_confidence", "value", 1)[:, 0], confidence, atol=2e-3)

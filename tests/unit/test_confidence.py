@@ -1,0 +1,51 @@
+"""Confidence is high where the video shows what is claimed, and low elsewhere."""
+
+import numpy as np
+import pytest
+import torch
+from small_assets import bent, painted_body, picture
+
+from gvf_core.canonical import gaussians_on_surface
+from gvf_core.gaussians import VariationField
+from gvf_core.motion.confidence import HIDDEN, confidence
+from gvf_core.rendering import orbit_camera
+
+BODY = painted_body(size=192, axes=(0.5, 0.12, 0.1))
+CAMERA = orbit_camera(0, 10, radius=1.7, size=128)
+AMOUNTS = (0.0, 0.8)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, np.ndarray]:
+    """Confidence of the true bending, and of standing still, under a video of the bending; and where Gaussians lie."""
+    frames = np.stack([picture(bent(BODY.vertices, a), BODY.vertices, BODY.triangles, CAMERA) for a in AMOUNTS])
+    gaussians = gaussians_on_surface(BODY, 2000, np.random.default_rng(0)).gaussians
+    means = gaussians.means.numpy()
+    deltas = torch.zeros(2, len(gaussians), 14)
+    still = VariationField(deltas.clone())
+    deltas[1, :, VariationField.MEANS] = torch.from_numpy(bent(means, AMOUNTS[1]) - means)
+    rest = np.stack([BODY.vertices, BODY.vertices])
+    true = np.stack([bent(BODY.vertices, amount) for amount in AMOUNTS])
+    return {
+        "true": confidence(BODY, true, gaussians, VariationField(deltas), frames, CAMERA),
+        "still": confidence(BODY, rest, gaussians, still, frames, CAMERA),
+        "means": means,
+    }
+
+
+def test_the_first_frame_is_known(found):
+    assert (found["true"][0] == 1).all() and (found["still"][0] == 1).all()
+
+
+def test_the_side_that_the_video_does_not_show_is_a_guess(found):
+    # The camera looks along +y.
+    behind, before = found["means"][:, 1] > 0.05, found["means"][:, 1] < -0.05
+    assert (found["true"][1][behind] == np.float32(HIDDEN)).mean() > 0.9
+    assert (found["true"][1][before] > HIDDEN).mean() > 0.95
+
+
+def test_motion_that_the_video_shows_is_trusted_more_than_another(found):
+    tips = (np.abs(found["means"][:, 0]) > 0.35) & (found["means"][:, 1] < 0)
+    assert found["true"][1][tips].mean() > 0.7
+    assert found["still"][1][tips].mean() < 0.5
+    assert found["true"].min() >= 0 and found["true"].max() <= 1
