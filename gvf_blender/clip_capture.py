@@ -1,9 +1,4 @@
-"""An asset's own clips: which there are, and where its vertices are while one of them plays.
-
-A clip is what plays at the same time under one name: the glTF importer makes an NLA track of that name on every object,
-the FBX importer actions called "object|clip"; what USD and Alembic files hold has no name and is the clip "timeline".
-The file format is described in docs/evaluation.md.
-"""
+"""Where an asset's vertices are while one of its own clips plays. docs/evaluation.md describes the file."""
 
 import argparse
 import json
@@ -11,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import bpy
 import numpy as np
@@ -22,36 +16,17 @@ from .capture.scratch import Scratch
 from .capture.selection import surface_objects
 from .capture.session import sources_of
 from .clip_pictures import CameraView, lit_pictures
+from .clips import Clip, Clips, scene_fps
 from .core.errors import FileError, SelectionError, SettingsError
 from .core.safetensors_file import write_tensors
 
 LOGGER = logging.getLogger(__name__)
 
-TIMELINE = "timeline"
-"""Name of what plays without a name: cached geometry, or actions that belong together only by being active."""
 CAPTURE_SUFFIX = ".capture.safetensors"
 """What the capture beside a clip file is called instead of .safetensors."""
 MAX_FRAMES = 10_000
-_TRANSFORMS = ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale")
-_CACHES = frozenset({"MESH_SEQUENCE_CACHE", "TRANSFORM_CACHE"})
 
 Progress = Callable[[float], None]
-Owner = bpy.types.Object | bpy.types.Key
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Something that plays.
-
-    Attributes:
-        name: As in the file.
-        start: First scene frame.
-        end: Last scene frame.
-    """
-
-    name: str
-    start: float
-    end: float
 
 
 @dataclass(frozen=True)
@@ -79,77 +54,6 @@ class ClipOptions:
         for name, low, high in checks:
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}.", f"Choose a number from {low} to {high:g}.")
-
-
-class Clips:
-    """The clips of the open file; one of them plays."""
-
-    def __init__(self) -> None:
-        """Find them; the pose at this moment is where a clip leaves alone what it does not animate."""
-        self._tracks: dict[str, list[tuple[Owner, bpy.types.NlaTrack]]] = {}
-        self._actions: dict[str, list[tuple[Owner, bpy.types.Action, Any]]] = {}
-        self._active = [
-            (owner, owner.animation_data.action, getattr(owner.animation_data, "action_slot", None))
-            for owner in _animated()
-            if owner.animation_data.action is not None
-        ]
-        self._pose = list(_pose())
-        in_tracks = set()
-        for owner in _animated():
-            for track in owner.animation_data.nla_tracks:
-                if track.strips:
-                    self._tracks.setdefault(track.name, []).append((owner, track))
-                in_tracks |= {strip.action for strip in track.strips}
-        loose = [action for action in bpy.data.actions if action not in in_tracks]
-        for action in loose:
-            for owner, slot in _players(action):
-                self._actions.setdefault(_clip_name(action), []).append((owner, action, slot))
-        playing = {_clip_name(action) for _, action, _ in self._active if action in loose}
-        # Several names at once are parts of one scene rather than takes to choose from.
-        self._has_timeline = _has_caches() or (len(playing) > 1 and not self._tracks)
-        if self._has_timeline:
-            active = {action for _, action, _ in self._active}
-            for name in playing:
-                self._actions[name] = [part for part in self._actions.get(name, []) if part[1] not in active]
-        self.found = tuple(sorted(self._spans(), key=lambda clip: clip.name))
-
-    def play(self, name: str) -> Clip:
-        """Let a clip play, and nothing else.
-
-        Raises:
-            SelectionError: There is none of that name.
-        """
-        known = {clip.name: clip for clip in self.found}
-        if name not in known:
-            hint = f"It has {', '.join(map(repr, known))}." if known else "It has no animation at all."
-            raise SelectionError(f"There is no clip {name!r} in the file.", hint)
-        for owner in _animated():
-            owner.animation_data.action = None
-            for track in owner.animation_data.nla_tracks:
-                track.is_solo = False
-                track.mute = True
-        for thing, attribute, value in self._pose:
-            setattr(thing, attribute, value)
-        for owner, track in self._tracks.get(name, ()):
-            owner.animation_data.use_nla = True
-            track.mute = False
-        timeline = self._active if name == TIMELINE and self._has_timeline else ()
-        for owner, action, slot in (*self._actions.get(name, ()), *timeline):
-            owner.animation_data_create().action = action
-            if slot is not None:
-                owner.animation_data.action_slot = slot
-        return known[name]
-
-    def _spans(self) -> Iterator[Clip]:
-        for name in {*self._tracks, *self._actions}:
-            strips = [strip for _, track in self._tracks.get(name, ()) for strip in track.strips]
-            ends = [(strip.frame_start, strip.frame_end) for strip in strips]
-            ends += [tuple(action.frame_range) for _, action, _ in self._actions.get(name, ())]
-            if ends:
-                yield Clip(name, min(start for start, _ in ends), max(end for _, end in ends))
-        if self._has_timeline:
-            scene = bpy.context.scene
-            yield Clip(TIMELINE, scene.frame_start, scene.frame_end)
 
 
 def add_actions(
@@ -181,7 +85,7 @@ def add_actions(
 
 def _list(parsed: argparse.Namespace, open_asset: Callable[..., list[bpy.types.Object]]) -> dict[str, object]:
     open_asset(parsed.asset.absolute(), parsed.object, keep_animation=True)
-    fps = _scene_fps()
+    fps = scene_fps()
     return {"clips": [{"name": clip.name, "seconds": (clip.end - clip.start) / fps} for clip in Clips().found]}
 
 
@@ -270,7 +174,7 @@ def read_clip(
         "world_from_unit": placement.astype(np.float64),
         "scene_frames": np.asarray(times, np.float64),
     }
-    fps = (len(times) - 1) / (times[-1] - times[0]) * _scene_fps()
+    fps = (len(times) - 1) / (times[-1] - times[0]) * scene_fps()
     if options.camera is not None:
         pngs = lit_pictures(context, names, placement, options.camera, times, _go_to, on_progress)
         tensors["png"] = np.frombuffer(b"".join(pngs), np.uint8)
@@ -285,7 +189,7 @@ def read_clip(
         "asset": asset,
         "clip": name,
         "fps": repr(float(fps)),
-        "clip_seconds": repr((clip.end - clip.start) / _scene_fps()),
+        "clip_seconds": repr((clip.end - clip.start) / scene_fps()),
         "objects": json.dumps([source.name for source in sources]),
     }
     write_tensors(path, tensors, metadata)
@@ -298,7 +202,7 @@ def scene_frames(clip: Clip, options: ClipOptions) -> list[float]:
     Raises:
         SelectionError: Nothing of the clip is left after the offset.
     """
-    fps = _scene_fps()
+    fps = scene_fps()
     begin = clip.start + options.offset * fps
     end = min(clip.end, begin + options.seconds * fps) if options.seconds else clip.end
     if end - begin < 1e-3 * fps:
@@ -369,67 +273,3 @@ def _evaluated_parts(
 
 def _go_to(context: bpy.types.Context, time: float) -> None:
     context.scene.frame_set(int(time // 1), subframe=time % 1)
-
-
-def _scene_fps() -> float:
-    render = bpy.context.scene.render
-    return render.fps / render.fps_base
-
-
-def _animated() -> list[Owner]:
-    return [owner for owner in (*bpy.data.objects, *bpy.data.shape_keys) if owner.animation_data is not None]
-
-
-def _pose() -> Iterator[tuple[Any, str, Any]]:
-    """Everything that clips animate, as (thing, attribute, value)."""
-    bones = (bone for thing in bpy.data.objects if thing.pose for bone in thing.pose.bones)
-    for thing in (*bpy.data.objects, *bones):
-        for attribute in _TRANSFORMS:
-            yield thing, attribute, tuple(getattr(thing, attribute))
-    for key in bpy.data.shape_keys:
-        for block in key.key_blocks:
-            yield block, "value", block.value
-
-
-def _clip_name(action: bpy.types.Action) -> str:
-    """The FBX importer calls actions "object|clip"; clips may be called "rig|clip" in turn."""
-    owner, bar, clip = action.name.partition("|")
-    return clip if bar and owner in bpy.data.objects else action.name
-
-
-def _players(action: bpy.types.Action) -> Iterator[tuple[Owner, Any]]:
-    """Whom an action animates, with the slot that does."""
-    kinds = {"OBJECT": bpy.data.objects, "KEY": bpy.data.shape_keys}
-    if hasattr(action, "slots"):
-        for slot in action.slots:
-            owner = kinds.get(slot.target_id_type, {}).get(slot.name_display)
-            if owner is not None and _holds_curves(action, slot, owner):
-                yield owner, slot
-        return
-    # Before Blender 4.4 actions had no slots.
-    users = [owner for owner in _animated() if owner.animation_data.action == action]
-    named = kinds.get(action.id_root, {}).get(action.name.partition("|")[0])
-    yield from ((owner, None) for owner in users or ([named] if named is not None else []))
-
-
-def _holds_curves(action: bpy.types.Action, slot: Any, owner: Owner) -> bool:
-    # One shape key's slot is in the actions of all objects of an FBX file; only one of them plays it.
-    curves = [curve for layer in action.layers for strip in layer.strips for curve in _curves(strip, slot)]
-    return any(_resolves(owner, curve.data_path) for curve in curves)
-
-
-def _curves(strip: Any, slot: Any) -> Sequence[Any]:
-    bag = strip.channelbag(slot)
-    return bag.fcurves if bag is not None else ()
-
-
-def _resolves(owner: Owner, data_path: str) -> bool:
-    try:
-        owner.path_resolve(data_path)
-    except ValueError:
-        return False
-    return True
-
-
-def _has_caches() -> bool:
-    return any(user.type in _CACHES for thing in bpy.data.objects for user in (*thing.modifiers, *thing.constraints))

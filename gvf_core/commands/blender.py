@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import math
 import os
 import queue
 import shutil
@@ -11,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from gvf_core.errors import BlenderError, Cancelled, CaptureError, FileFormatError, GvfError, SettingsError
+from gvf_core.rendering.camera import Camera
 
 LOGGER = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ def capture_asset(
         Cancelled: `cancelled` returned True.
     """
     arguments = ["capture", str(asset.absolute()), f"--output={capture}", f"--views={views}", f"--size={size}"]
-    _run([*arguments, *_choice(objects, frame)], capture, on_progress, cancelled)
+    _run([*arguments, *_choice(objects, frame)], (capture,), on_progress, cancelled)
 
 
 def import_animation(
@@ -139,7 +141,103 @@ def import_animation(
         f"--output={blend}",
         f"--frame-start={frame_start}",
     ]
-    return tuple(_run([*arguments, *_choice(objects, frame)], blend, on_progress, cancelled)["warnings"])
+    return tuple(_run([*arguments, *_choice(objects, frame)], (blend,), on_progress, cancelled)["warnings"])
+
+
+@dataclass(frozen=True)
+class ClipName:
+    """A clip of an animated asset.
+
+    Attributes:
+        name: As in the file; "timeline" where it has none.
+        seconds: How long it is.
+    """
+
+    name: str
+    seconds: float
+
+
+def list_clips(
+    asset: Path, *, objects: Sequence[str] = (), cancelled: Callable[[], bool] = lambda: False
+) -> tuple[ClipName, ...]:
+    """The clips of an asset file, sorted by name; none if nothing in it moves.
+
+    Raises:
+        GvfError: As for `capture_asset`.
+    """
+    arguments = ["clips", str(asset.absolute()), *_choice(objects, None)]
+    clips = _run(arguments, (), lambda fraction: None, cancelled)["clips"]
+    return tuple(ClipName(clip["name"], clip["seconds"]) for clip in clips)
+
+
+def read_clips(
+    asset: Path,
+    outputs: Mapping[str, Path],
+    *,
+    frames: int = 16,
+    seconds: float = 1.3,
+    offset: float = 0.0,
+    views: int = 0,
+    size: int = 512,
+    camera: Camera | None = None,
+    objects: Sequence[str] = (),
+    on_progress: Progress = lambda fraction: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> dict[str, str]:
+    """Write where the vertices of an asset are while its clips play; one Blender opens the file once for all clips.
+
+    The first frame read is the rest pose, and the unit frame is its own. docs/evaluation.md describes the files;
+    `gvf_core.evaluation.clip_file` reads them.
+
+    Args:
+        asset: An animated file of any kind that `capture_asset` takes.
+        outputs: Clip file to write by the name of the clip.
+        frames: Number of frames, evenly spread, both ends included.
+        seconds: Read at most so much of a clip; 0 for all of it.
+        offset: Seconds after a clip's beginning at which to start.
+        views: Views of the first frame for a capture beside each clip file, called .capture.safetensors instead of
+            .safetensors; 0 for none, which takes only a fraction of a second per clip.
+        size: Width and height of these views in pixels.
+        camera: From where to render lit pictures of the frames into the clip files; None for no pictures.
+        objects: Names of the objects to read; none for all visible meshes.
+        on_progress: Called with the fraction done.
+        cancelled: Asked ten times a second.
+
+    Returns:
+        Clips that cannot be read, and why; there are no files of them.
+
+    Raises:
+        GvfError: As for `capture_asset`.
+    """
+    arguments = ["clip", str(asset.absolute()), *_choice(objects, None)]
+    for name, path in outputs.items():
+        arguments += [f"--clip={name}", f"--output={path.absolute()}"]
+    arguments += [f"--frames={frames}", f"--seconds={seconds}", f"--offset={offset}", f"--views={views}"]
+    arguments += [f"--size={size}", *([] if camera is None else [f"--camera={_camera_json(camera)}"])]
+    written = [path for clip in outputs.values() for path in (clip, capture_beside(clip))]
+    return dict(_run(arguments, written, on_progress, cancelled)["refused"])
+
+
+def read_clip(asset: Path, clip: str, output: Path, **options: Any) -> None:
+    """Write one clip file; `options` are those of `read_clips`.
+
+    Raises:
+        CaptureError: There is no such clip, or it cannot be read.
+        GvfError: As for `capture_asset`.
+    """
+    for sentence in read_clips(asset, {clip: output}, **options).values():
+        raise CaptureError(sentence)
+
+
+def capture_beside(clip: Path) -> Path:
+    """The capture that belongs to a clip file."""
+    return clip.with_name(clip.name.removesuffix(".safetensors") + ".capture.safetensors")
+
+
+def _camera_json(camera: Camera) -> str:
+    """What `gvf_blender.clip_pictures` takes: a square picture without shift."""
+    fov = math.degrees(2 * math.atan(0.5 / camera.intrinsics[0]))
+    return json.dumps({"world_to_camera": camera.world_to_camera.tolist(), "fov": fov, "size": camera.width})
 
 
 def find_blender() -> Blender:
@@ -194,9 +292,9 @@ class _Log:
 
 
 def _run(
-    arguments: Sequence[str], output: Path, on_progress: Progress, cancelled: Callable[[], bool]
+    arguments: Sequence[str], outputs: Sequence[Path], on_progress: Progress, cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Run an action of `gvf_blender.headless` that writes a file.
+    """Run an action of `gvf_blender.headless` that writes files, or none.
 
     Returns:
         Its `done` event.
@@ -207,7 +305,7 @@ def _run(
     # Blender's temporary files go there too, so that none is left if it crashes or is killed.
     with tempfile.TemporaryDirectory(prefix="gvf-blender-", ignore_cleanup_errors=True) as scratch:
         log = _Log(Path(scratch) / "stdout.log", Path(scratch) / "stderr.log")
-        with _running([*blender.command, code, "--", *arguments], blender, Path(scratch), log, output) as process:
+        with _running([*blender.command, code, "--", *arguments], blender, Path(scratch), log, outputs) as process:
             for event in _events(process, log, cancelled):
                 match event:
                     case {"event": "progress", "fraction": fraction}:
@@ -232,7 +330,7 @@ def _extension() -> Path:
 
 @contextmanager
 def _running(
-    command: Sequence[str], blender: Blender, scratch: Path, log: _Log, output: Path
+    command: Sequence[str], blender: Blender, scratch: Path, log: _Log, outputs: Sequence[Path]
 ) -> Iterator[subprocess.Popen[str]]:
     """A child process that does not outlive the context, nor do its own children where there are process groups."""
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
@@ -256,8 +354,9 @@ def _running(
         yield process
     finally:
         _end(process)
-        for suffix in _UNFINISHED:
-            output.with_name(output.name + suffix).unlink(missing_ok=True)
+        for output in outputs:
+            for suffix in _UNFINISHED:
+                output.with_name(output.name + suffix).unlink(missing_ok=True)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
