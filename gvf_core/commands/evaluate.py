@@ -1,0 +1,292 @@
+"""`gvf evaluate`: how well engines find motion whose truth is known."""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from gvf_core.commands.console import CONSOLE, results_console, say
+from gvf_core.errors import FileFormatError, SettingsError
+from gvf_core.settings import AnimateSettings, EngineName
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from gvf_core.evaluation.clip_choice import AnimatedAsset, ClipChoice
+    from gvf_core.evaluation.clip_task import ProtocolOptions
+
+PROTOCOLS = ("existing-asset",)
+REPORT, DATA = "report.md", "report.json"
+_FOLDERS = ("clips", "inputs", "sheets")
+_PRESET = "preset"
+_DEFAULT_PRESET = "standard"
+_FIXED = frozenset(
+    {"engine", "view", "azimuth", "elevation", "fov", "start_frame", "frame_stride", "max_frames", "matting"}
+)
+"""Settings that the protocol decides."""
+
+
+def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    evaluate = commands.add_parser("evaluate", help="measure engines on motion whose truth is known")
+    add = evaluate.add_argument
+    add("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="existing-asset: assets with clips of their own")
+    add("--assets", type=Path, required=True, help="folder of animated files (glb, fbx, usd, abc, blend), or one file")
+    add("--clips", type=int, default=12, help="how many, spread over kinds of assets (default 12)")
+    add("--clip", action="append", default=[], metavar="ASSET:CLIP", help="just this one; repeatable")
+    add("--seed", type=int, default=0, help="draws the clips; also the engines' seed")
+    add("--engine", default="auto", help="names, comma-separated: auto, fit, diffusion, unmoved, rigid-only")
+    add("--preset", default=_default_preset(), help=f"of the engine (default {_default_preset()})")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the engines; repeatable")
+    add("--out", type=Path, required=True, help=f"folder for {REPORT}, {DATA}, sheets/ and what is kept for next time")
+    add("--json", type=Path, metavar="FILE", help="also write the figures there")
+    add("--azimuth", type=float, default=45.0, help="of the film, degrees (default 45)")
+    add("--elevation", type=float, default=15.0, help="of the film, degrees (default 15)")
+    add("--size", type=int, default=256, help="of the film, pixels (default 256)")
+    add("--frames", type=int, default=16, help="of the film (default 16)")
+    add("--seconds", type=float, default=1.3, help="of a clip at most (default 1.3)")
+    add("--views", type=int, default=24, help="of the asset for its capture (default 24)")
+    add("--cycles", action="store_true", help="film in Blender with light and shadow, not from Gaussians")
+    add("--again", action="store_true", help="forget the results of earlier runs in this folder")
+    add("--jobs", type=int, help="clips at the same time (default: half of the cores)")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    engines = _engines(parsed.engine)
+    settings = _settings(parsed)
+    options = _options(parsed)
+    jobs = parsed.jobs if parsed.jobs is not None else max(1, (os.cpu_count() or 2) // 2)
+    _check(parsed, jobs)
+
+    from gvf_core.evaluation.clip_choice import drawn_clips, find_assets, named_clips
+    from gvf_core.evaluation.clip_jobs import run_clips
+    from gvf_core.evaluation.clip_task import ClipTask
+    from gvf_core.evaluation.report import report_json, report_markdown
+
+    weights = _weights(engines, settings)
+    assets = find_assets(parsed.assets)
+    for folder in _FOLDERS:
+        (parsed.out / folder).mkdir(parents=True, exist_ok=True)
+    if parsed.again:
+        for kept in (parsed.out / "clips").glob("*.json"):
+            kept.unlink()
+    named = named_clips(assets, parsed.clip)
+    choices: Iterator[ClipChoice] = iter(named)
+    if not named:
+        choices = drawn_clips(assets, _ClipNames(parsed.out / "clips" / "names.json"), parsed.seed)
+    tasks = (
+        ClipTask(
+            choice,
+            engines,
+            options,
+            settings,
+            parsed.out,
+            _sha256(choice.asset.path),
+            replaceable=not named,
+            weights=weights,
+        )
+        for choice in choices
+    )
+    with _progress_bar() as show:
+        outcomes = run_clips(tasks, len(named) or parsed.clips, jobs, show)
+
+    rows: list[dict[str, Any]] = []
+    passed_over = [outcome.refused for outcome in outcomes if outcome.refused and outcome.task.replaceable]
+    for engine in engines:
+        for outcome in outcomes:
+            if outcome.refused and outcome.task.replaceable:
+                continue
+            row = outcome.task.kept(engine)
+            problem = outcome.refused or outcome.crashed or "There is no result."
+            rows.append(row if row is not None else _failed(outcome.task.choice, engine, problem))
+    what = {
+        "protocol": parsed.protocol,
+        "assets": str(parsed.assets),
+        "seed": parsed.seed,
+        "options": dataclasses.asdict(options),
+        "settings": _engine_settings(settings),
+    }
+    report = report_json(rows, engines, what, passed_over)
+    text = json.dumps(report, indent=2) + "\n"
+    for path in (parsed.out / DATA, *([parsed.json] if parsed.json else [])):
+        path.write_text(text, encoding="utf-8")
+    (parsed.out / REPORT).write_text(report_markdown(report), encoding="utf-8")
+    _show(report)
+    evaluated = sum("failure" not in row for row in rows)
+    if not named and len(rows) < parsed.clips * len(engines):
+        say(f"There are only {len(rows) // len(engines)} clips to use.", "Warning: ", "yellow")
+    say(f"Wrote {parsed.out / REPORT}, {DATA} and {len(list((parsed.out / 'sheets').glob('*.png')))} sheets.")
+    return 0 if evaluated else 1
+
+
+def _engines(text: str) -> tuple[str, ...]:
+    from gvf_core.evaluation.clip_task import BASELINES
+
+    known = (*get_args(EngineName), *BASELINES)
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"There is no engine {name!r}.", f"Choose from {', '.join(known)}.")
+    if not names:
+        raise SettingsError("No engine is named.", f"Choose from {', '.join(known)}.")
+    return names
+
+
+def _default_preset() -> str:
+    defaults = {field.name: field.default for field in dataclasses.fields(AnimateSettings)}
+    return str(defaults.get(_PRESET, _DEFAULT_PRESET))
+
+
+def _settings(parsed: argparse.Namespace) -> AnimateSettings:
+    """Settings of the engines from --seed, --preset and --set.
+
+    Raises:
+        SettingsError: One is unknown, decided by the protocol, or has no such value.
+    """
+    fields = {field.name: field for field in dataclasses.fields(AnimateSettings)}
+    values: dict[str, Any] = {"seed": parsed.seed}
+    if _PRESET in fields:
+        values[_PRESET] = parsed.preset
+    elif parsed.preset != _default_preset():
+        raise SettingsError(
+            f"There is no preset {parsed.preset!r}: this version has none.", "Leave out --preset, or use --set."
+        )
+    for pair in parsed.set:
+        name, equals, text = pair.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in fields or name in _FIXED:
+            known = ", ".join(sorted(set(fields) - _FIXED))
+            raise SettingsError(f"--set {pair} cannot be used.", f"Write NAME=VALUE with one of {known}.")
+        values[name] = _value(name, fields[name].type, text.strip())
+    return AnimateSettings.from_dict(values)
+
+
+def _value(name: str, kind: Any, text: str) -> Any:
+    if get_origin(kind) is Literal or kind is str:
+        return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise SettingsError(f"The setting {name} is {text!r}.", "Choose true or false.")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise SettingsError(f"The setting {name} is {text!r}, not a number.", "Give a number.") from error
+
+
+def _options(parsed: argparse.Namespace) -> "ProtocolOptions":
+    from gvf_core.evaluation.clip_task import ProtocolOptions
+
+    ranges = {"azimuth": (-360, 360), "elevation": (-89, 89), "size": (32, 2048), "frames": (2, 500)}
+    ranges |= {"views": (1, 1000), "seconds": (0, 1000), "clips": (1, 100_000), "seed": (0, 2**31 - 1)}
+    for name, (low, high) in ranges.items():
+        if not low <= getattr(parsed, name) <= high:
+            raise SettingsError(f"--{name} is {getattr(parsed, name)}.", f"Choose a number from {low} to {high}.")
+    taken = ("azimuth", "elevation", "size", "frames", "seconds", "views", "cycles", "seed")
+    return ProtocolOptions(**{name: getattr(parsed, name) for name in taken})
+
+
+def _weights(engines: Sequence[str], settings: AnimateSettings) -> str:
+    """What tells the networks' weights apart; empty if no engine needs them.
+
+    Raises:
+        WeightsError: An engine needs weights that are missing.
+    """
+    from gvf_core.models.store import default_store
+    from gvf_core.motion.engines import choose_engine
+
+    chosen = [name for name in get_args(EngineName) if name in engines]
+    if not any(choose_engine(dataclasses.replace(settings, engine=name)) == "diffusion" for name in chosen):
+        return ""
+    records = default_store().of_set(settings.weights).for_animating()
+    return " ".join(file.sha256 for record in records for file in record.files)
+
+
+def _engine_settings(settings: AnimateSettings) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in _FIXED}
+
+
+def _check(parsed: argparse.Namespace, jobs: int) -> None:
+    if jobs < 1:
+        raise SettingsError(f"--jobs is {jobs}.", "Choose 1 or more.")
+    if not parsed.assets.exists():
+        raise FileFormatError(f"There is nothing at {parsed.assets}.", "Name a folder of animated files.")
+    for folder in (parsed.out.parent, *([parsed.json.parent] if parsed.json else [])):
+        if not folder.is_dir():
+            raise SettingsError(f"There is no folder {folder}.", "Create it or choose another place.")
+    if parsed.out.exists() and not parsed.out.is_dir():
+        raise SettingsError(f"The output {parsed.out} is a file.", "Choose a folder.")
+
+
+class _ClipNames:
+    """The clips of assets by their files' hashes; asking Blender takes seconds, so answers are kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._known: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._known = {}
+
+    def __call__(self, asset: "AnimatedAsset") -> Sequence[str]:
+        from gvf_core.commands.blender import list_clips
+
+        key = _sha256(asset.path)
+        if key not in self._known:
+            self._known[key] = [clip.name for clip in list_clips(asset.path)]
+            self._path.write_text(json.dumps(self._known), encoding="utf-8")
+        return self._known[key]
+
+
+def _failed(choice: "ClipChoice", engine: str, sentence: str) -> dict[str, Any]:
+    asset = choice.asset
+    row = {"engine": engine, "asset": asset.name, "clip": choice.clip, "family": asset.family}
+    return {**row, "category": asset.category, "failure": sentence}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _show(report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from gvf_core.evaluation.clip_task import BASELINES
+
+    table = Table("engine", "asset", "clip")
+    columns = {
+        "ratio_all": ".2f",
+        "ratio_visible": ".2f",
+        "ratio_in_plane": ".2f",
+        "psnr_gain": "+.1f",
+        "seconds": ".0f",
+    }
+    for name in columns:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in report["clips"]:
+        name = BASELINES.get(row["engine"], row["engine"])
+        cells = [format(row[column], form) if column in row else "failed" for column, form in columns.items()]
+        table.add_row(name, row["asset"], row["clip"], *cells)
+    for engine, summary in report["summaries"].items():
+        medians = [
+            format(summary[column]["median"], form) if summary[column] else "" for column, form in columns.items()
+        ]
+        table.add_row(BASELINES.get(engine, engine), f"median of {summary['clips']}", "", *medians, style="bold")
+    results_console().print(table)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[float, str], None]]:
+    columns = (TextColumn("{task.description:<40.40}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as bar:
+        task = bar.add_task("", total=1)
+        yield lambda done, clips: bar.update(task, description=clips, completed=done)

@@ -1,0 +1,118 @@
+"""What is to be evaluated on one clip, and the figures of earlier runs that need not be made again."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gvf_core
+from gvf_core.evaluation.clip_choice import ClipChoice
+from gvf_core.settings import AnimateSettings
+
+PROTOCOL = "existing-asset"
+REVISION = 1
+"""Raised when figures change their meaning, so that kept results of an earlier one are made again."""
+UNMOVED, RIGID = "unmoved", "rigid-only"
+BASELINES = {UNMOVED: "unmoved", RIGID: "rigid-only (oracle)"}
+"""Rows beside the engines. The second knows the truth: the best that any rigid motion can do."""
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """What decides the task that engines are given.
+
+    Attributes:
+        azimuth: Of the film in degrees; 0 is Blender's front view.
+        elevation: Of the film in degrees.
+        fov: Of the film in degrees.
+        size: Width and height of the film and of all pictures in pixels.
+        frames: Length of the film.
+        seconds: It shows at most so much of a clip.
+        views: Views in the capture.
+        view_size: Their width and height in pixels.
+        cycles: Whether the film is rendered in Blender with light and shadow, instead of from Gaussians.
+        gaussians: How many carry the truth.
+        seed: Of the points and Gaussians that the truth is measured with.
+    """
+
+    azimuth: float = 45.0
+    elevation: float = 15.0
+    fov: float = 49.1
+    size: int = 256
+    frames: int = 16
+    seconds: float = 1.3
+    views: int = 24
+    view_size: int = 512
+    cycles: bool = False
+    gaussians: int = 20_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ClipTask:
+    """A clip, the engines to try on it, and where to keep what comes out.
+
+    Attributes:
+        choice: The clip.
+        engines: Names of engines and baselines.
+        options: Of the protocol.
+        settings: Of the engines; name, view and length of the film are set here.
+        folder: Results go there.
+        asset_sha256: Of the asset's file.
+        replaceable: Whether another clip may take the place of one that hardly moves.
+        weights: What tells the networks' weights apart; empty where engines use none.
+    """
+
+    choice: ClipChoice
+    engines: tuple[str, ...]
+    options: ProtocolOptions
+    settings: AnimateSettings
+    folder: Path
+    asset_sha256: str
+    replaceable: bool = True
+    weights: str = ""
+
+    @property
+    def slug(self) -> str:
+        """Name of its files."""
+        name = f"{self.choice.asset.name} {self.choice.clip}"
+        readable = "".join(char if char.isalnum() else "-" for char in name)[:80]
+        return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+    def result_file(self, engine: str) -> Path:
+        """Where the figures of one engine are kept."""
+        return self.folder / "clips" / f"{self.slug}.{engine}.json"
+
+    def input_key(self) -> str:
+        """What the inputs depend on."""
+        taken = ("frames", "seconds", "views", "view_size")
+        options = {name: getattr(self.options, name) for name in taken}
+        return _digest({"asset": self.asset_sha256, "clip": self.choice.clip, "options": options})
+
+    def result_key(self, engine: str) -> str:
+        """What the figures of one engine depend on."""
+        what = {"inputs": self.input_key(), "options": dataclasses.asdict(self.options), "revision": REVISION}
+        what |= {"settings": dataclasses.asdict(self.settings), "engine": engine, "version": gvf_core.__version__}
+        return _digest(what | {"weights": "" if engine in BASELINES else self.weights})
+
+    def kept(self, engine: str) -> dict[str, Any] | None:
+        """The figures of an earlier run with the same inputs and settings."""
+        try:
+            stored = json.loads(self.result_file(engine).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return stored["row"] if stored.get("key") == self.result_key(engine) else None
+
+    def keep(self, engine: str, row: dict[str, Any]) -> None:
+        """Store the figures of one engine; the file appears complete or not at all."""
+        path = self.result_file(engine)
+        partial = path.with_name(path.name + ".partial")
+        stored = {"key": self.result_key(engine), "row": row}
+        partial.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def _digest(what: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

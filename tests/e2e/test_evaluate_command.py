@@ -1,0 +1,149 @@
+"""`gvf evaluate`: an asset's own clip is filmed, found again, and measured; a second run only adds what is missing."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gvf_core import cli
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="needs the bpy module"),
+    pytest.mark.timeout(600),
+]
+QUICK = ("--size", "96", "--frames", "3", "--views", "4", "--jobs", "1", "--set", "gaussians=400")
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory):
+    """A folder with a painted beam that slides and nods in the clip "Slide", and does next to nothing in "Wait"."""
+    import bpy
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.mesh.primitive_cube_add(size=1)
+    beam = bpy.context.object
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.mesh.subdivide(number_cuts=3)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for index, color in enumerate([(0.8, 0.1, 0.1, 1), (0.1, 0.2, 0.8, 1), (0.1, 0.6, 0.2, 1), (0.9, 0.8, 0.1, 1)]):
+        material = bpy.data.materials.new(f"Paint {index}")
+        material.use_nodes = True
+        material.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = color
+        beam.data.materials.append(material)
+    for index, face in enumerate(beam.data.polygons):
+        face.material_index = index % 4
+    for name, lift, turn in (("Slide", 0.3, 0.4), ("Wait", 0.0005, 0.0)):
+        for frame, part in ((1, 0.0), (13, 1.0)):
+            beam.location, beam.rotation_euler, beam.scale = (0, 0, part * lift), (0, part * turn, 0), (1, 0.4, 0.4)
+            for path in ("location", "rotation_euler"):
+                beam.keyframe_insert(path, frame=frame)
+        track = beam.animation_data.nla_tracks.new()
+        track.name = name
+        track.strips.new(name, 1, beam.animation_data.action)
+        beam.animation_data.action = None
+    beam.location, beam.rotation_euler = (0, 0, 0), (0, 0, 0)
+    folder = tmp_path_factory.mktemp("assets")
+    bpy.ops.export_scene.gltf(filepath=str(folder / "beam.glb"), export_animation_mode="NLA_TRACKS")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(assets, tmp_path_factory):
+    """The folder of a run with all baselines and the engine `fit`, asked for one clip of the two."""
+    folder = tmp_path_factory.mktemp("evaluate") / "out"
+    engines = ("--engine", "fit,unmoved,rigid-only", "--preset", "fast")
+    command = ["evaluate", "--assets", str(assets), "--clips", "1", "--out", str(folder), *engines, *QUICK]
+    assert cli.main([*command, "--json", str(folder.parent / "figures.json")]) == 0
+    return folder
+
+
+def figures(output) -> dict:
+    return json.loads((output.parent / "figures.json").read_text())
+
+
+def row(report: dict, engine: str) -> dict:
+    (found,) = (row for row in report["clips"] if row["engine"] == engine)
+    return found
+
+
+def test_the_clip_that_hardly_moves_is_passed_over(output):
+    report = figures(output)
+    assert {one["clip"] for one in report["clips"]} == {"Slide"}
+    assert all("'Wait' of beam hardly moves" in sentence for sentence in report["passed_over"])
+
+
+def test_the_unmoved_asset_has_ratio_1_and_the_oracle_finds_a_rigid_motion(output):
+    report = figures(output)
+    unmoved, rigid = row(report, "unmoved"), row(report, "rigid-only")
+    assert (unmoved["ratio_all"], unmoved["ratio_visible"], unmoved["ratio_in_plane"]) == pytest.approx((1, 1, 1))
+    assert unmoved["psnr_gain"] == pytest.approx(0)
+    assert rigid["ratio_all"] < 0.01 and rigid["psnr_gain"] > 5
+
+
+def test_the_engine_finds_some_of_the_motion_and_tells_what_it_took(output):
+    fit = row(figures(output), "fit")
+    assert fit["ratio_in_plane"] < 0.6 and fit["ratio_all"] < 0.9
+    assert fit["psnr_driving"] > 15
+    assert fit["seconds"] > 0
+    assert fit["figures"]["engine_used"] == "fit" and fit["figures"]["alignment_iou"] > 0.8
+
+
+def test_the_summary_is_that_of_the_first_engine(output):
+    report = figures(output)
+    assert report["summary"] == report["summaries"]["fit"]
+    assert report["summary"]["clips"] == 1 and report["summary"]["failed"] == 0
+    assert report["summary"]["ratio_all"]["median"] == pytest.approx(row(report, "fit")["ratio_all"])
+    assert report["summaries"]["unmoved"]["share_worse_than_unmoved"] == 0
+
+
+def test_there_is_a_table_and_a_sheet_whose_pictures_show_something(output):
+    assert "| beam | Slide |" in (output / "report.md").read_text()
+    (sheet,) = (output / "sheets").glob("*.fit.png")
+    picture = np.asarray(Image.open(sheet))
+    assert picture.shape[0] > 4 * 160 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+
+
+def test_a_second_run_takes_what_is_there_and_one_with_other_settings_does_not(output, assets, monkeypatch):
+    from gvf_core.evaluation import clip_jobs
+
+    def none_starts(task):
+        raise AssertionError(f"{task.slug} is worked on again")
+
+    monkeypatch.setattr(clip_jobs, "_start", none_starts)
+    command = ["evaluate", "--assets", str(assets), "--clip", "beam:Slide", "--out", str(output), *QUICK]
+    command += ["--preset", "fast", "--json", str(output.parent / "again.json"), "--engine", "fit,unmoved"]
+    before = (output / "report.json").read_text()
+    assert cli.main(command) == 0
+    again = json.loads((output.parent / "again.json").read_text())
+    assert [one for one in json.loads(before)["clips"] if one["engine"] != "rigid-only"] == again["clips"]
+    with pytest.raises(AssertionError, match="worked on again"):
+        cli.main([*command, "--set", "gaussians=500"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (("--engine", "magic"), "There is no engine 'magic'. Choose from auto, fit, diffusion, unmoved, rigid-only"),
+        (("--set", "azimuth=3"), "--set azimuth=3 cannot be used"),
+        (("--set", "gaussians=many"), "The setting gaussians is 'many', not a number"),
+        (("--set", "gaussians=1"), "The setting gaussians is 1. Choose a whole number"),
+        (("--preset", "eternal"), "eternal"),
+        (("--elevation", "90"), "--elevation is 90"),
+        (("--clip", "cat:Run"), "Write ASSET:CLIP with one of the assets beam"),
+        (("--jobs", "0"), "--jobs is 0"),
+        (("--out", "nowhere/out"), "There is no folder nowhere"),
+    ],
+)
+def test_wrong_options_are_refused_with_a_sentence(assets, tmp_path, capsys, wrong, sentence):
+    command = ["evaluate", "--assets", str(assets), "--out", str(tmp_path / "out"), "--engine", "unmoved", *wrong]
+    assert cli.main(command) == 1
+    assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_clip_that_cannot_be_read_fails_by_itself(assets, tmp_path, capsys):
+    command = ["evaluate", "--assets", str(assets), "--clip", "beam:Fly", "--out", str(tmp_path / "out")]
+    assert cli.main([*command, "--engine", "unmoved", *QUICK]) == 1
+    (failed,) = json.loads((tmp_path / "out" / "report.json").read_text())["clips"]
+    assert "There is no clip 'Fly'" in failed["failure"] and "ratio_all" not in failed
