@@ -1,0 +1,189 @@
+"""`gvf train`: prepare data and train the networks that this package ships."""
+
+import argparse
+import csv
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gvf_core.commands.console import CONSOLE, results_console, say
+from gvf_core.errors import FileFormatError, GvfError, SettingsError
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from gvf_core.training.motion_clips import AssetMotion
+
+LOGGER = logging.getLogger(__name__)
+
+WINDOW_FRAMES, WINDOW_SECONDS, MAX_WINDOWS = 24, 1.3, 3
+"""Of a clip: so many frames in so many seconds, so often one after the other."""
+
+
+def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and what it trains."""
+    train = commands.add_parser("train", help="train the networks that this package ships")
+    actions = train.add_subparsers(required=True, metavar="ACTION")
+
+    prepare = actions.add_parser("prepare-prior", help="read animated assets for the motion prior (needs Blender)")
+    prepare.add_argument("assets", type=Path, metavar="ASSETS_DIR", help="folder of animated .glb files")
+    prepare.add_argument("-o", "--output", type=Path, required=True, metavar="DATA", help="folder to write into")
+    prepare.add_argument(
+        "--table", type=Path, metavar="CSV", help="name, category and family of the assets (default ASSETS_DIR.csv)"
+    )
+    prepare.set_defaults(run=_prepare_prior)
+
+    prior = actions.add_parser("prior", help="train the motion prior on prepared assets")
+    prior.add_argument("data", type=Path, metavar="DATA", help="folder that prepare-prior wrote")
+    prior.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors file to write")
+    prior.add_argument("--minutes", type=float, default=60, help="how long to train (default 60)")
+    prior.add_argument(
+        "--steps", type=int, help="stop after so many steps; the same result whatever the machine's speed"
+    )
+    prior.add_argument("--seed", type=int, default=0)
+    prior.add_argument("--resume", action="store_true", help="go on with an unfinished training of FILE")
+    prior.set_defaults(run=_train_prior)
+
+    evaluate = actions.add_parser("evaluate-prior", help="errors of the motion prior on held-out families")
+    evaluate.add_argument("data", type=Path, metavar="DATA", help="folder that prepare-prior wrote")
+    evaluate.add_argument("weights", type=Path, nargs="?", metavar="FILE", help="default: the shipped weights")
+    evaluate.add_argument("--points", type=int, default=512, help="of a clip (default 512)")
+    evaluate.set_defaults(run=_evaluate_prior)
+
+
+def _prepare_prior(parsed: argparse.Namespace) -> int:
+    from gvf_core.training.motion_clips import write_asset_motion
+
+    assets = sorted(parsed.assets.glob("*.glb"))
+    if not assets:
+        raise SettingsError(f"There are no .glb files in {parsed.assets}.", "Choose another folder.")
+    table = _read_table(parsed.table or parsed.assets.with_name(parsed.assets.name + ".csv"))
+    parsed.output.mkdir(parents=True, exist_ok=True)
+    with _progress() as progress:
+        task = progress.add_task("reading", total=len(assets))
+        for asset in assets:
+            progress.update(task, description=asset.stem)
+            if not (parsed.output / f"{asset.stem}.safetensors").exists():
+                category, family = table.get(asset.stem, ("unknown", asset.stem))
+                try:
+                    write_asset_motion(parsed.output, _read_asset(asset, family, category))
+                except GvfError as error:
+                    # One asset that Blender cannot read is no reason to lose the others.
+                    say(f"{asset.name} is left out. {error}", "Note: ", "yellow")
+            progress.advance(task)
+    return 0
+
+
+def _train_prior(parsed: argparse.Namespace) -> int:
+    from gvf_core.training.motion_clips import read_asset_motions, split_by_family
+    from gvf_core.training.motion_prior_data import clip_pool
+    from gvf_core.training.motion_prior_training import TrainingSettings, train_motion_prior
+
+    if parsed.output.suffix != ".safetensors":
+        raise SettingsError(f"{parsed.output.name} does not end in .safetensors.", "Choose a name that does.")
+    if parsed.minutes <= 0 or (parsed.steps is not None and parsed.steps < 1):
+        raise SettingsError("Training needs at least one step and some time.", "Choose larger --minutes or --steps.")
+    train, held_out = split_by_family(read_asset_motions(parsed.data))
+    if not train or not held_out:
+        raise FileFormatError(
+            f"{parsed.data} has {len(train)} assets to train on and {len(held_out)} to test on.",
+            "Prepare at least two families of one category.",
+        )
+    say(f"Held out: {', '.join(sorted({asset.family for asset in held_out}))}.")
+    settings = TrainingSettings(minutes=parsed.minutes, seed=parsed.seed)
+    if parsed.steps is not None:
+        settings = TrainingSettings(minutes=float("inf"), steps=parsed.steps, seed=parsed.seed)
+    with _progress() as progress:
+        task = progress.add_task("training", total=1.0)
+
+        def report(fraction: float, line: str) -> None:
+            progress.update(task, completed=fraction)
+            say(line)
+
+        pools = clip_pool(train), clip_pool(held_out, starts_only=True)
+        train_motion_prior(*pools, parsed.output, settings, resume=parsed.resume, on_report=report)
+    return 0
+
+
+def _evaluate_prior(parsed: argparse.Namespace) -> int:
+    from gvf_core.models.motion_prior import load_motion_prior
+    from gvf_core.training.motion_clips import read_asset_motions, split_by_family
+    from gvf_core.training.motion_prior_data import clip_pool
+    from gvf_core.training.motion_prior_training import evaluate_motion_prior
+
+    network = load_motion_prior(parsed.weights)
+    _, held_out = split_by_family(read_asset_motions(parsed.data))
+    if not held_out:
+        raise FileFormatError(f"{parsed.data} has no held-out families.", "Prepare two families of one category.")
+    pool = clip_pool(held_out, starts_only=True)
+    console = results_console()
+    exact = evaluate_motion_prior(network, pool, parsed.points)
+    for name, error, copied in sorted(zip(exact.names, exact.all.tolist(), exact.copied.tolist(), strict=True)):
+        console.print(f"{name}: {error:.2f} (copied motion {copied:.2f})", highlight=False, markup=False)
+    console.print(f"exact tracks: {exact.summary()}", highlight=False)
+    for noise in (1.0, 2.0):
+        score = evaluate_motion_prior(network, pool, parsed.points, noise)
+        console.print(f"tracks with faults of {noise:g} pixels: {score.summary()}", highlight=False)
+    return 0
+
+
+def _read_asset(asset: Path, family: str, category: str) -> "AssetMotion":
+    """Windows of all clips of an asset, through Blender."""
+    from gvf_core.commands.blender import list_clips, read_clips
+    from gvf_core.evaluation.clip_file import load_clip
+    from gvf_core.training.motion_clips import AssetMotion, sample_motion
+
+    clips = list_clips(asset)
+    names, motions, triangles = [], [], None
+    with tempfile.TemporaryDirectory() as folder:
+        for index in range(MAX_WINDOWS):
+            offset = index * WINDOW_SECONDS
+            # A clip shorter than a window is read once, as a whole.
+            long_enough = [clip.name for clip in clips if index == 0 or clip.seconds >= offset + WINDOW_SECONDS]
+            paths = {name: Path(folder) / f"{index}-{n}.safetensors" for n, name in enumerate(long_enough)}
+            if not paths:
+                break
+            refused = read_clips(asset, paths, frames=WINDOW_FRAMES, seconds=WINDOW_SECONDS, offset=offset)
+            for name, reason in refused.items():
+                LOGGER.warning("%s of %s: %s", name, asset.name, reason)
+            for name in long_enough:
+                if name in refused:
+                    continue
+                clip = load_clip(paths[name])
+                triangles = clip.triangles if triangles is None else triangles
+                if clip.triangles.shape != triangles.shape:
+                    LOGGER.warning("%s of %s has other triangles.", name, asset.name)
+                    continue
+                names.append(f"{name}@{offset:.2f}")
+                motions.append(clip.vertices)
+    if triangles is None:
+        raise FileFormatError(f"Nothing moves in {asset.name}.")
+    positions, normals = sample_motion(motions, triangles)
+    return AssetMotion(asset.stem, family, category, tuple(names), positions, normals)
+
+
+def _read_table(path: Path) -> dict[str, tuple[str, str]]:
+    """Category and family by asset; empty if there is no table."""
+    if not path.is_file():
+        say(f"There is no {path}: every asset counts as a family of its own.", "Note: ", "yellow")
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return {row["name"]: (row["category"], row["family"]) for row in rows}
+    except KeyError as error:
+        raise FileFormatError(
+            f"{path.name} lacks the column {error}.", "It needs name, category and family."
+        ) from error
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=CONSOLE, transient=True) as progress:
+        yield progress
