@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
 from gvf_core.geometry import SurfacePoints, sample_surface
+from gvf_core.geometry.rotations import rigid_motion
 from gvf_core.rendering.camera import Camera
 from gvf_core.rendering.mesh import rasterize_mesh
 
@@ -150,8 +151,7 @@ def best_rigid_motion(
     """The rest pose turned and moved as close to each true frame as a rigid body can be, by mean distance.
 
     Knows the truth, so it is no engine but a bound: what bending adds. Reweighted least squares, which minimises the
-    sum of distances (Weiszfeld's algorithm), each step solved on points spread evenly by area as by Kabsch, "A solution
-    for the best rotation to relate two sets of vectors" (1976).
+    sum of distances (Weiszfeld's algorithm) on points spread evenly by area.
     """
     points = sample_surface(truth[0], triangles, count, rng).positions(truth.astype(np.float64), triangles)
     frames = [truth[0].astype(np.float64)]
@@ -168,23 +168,12 @@ def _best_rigid(
     least = _mean_length(start - goal)
     weight = np.ones(len(start))
     for _ in range(RIGID_STEPS):
-        rotation, shift = _weighted_rigid(start, goal, weight / weight.sum())
+        rotation, shift = rigid_motion(start, goal, weight)
         distance = np.linalg.norm(start @ rotation.T + shift - goal, axis=-1)
         if distance.mean() < least:
             best, least = (rotation, shift), float(distance.mean())
         weight = 1 / np.maximum(distance, 1e-6)
     return best
-
-
-def _weighted_rigid(
-    start: Float[np.ndarray, "points 3"], goal: Float[np.ndarray, "points 3"], weight: Float[np.ndarray, " points"]
-) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
-    """Rotation and shift with the least weighted sum of squared distances; the weights sum to 1."""
-    start_center, goal_center = weight @ start, weight @ goal
-    u, _, vt = np.linalg.svd((start - start_center).T @ (weight[:, None] * (goal - goal_center)))
-    # A reflection would fit flat things as well as a rotation.
-    rotation = (u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt)) or 1.0]) @ vt).T
-    return rotation, goal_center - rotation @ start_center
 
 
 def _seen(

@@ -58,3 +58,26 @@ def matrix_from_normal(normal: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarra
     tangent = np.stack([1 + sign * x * x * a, sign * b, -sign * x], axis=-1)
     bitangent = np.stack([b, sign + y * y * a, -y], axis=-1)
     return np.stack([tangent, bitangent, normal], axis=-1)
+
+
+def rigid_motion(
+    start: Float[np.ndarray, "points 3"],
+    goal: Float[np.ndarray, "points 3"],
+    weight: Float[np.ndarray, " points"] | None = None,
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+    """Rotation and shift that take points nearest to others, by weighted squared distance.
+
+    Kabsch, "A solution for the best rotation to relate two sets of vectors" (1976).
+
+    Args:
+        start: The points.
+        goal: Where they should go, in the same order.
+        weight: How much each counts; all the same if not given.
+
+    Returns:
+        R and t; a point p goes to R p + t.
+    """
+    share = np.full(len(start), 1 / len(start)) if weight is None else weight / weight.sum()
+    start_center, goal_center = share @ start, share @ goal
+    rotation = nearest_rotations((goal - goal_center).T @ (share[:, None] * (start - start_center)))
+    return rotation, goal_center - rotation @ start_center

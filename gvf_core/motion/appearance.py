@@ -1,11 +1,13 @@
 """Colours of the asset as the video shows them, so that drawn pictures and frames can be compared."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 from gvf_core.motion.body import Body
-from gvf_core.rendering import Camera
+from gvf_core.motion.engine import DrivingView
 from gvf_core.rendering.mesh import rasterize_mesh
 from gvf_core.rendering.sampling import sample_picture
 
@@ -15,15 +17,30 @@ MIN_SAMPLES = 50
 """Fewer visible points than this cannot support the twelve numbers of an affine colour change."""
 
 
-def colors_in_video(
-    body: Body, frame: Float32[np.ndarray, "height width 4"], camera: Camera
-) -> Float32[np.ndarray, "gaussians 3"]:
-    """Colours (sRGB, 0..1) of the Gaussians under the light of the first frame.
+def colors_in_video(body: Body, views: Sequence[DrivingView]) -> Float32[np.ndarray, "gaussians 3"]:
+    """Colours (sRGB, 0..1) of the Gaussians under the light of the first frames.
 
-    Points that the first frame shows take its colour; all others their captured colour after the
-    affine change that explains the visible ones best.
+    Points that a first frame shows take its colour, of several the mean; all others their present colour after
+    the affine change that explains the visible ones best.
     """
     position = body.points.positions(body.vertices, body.triangles)
+    total, count = np.zeros((len(position), 3)), np.zeros(len(position))
+    for view in views:
+        shown, visible = _shown(body, position, view)
+        total[visible] += shown[visible]
+        count += visible
+    visible = count > 0
+    total[visible] /= count[visible, None]
+    colors = _affine(body.colors, total, visible)
+    colors[visible] = total[visible]
+    return np.clip(colors, 0, 1).astype(np.float32)
+
+
+def _shown(
+    body: Body, position: Float[np.ndarray, "gaussians 3"], view: DrivingView
+) -> tuple[Float[np.ndarray, "gaussians 3"], Bool[np.ndarray, " gaussians"]]:
+    """Colours of the first frame at the points, and which of them it shows."""
+    camera, frame = view.camera, view.frames[0]
     pixel, depth = camera.project(position)
     surface = rasterize_mesh(body.vertices, body.triangles, camera)
     # Away from contours: there a slight misalignment would paint one part with another's colour.
@@ -31,10 +48,7 @@ def colors_in_video(
     column = np.clip(np.floor(pixel[:, 0]).astype(int), 0, camera.width - 1)
     row = np.clip(np.floor(pixel[:, 1]).astype(int), 0, camera.height - 1)
     visible = (inside[row, column] > 0) & (depth < surface.depth[row, column] + DEPTH_TOLERANCE)
-    shown = sample_picture(frame[..., :3], pixel)
-    colors = _affine(body.colors, shown, visible)
-    colors[visible] = shown[visible]
-    return np.clip(colors, 0, 1).astype(np.float32)
+    return sample_picture(frame[..., :3], pixel), visible
 
 
 def contrasting_background(colors: Float[np.ndarray, "gaussians 3"]) -> float:

@@ -1,5 +1,7 @@
 """The asset as something that can be posed and drawn: mesh, Gaussians and control nodes together."""
 
+import copy
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,7 @@ from jaxtyping import Float, Float32
 from gvf_core.canonical.surface import SurfaceGaussians
 from gvf_core.capture import Capture
 from gvf_core.gaussians import Splats
+from gvf_core.geometry import SurfacePoints
 from gvf_core.geometry.deformation_graph import build_deformation_graph, stack_poses
 from gvf_core.geometry.rotations import (
     matrix_from_rotation_vector,
@@ -51,6 +54,7 @@ class Body:
         vertex_matrix: From stacked node poses to vertices.
         point_matrix: From stacked node poses to the means of the Gaussians.
         colors: Colours of the Gaussians (sRGB, 0..1) when drawn.
+        size: Factor of the Gaussians' sizes when drawn; it lets contours agree with those of the video.
         movable: How far each node may move, 0..1.
     """
 
@@ -70,12 +74,39 @@ class Body:
         if np.abs(offset).max() > ON_SURFACE:
             self.point_matrix = (self.point_matrix + _arms(self._skin, offset)).tocsr()
         self.colors = self._rest.colors.numpy()
+        self.size = 1.0
 
     @property
     def rest(self) -> Pose:
         """The pose of the canonical frame."""
         nodes = self.graph.nodes
         return Pose(np.tile(np.eye(3), (len(nodes), 1, 1)), nodes.copy())
+
+    def thinned(self, count: int, rng: np.random.Generator) -> "Body":
+        """The same asset drawn with fewer and larger Gaussians: faster, and about as closed.
+
+        Args:
+            count: Number of Gaussians.
+            rng: Chooses them.
+        """
+        total = len(self.points.triangle)
+        if count >= total:
+            return self
+        kept = np.sort(rng.permutation(total)[:count])
+        thin = copy.copy(self)
+        thin.points = SurfacePoints(self.points.triangle[kept], self.points.barycentric[kept])
+        thin.point_matrix, thin._skin = self.point_matrix[kept], self._skin[kept]
+        thin._rest = Splats(*(values[kept] for values in self._rest))
+        thin.colors = self.colors[kept]
+        thin.size = self.size * math.sqrt(total / count)
+        return thin
+
+    def bend(self, pose: Pose) -> float:
+        """Mean deviation of the links between nodes from rigid motion, in the unit frame."""
+        source, target = self.graph.links.T
+        nodes, positions = self.graph.nodes, pose.positions
+        rotated = np.einsum("lij,lj->li", pose.rotations[source], nodes[target] - nodes[source])
+        return float(np.linalg.norm(positions[target] - positions[source] - rotated, axis=1).mean())
 
     def held(self, pose: Pose) -> Pose:
         """The pose with nodes moved and turned only as far as they may."""
@@ -99,6 +130,7 @@ class Body:
         return self._rest._replace(
             means=torch.from_numpy(means).float(),
             quaternions=_multiply_quaternions(turn, self._rest.quaternions),
+            scales=self._rest.scales * self.size,
             colors=torch.from_numpy(self.colors),
         )
 

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Float32
 
 from gvf_core.capture import Capture
 from gvf_core.gaussians import Gaussians, Splats, VariationField
+from gvf_core.motion.video_agreement import agreement_at
 from gvf_core.rendering import Camera, rasterize
 from gvf_core.rendering.mesh import rasterize_mesh
 
@@ -15,10 +16,8 @@ HIDDEN = 0.3
 DIFFERENCE = 0.1
 """Difference of colour and coverage (0..1) around a Gaussian's place, beyond that of the first frame, at which
 confidence falls to 37 %; it never falls below that of a hidden one."""
-_SIZE, _BLUR = 192, 2.0
-"""Side of the pictures that are compared and their blur, in pixels: what is about right counts as right."""
-_DEPTH_TOLERANCE = 0.02
-"""A Gaussian counts as seen when it lies at most this far behind the visible surface."""
+_SIZE = 192
+"""Side in pixels of the pictures that are compared."""
 
 
 def confidence(
@@ -69,12 +68,6 @@ def _compare(
         drawn = rasterize(splats, camera)
     picture = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1).numpy()
     given = cv2.resize(frame, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-    difference = cv2.GaussianBlur(np.abs(picture - given).mean(axis=-1), (0, 0), _BLUR)
     surface = rasterize_mesh(vertices, capture.triangles, camera).depth
-    # The farthest of the neighbouring depths: beside a contour, a pixel more or less decides what is seen.
-    surface = cv2.dilate(np.where(np.isfinite(surface), surface, 0), np.ones((3, 3), np.uint8))
     pixel, depth = camera.project(splats.means.double().numpy())
-    column, row = np.floor(pixel.T).astype(int)
-    inside = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height) & (depth > 0)
-    place = row.clip(0, camera.height - 1), column.clip(0, camera.width - 1)
-    return difference[place], inside & (depth <= surface[place] + _DEPTH_TOLERANCE)
+    return agreement_at(picture, given, surface, pixel, depth)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
@@ -25,6 +26,26 @@ Similarity = Callable[[UInt8[np.ndarray, "pictures height width 3"], UInt8[np.nd
 
 
 @dataclass(frozen=True)
+class DrivingView:
+    """A clip and the camera that saw it.
+
+    Attributes:
+        frames: Frame 0 shows the canonical pose.
+        camera: Of these frames, in the unit frame.
+    """
+
+    frames: Frames
+    camera: Camera
+
+    def resized(self, size: int) -> "DrivingView":
+        """The same clip in pictures of another size, square as before."""
+        if size == self.camera.width:
+            return self
+        frames = [cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in self.frames]
+        return DrivingView(np.stack(frames), self.camera.resized(size, size))
+
+
+@dataclass(frozen=True)
 class MotionTask(Generic[G1]):
     """Everything that decides the motion.
 
@@ -34,6 +55,7 @@ class MotionTask(Generic[G1]):
         frames: Driving video as the engine crops it; frame 0 shows the canonical pose.
         camera: Camera of these frames, in the unit frame.
         seed: Seed of every random choice.
+        more_views: The same moments seen by other cameras; only `fit` and refinement look at them.
     """
 
     capture: Capture
@@ -41,6 +63,12 @@ class MotionTask(Generic[G1]):
     frames: Frames
     camera: Camera
     seed: int
+    more_views: tuple[DrivingView, ...] = ()
+
+    @property
+    def views(self) -> tuple[DrivingView, ...]:
+        """All views, the driving video's first."""
+        return DrivingView(self.frames, self.camera), *self.more_views
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,17 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial import cKDTree
 
 from gvf_core.canonical.gaussians import CanonicalGaussians
 from gvf_core.canonical.surface import SurfaceGaussians, bound_to_surface
 from gvf_core.gaussians import VariationField
-from gvf_core.geometry import interpolation_weights
-from gvf_core.geometry.rotations import nearest_rotations
 from gvf_core.motion.appearance import colors_in_video
 from gvf_core.motion.body import Body, Pose
 from gvf_core.motion.engine import Motion, MotionTask
+from gvf_core.motion.node_poses import poses_from_points
 from gvf_core.motion.polish import PolishOptions, polish
 from gvf_core.motion.video_agreement import picture_difference
 from gvf_core.progress import Monitor
@@ -30,8 +27,6 @@ LOGGER = logging.getLogger(__name__)
 
 WORKING_SIZE = 256
 """Side in pixels at which pictures are compared; larger ones take longer and gain little."""
-_NEIGHBOURS = 48
-"""Gaussians around a node that tell how it turns."""
 _POLISHED = 0.95
 _WORTH_IT = 0.999
 """Smaller gains are rounding."""
@@ -52,13 +47,12 @@ def refine(task: MotionTask[Any], motion: Motion, monitor: Monitor, options: Pol
     canonical = task.canonical
     if not isinstance(canonical, SurfaceGaussians):
         canonical = bound_to_surface(task.capture, canonical.gaussians, np.random.default_rng(task.seed))
-    size = min(WORKING_SIZE, task.camera.width)
-    camera = task.camera.resized(size, size)
-    frames = np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in task.frames])
+    views = [view.resized(min(WORKING_SIZE, view.camera.width)) for view in task.views]
+    frames, camera = views[0].frames, views[0].camera
     body = Body(task.capture, canonical)
-    body.colors = colors_in_video(body, frames[0], camera)
+    body.colors = colors_in_video(body, views)
     start = poses_of(body, task.canonical, motion.variation)
-    better = polish(body, camera, frames, start, options or PolishOptions(), monitor.part(0, _POLISHED))
+    better = polish(body, views, start, options or PolishOptions(), monitor.part(0, _POLISHED))
     variation = _with_gain(body, motion.variation, task.canonical, start, better)
     everything = range(len(frames))
     before, after = (
@@ -75,17 +69,8 @@ def refine(task: MotionTask[Any], motion: Motion, monitor: Monitor, options: Pol
 
 def poses_of(body: Body, canonical: CanonicalGaussians, variation: VariationField) -> list[Pose]:
     """Poses of the control nodes that follow a variation field: moved and turned as the Gaussians around them."""
-    nodes = body.graph.nodes
-    means = canonical.gaussians.means.double()
-    shifts = variation.deltas[..., VariationField.MEANS].double()
-    positions = nodes + interpolation_weights(torch.from_numpy(nodes), means).apply(shifts).numpy()
-    _, near = cKDTree(means.numpy()).query(nodes, k=min(_NEIGHBOURS, len(means)))
-    rest = means.numpy()[near] - nodes[:, None]
-    poses = []
-    for moved, position in zip((means + shifts).numpy(), positions, strict=True):
-        arms = moved[near] - position[:, None]
-        poses.append(Pose(nearest_rotations(np.einsum("nki,nkj->nij", arms, rest)), position))
-    return poses
+    means = canonical.gaussians.means.double().numpy()
+    return poses_from_points(body.graph.nodes, means, variation.deltas[..., VariationField.MEANS].double().numpy())
 
 
 def _with_gain(

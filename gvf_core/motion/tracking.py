@@ -1,15 +1,56 @@
-"""Frame-by-frame tracking: render, compare with the next frame, take Gauss-Newton steps, repeat."""
+"""Frame-by-frame tracking: predict the next pose, search from there, go on.
 
+`GaussNewton` searches by steps: render, compare with the frame, step, repeat. `descent` holds another way.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from gvf_core.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from gvf_core.motion.body import Body, Pose
+from gvf_core.motion.engine import DrivingView
 from gvf_core.motion.gauss_newton import Prior, step
 from gvf_core.motion.observe import REFERENCE_SCALE, Observer, join
 from gvf_core.progress import Monitor
+
+MOMENTUM = 0.8
+"""Share of the last motion that is extrapolated; never in depth, where errors explode."""
+
+
+class Search(Protocol):
+    """A way to find the pose of one frame."""
+
+    def pose_at(self, frame: int, predicted: Pose, monitor: Monitor) -> Pose:
+        """The pose at a frame, searched from the one that motion so far predicts."""
+        ...
+
+
+def track(body: Body, views: Sequence[DrivingView], search: Search, monitor: Monitor) -> list[Pose]:
+    """Poses of all frames; the first is the rest pose.
+
+    Raises:
+        Cancelled: The caller asked to stop.
+    """
+    poses = [body.rest]
+    forward = views[0].camera.world_to_camera[2, :3]
+    count = len(views[0].frames)
+    for index in range(1, count):
+        part = monitor.part((index - 1) / (count - 1), index / (count - 1))
+        predicted = _predicted(poses[-1], poses[-2] if index > 1 else poses[-1], forward)
+        poses.append(body.held(search.pose_at(index, body.held(predicted), part)))
+    return poses
+
+
+def _predicted(last: Pose, before: Pose, forward: Float[np.ndarray, "3"]) -> Pose:
+    """The last pose carried on as it moved."""
+    velocity = last.positions - before.positions
+    velocity = velocity - (velocity @ forward)[:, None] * forward
+    spin = MOMENTUM * rotation_vector_from_matrix(last.rotations @ before.rotations.transpose(0, 2, 1))
+    return Pose(matrix_from_rotation_vector(spin) @ last.rotations, last.positions + MOMENTUM * velocity)
 
 
 @dataclass(frozen=True)
@@ -23,79 +64,78 @@ class TrackingOptions:
         bend_scale: Deviation of a link from rigidity at which it yields.
         turn_smoothness: Rotation differences along links, relative to rigidity.
         expected_weight: Pull to the extrapolated position.
-        momentum: Share of the last motion that is extrapolated; never in depth, where errors explode.
-        depth_weight: Pull to the rest depth.
+        depth_weight: Pull to the rest depth; none with several views, which show depth.
     """
 
     flow_rounds: int = 4
     blurs: tuple[float, ...] = (4, 4, 2, 2, 1, 1)
-    stiffness: tuple[float, float] = (3.0, 0.3)
-    bend_scale: float = 0.05
+    stiffness: tuple[float, float] = (3.0, 0.1)
+    bend_scale: float = 0.02
     turn_smoothness: float = 0.0002
     expected_weight: float = 0.002
-    momentum: float = 0.8
     depth_weight: float = 0.01
 
 
-def track(
-    body: Body,
-    observer: Observer,
-    frames: Float32[np.ndarray, "frames height width 4"],
-    options: TrackingOptions,
-    monitor: Monitor,
-) -> list[Pose]:
-    """Poses of all frames; the first is the rest pose.
+@dataclass(frozen=True)
+class Witness:
+    """One view of the clip, and what compares poses with it."""
 
-    Raises:
-        Cancelled: The caller asked to stop.
+    view: DrivingView
+    observer: Observer
+
+
+def residual(witnesses: Sequence[Witness], pose: Pose, frame: int) -> float:
+    """Mean absolute difference between a drawn pose and a frame, 0..1."""
+    return float(np.mean([w.observer.residual(w.observer.draw(pose), w.view.frames[frame]) for w in witnesses]))
+
+
+class GaussNewton:
+    """Steps by flow, then by colours, with silhouettes and uncovered parts all along.
+
+    Args:
+        body: The asset.
+        witnesses: The clip.
+        options: Strengths.
     """
-    poses = [body.rest]
-    ray = view_rays(body.graph.nodes, observer)
-    forward = observer.camera.world_to_camera[2, :3]
-    for index in range(1, len(frames)):
-        last, before = poses[-1], poses[-2] if index > 1 else poses[-1]
-        velocity = last.positions - before.positions
-        velocity -= (velocity @ forward)[:, None] * forward
-        expected = last.positions + options.momentum * velocity
-        spin = options.momentum * rotation_vector_from_matrix(last.rotations @ before.rotations.transpose(0, 2, 1))
-        pose = Pose(matrix_from_rotation_vector(spin) @ last.rotations, expected)
+
+    def __init__(self, body: Body, witnesses: Sequence[Witness], options: TrackingOptions) -> None:
+        self._body, self._witnesses, self._options = body, witnesses, options
+        self._ray = view_rays(body.graph.nodes, witnesses[0].observer)
+
+    def pose_at(self, frame: int, predicted: Pose, monitor: Monitor) -> Pose:
+        """See `Search`."""
+        options, body, pose = self._options, self._body, predicted
         rounds = options.flow_rounds + len(options.blurs)
         for turn in range(rounds):
-            monitor((index - 1 + turn / rounds) / (len(frames) - 1))
-            estimate = observer.draw(pose)
-            if turn < options.flow_rounds:
-                near = observer.flow(estimate, frames[index])
-                high, low = options.stiffness
-                stiffness = high * (low / high) ** (turn / max(1, options.flow_rounds - 1))
-            else:
-                near = observer.photometric(estimate, frames[index], options.blurs[turn - options.flow_rounds])
-                stiffness = options.stiffness[1]
-            observations = join(
-                near, observer.silhouette(estimate, frames[index]), observer.coverage(estimate, frames[index])
-            )
-            prior = make_prior(options, stiffness, expected, ray)
-            pose = body.held(step(body.graph, body.vertices, pose, observations, prior))
-        poses.append(pose)
-    return poses
+            monitor(turn / rounds)
+            observations = []
+            for witness in self._witnesses:
+                observer, picture = witness.observer, witness.view.frames[frame]
+                estimate = observer.draw(pose)
+                if turn < options.flow_rounds:
+                    observations.append(observer.flow(estimate, picture))
+                else:
+                    blur = options.blurs[turn - options.flow_rounds]
+                    observations.append(observer.photometric(estimate, picture, blur))
+                observations += [observer.silhouette(estimate, picture), observer.coverage(estimate, picture)]
+            prior = self._prior(turn, predicted.positions)
+            pose = body.held(step(body.graph, body.vertices, pose, join(*observations), prior))
+        return pose
 
-
-def make_prior(
-    options: TrackingOptions,
-    stiffness: float,
-    expected: Float[np.ndarray, "nodes 3"],
-    ray: Float[np.ndarray, "nodes 3"],
-) -> Prior:
-    """The options as weights against pixels."""
-    unit = REFERENCE_SCALE**2
-    return Prior(
-        rigidity=stiffness * unit,
-        rigidity_scale=options.bend_scale,
-        turn_smoothness=options.turn_smoothness * stiffness * unit,
-        expected=expected,
-        expected_weight=options.expected_weight * unit,
-        ray=ray,
-        depth_weight=options.depth_weight * unit,
-    )
+    def _prior(self, turn: int, expected: Float[np.ndarray, "nodes 3"]) -> Prior:
+        """The options as weights against pixels."""
+        options, unit = self._options, REFERENCE_SCALE**2
+        high, low = options.stiffness
+        stiffness = high * (low / high) ** min(1.0, turn / max(1, options.flow_rounds - 1))
+        return Prior(
+            rigidity=stiffness * unit,
+            rigidity_scale=options.bend_scale,
+            turn_smoothness=options.turn_smoothness * stiffness * unit,
+            expected=expected,
+            expected_weight=options.expected_weight * unit,
+            ray=self._ray,
+            depth_weight=options.depth_weight * unit if len(self._witnesses) == 1 else 0.0,
+        )
 
 
 def view_rays(points: Float[np.ndarray, "points 3"], observer: Observer) -> Float[np.ndarray, "points 3"]:

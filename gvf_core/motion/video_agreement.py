@@ -6,15 +6,45 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float, Float32
 
 from gvf_core.gaussians import Gaussians, VariationField
 from gvf_core.rendering import Camera, rasterize
 
 _SIZE = 128
 """Side in pixels of the pictures that are compared."""
+_BLUR = 2.0
+"""Pixels: what is about at the right place counts as right."""
+_DEPTH_TOLERANCE = 0.02
+"""A point counts as seen when it lies at most this far behind the visible surface."""
 _ENDS = 0.1
 """Part of the clip at its beginning and at its end whose overlaps the drift is the difference of."""
+
+
+def agreement_at(
+    drawn: Float32[np.ndarray, "height width 4"],
+    frame: Float32[np.ndarray, "height width 4"],
+    surface: Float32[np.ndarray, "height width"],
+    pixel: Float[np.ndarray, "points 2"],
+    depth: Float[np.ndarray, " points"],
+) -> tuple[Float[np.ndarray, " points"], Bool[np.ndarray, " points"]]:
+    """How much a drawn picture differs from a frame around each point (0..1), and which points it shows.
+
+    Args:
+        drawn: Premultiplied colour and alpha.
+        frame: The same of the video.
+        surface: Depth of the visible surface, infinite where there is none.
+        pixel: Where the points are in the picture.
+        depth: Their depths.
+    """
+    height, width = surface.shape
+    difference = cv2.GaussianBlur(np.abs(drawn - frame).mean(axis=-1), (0, 0), _BLUR)
+    # The farthest of the neighbouring depths: beside a contour, a pixel more or less decides what is seen.
+    surface = cv2.dilate(np.where(np.isfinite(surface), surface, 0), np.ones((3, 3), np.uint8))
+    column, row = np.floor(pixel.T).astype(int)
+    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height) & (depth > 0)
+    place = row.clip(0, height - 1), column.clip(0, width - 1)
+    return difference[place], inside & (depth <= surface[place] + _DEPTH_TOLERANCE)
 
 
 def picture_difference(
