@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from gvf_core.memory import forget_peak, peak_mb
 from gvf_core.models.store import default_store
 from gvf_core.motion import MotionTask, open_engine
 from gvf_core.motion.confidence import confidence
-from gvf_core.motion.engine import Frames, MotionEngine, Similarity
+from gvf_core.motion.engine import DrivingView, Frames, MotionEngine, Similarity
 from gvf_core.motion.engines import choose_engine
 from gvf_core.progress import Monitor
 from gvf_core.settings import AnimateSettings
@@ -50,6 +50,23 @@ STAGES: dict[str, dict[str, float]] = {
     },
 }
 """Stages of each engine in order, with the fraction of the whole job at which each one ends."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FurtherVideo:
+    """The same moments as the driving video's, seen from another side.
+
+    Attributes:
+        path: Video file; its frames are chosen as the driving video's are.
+        azimuth: Where it was seen from, degrees.
+        elevation: The same.
+    """
+
+    path: Path
+    azimuth: float
+    elevation: float
+
+
 POOR_OVERLAP = 0.6
 """Silhouette overlap with the first frame below which the artist is warned; a good view gives 0.9 and more."""
 
@@ -72,6 +89,7 @@ def animate(
     on_progress: Progress = lambda stage, fraction: None,
     cancelled: Callable[[], bool] = lambda: False,
     engine: MotionEngine[Any] | None = None,
+    further: Sequence[FurtherVideo] = (),
 ) -> Animation:
     """Make the captured asset move like the video.
 
@@ -82,6 +100,7 @@ def animate(
         on_progress: Takes the progress.
         cancelled: Whether to stop.
         engine: An engine that is open already; if not given, the chosen one is opened.
+        further: Synchronised videos from other sides, for the engine `fit` and for refinement.
 
     Raises:
         GvfError: The input cannot be used; message and hint say why and what to do.
@@ -93,6 +112,7 @@ def animate(
     with stages.run("Reading the video") as monitor:
         clip = read_video(video, settings.start_frame, settings.frame_stride, settings.max_frames, monitor.part(0, 0.4))
         frames = cut_out(clip, monitor.part(0.4, 1), settings.matting)
+        other_frames = [_further_frames(one.path, settings, len(frames)) for one in further]
     with stages.run("Loading the engine"):
         check_views(capture)
         engine = engine or open_engine(settings)
@@ -102,8 +122,15 @@ def animate(
     with stages.run("Finding the view") as monitor:
         placed = _place(capture, canonical.gaussians, frames, settings, engine.similarity, monitor)
         frames, camera = engine.crop(frames, placed.alignment.camera)
+        more_views = []
+        for one, seen in zip(further, other_frames, strict=True):
+            given = replace(settings, view="given", azimuth=one.azimuth, elevation=one.elevation)
+            other = _place(capture, canonical.gaussians, seen, given, None, monitor)
+            placed = replace(placed, warnings=placed.warnings + other.warnings)
+            more_views.append(DrivingView(*engine.crop(seen, other.alignment.camera)))
     with stages.run("Finding motion") as monitor:
-        motion = engine.find_motion(MotionTask(capture, canonical, frames, camera, settings.seed), monitor)
+        task = MotionTask(capture, canonical, frames, camera, settings.seed, tuple(more_views))
+        motion = engine.find_motion(task, monitor)
     with stages.run("Moving the mesh"):
         vertices = vertices_from_gaussians(capture.vertices, canonical.gaussians, motion.variation)
         trusted = confidence(capture, vertices, canonical.gaussians, motion.variation, frames, camera)
@@ -135,6 +162,22 @@ def animate(
         },
         confidence=trusted,
     )
+
+
+def _further_frames(path: Path, settings: AnimateSettings, count: int) -> Frames:
+    """Frames of another video, as many as the driving one has.
+
+    Raises:
+        VideoError: It is shorter.
+    """
+    clip = read_video(path, settings.start_frame, settings.frame_stride, settings.max_frames)
+    frames = cut_out(clip, method=settings.matting)
+    if len(frames) < count:
+        raise VideoError(
+            f"{path.name} has {len(frames)} frames, the driving video {count}.",
+            "Give videos of the same moments, or fewer frames.",
+        )
+    return frames[:count]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,14 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     animate.add_argument("--object", action="append", default=[], metavar="NAME", help="object of the file; repeatable")
     animate.add_argument("--frame", type=int, help="scene frame that shows the asset in the video's first pose")
+    animate.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        nargs=3,
+        metavar=("VIDEO", "AZIMUTH", "ELEVATION"),
+        help="the same moments seen from another side (degrees), for the engine fit and refinement; repeatable",
+    )
     for field in dataclasses.fields(AnimateSettings):
         option = "--" + field.name.replace("_", "-")
         help_text = f"default {field.default}"
@@ -96,7 +105,7 @@ def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Pat
     # The heavy imports wait until they are needed, so that `gvf --help` answers at once.
     from gvf_core.capture import load_capture
     from gvf_core.commands.blender import capture_asset
-    from gvf_core.pipeline import animate, check_request
+    from gvf_core.pipeline import FurtherVideo, animate, check_request
 
     check_request(parsed.video, settings)
     path, begin = parsed.asset, 0.0
@@ -113,7 +122,26 @@ def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Pat
         )
     capture = load_capture(path)
     share = _ANIMATED - begin
-    return animate(capture, parsed.video, settings, lambda stage, fraction: show(stage, begin + share * fraction))
+    further = [
+        FurtherVideo(Path(video), _degrees(azimuth), _degrees(elevation)) for video, azimuth, elevation in parsed.also
+    ]
+    return animate(
+        capture,
+        parsed.video,
+        settings,
+        lambda stage, fraction: show(stage, begin + share * fraction),
+        further=further,
+    )
+
+
+def _degrees(text: str) -> float:
+    try:
+        degrees = float(text)
+    except ValueError:
+        degrees = math.nan
+    if not abs(degrees) <= 360:
+        raise SettingsError(f"{text!r} is no angle.", "Write --also VIDEO AZIMUTH ELEVATION with degrees up to 360.")
+    return degrees
 
 
 def _write_folder(

@@ -47,6 +47,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the engines; repeatable")
     add("--out", type=Path, required=True, help=f"folder for {REPORT}, {DATA}, sheets/ and what is kept for next time")
     add("--json", type=Path, metavar="FILE", help="also write the figures there")
+    add("--films", type=int, default=1, help="synchronised films, 90 degrees apart (default 1)")
     add("--azimuth", type=float, default=45.0, help="of the film, degrees (default 45)")
     add("--elevation", type=float, default=15.0, help="of the film, degrees (default 15)")
     add("--size", type=int, default=256, help="of the film, pixels (default 256)")
@@ -185,12 +186,14 @@ def _value(name: str, kind: Any, text: str) -> Any:
 def _options(parsed: argparse.Namespace) -> "ProtocolOptions":
     from gvf_core.evaluation.clip_task import ProtocolOptions
 
-    ranges = {"azimuth": (-360, 360), "elevation": (-89, 89), "size": (32, 2048), "frames": (2, 500)}
+    ranges = {"azimuth": (-360, 360), "elevation": (-89, 89), "size": (32, 2048), "frames": (2, 500), "films": (1, 4)}
     ranges |= {"views": (1, 1000), "seconds": (0, 1000), "clips": (1, 100_000), "seed": (0, 2**31 - 1)}
     for name, (low, high) in ranges.items():
         if not low <= getattr(parsed, name) <= high:
             raise SettingsError(f"--{name} is {getattr(parsed, name)}.", f"Choose a number from {low} to {high}.")
-    taken = ("azimuth", "elevation", "size", "frames", "seconds", "views", "cycles", "seed")
+    if parsed.cycles and parsed.films > 1:
+        raise SettingsError("Lit films can be taken from one side only.", "Leave --cycles or --films away.")
+    taken = ("azimuth", "elevation", "size", "films", "frames", "seconds", "views", "cycles", "seed")
     return ProtocolOptions(**{name: getattr(parsed, name) for name in taken})
 
 

@@ -15,6 +15,7 @@ PROTOCOL = "existing-asset"
 REVISION = 1
 """Raised when figures change their meaning, so that kept results of an earlier one are made again."""
 UNMOVED, RIGID = "unmoved", "rigid-only"
+BETWEEN_FILMS = 90.0
 BASELINES = {UNMOVED: "unmoved", RIGID: "rigid-only (oracle)"}
 """Rows beside the engines. The second knows the truth: the best that any rigid motion can do."""
 
@@ -28,6 +29,7 @@ class ProtocolOptions:
         elevation: Of the film in degrees.
         fov: Of the film in degrees.
         size: Width and height of the film and of all pictures in pixels.
+        films: Number of synchronised films; each further one is taken `BETWEEN_FILMS` degrees to the side.
         frames: Length of the film.
         seconds: It shows at most so much of a clip.
         views: Views in the capture.
@@ -41,6 +43,7 @@ class ProtocolOptions:
     elevation: float = 15.0
     fov: float = 49.1
     size: int = 256
+    films: int = 1
     frames: int = 16
     seconds: float = 1.3
     views: int = 24

@@ -6,7 +6,7 @@ The engine is given the asset in the clip's first pose, the film from one side, 
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ from gvf_core.capture import Capture, load_capture
 from gvf_core.commands.blender import capture_beside, read_clip
 from gvf_core.errors import Cancelled, CaptureError, GvfError
 from gvf_core.evaluation.clip_file import AssetClip, load_clip
-from gvf_core.evaluation.clip_task import BASELINES, RIGID, UNMOVED, ClipTask, ProtocolOptions
+from gvf_core.evaluation.clip_task import BASELINES, BETWEEN_FILMS, RIGID, UNMOVED, ClipTask, ProtocolOptions
 from gvf_core.evaluation.contact_sheet import SheetRow, cropped, sheet_frames, write_sheet
 from gvf_core.evaluation.image_metrics import peak_signal_to_noise
 from gvf_core.evaluation.motion_metrics import best_rigid_motion, motion_errors
@@ -37,7 +37,7 @@ from gvf_core.evaluation.true_motion import (
 )
 from gvf_core.gaussians import Splats
 from gvf_core.motion.engines import choose_engine
-from gvf_core.pipeline import animate
+from gvf_core.pipeline import FurtherVideo, animate
 from gvf_core.progress import Monitor
 from gvf_core.rendering import Camera
 from gvf_core.settings import EngineName
@@ -61,6 +61,7 @@ class Film:
         truth: The true motion.
         capture: The asset in its first pose.
         video: File of the film.
+        further: Films from other sides.
         frames: What it shows.
         camera: Of the film.
         novel: Other cameras.
@@ -71,6 +72,7 @@ class Film:
     truth: TrueMotion
     capture: Capture
     video: Path
+    further: tuple[FurtherVideo, ...]
     frames: UInt8[np.ndarray, "frames height width 4"]
     camera: Camera
     novel: tuple[Camera, ...]
@@ -187,10 +189,23 @@ def _film(task: ClipTask, clip: AssetClip, capture: Capture) -> Film:
         frames = np.stack([straight_bytes(draw(one, camera)) for one in splats])
     video = task.folder / "inputs" / f"{task.slug}{'.lit' if options.cycles else ''}.mkv"
     write_alpha_video(video, frames, clip.fps)
+    further = _further_films(task, splats, clip)
     novel = novel_cameras(camera, options.azimuth, options.fov)
     background = contrasting_color(splats[0].colors)
     pictures = tuple(torch.stack([over(draw(one, view), background) for one in splats]) for view in novel)
-    return Film(truth, capture, video, frames, camera, novel, background, pictures)
+    return Film(truth, capture, video, further, frames, camera, novel, background, pictures)
+
+
+def _further_films(task: ClipTask, splats: Sequence[Splats], clip: AssetClip) -> tuple[FurtherVideo, ...]:
+    options = task.options
+    films = []
+    for number in range(1, options.films):
+        azimuth = options.azimuth + number * BETWEEN_FILMS
+        camera = driving_camera(clip.vertices, azimuth, options.elevation, options.fov, options.size)
+        path = task.folder / "inputs" / f"{task.slug}.{number}.mkv"
+        write_alpha_video(path, np.stack([straight_bytes(draw(one, camera)) for one in splats]), clip.fps)
+        films.append(FurtherVideo(path, azimuth, options.elevation))
+    return tuple(films)
 
 
 def _lit_frames(task: ClipTask, camera: Camera) -> UInt8[np.ndarray, "frames height width 4"]:
@@ -228,7 +243,8 @@ def _run(engine: str, task: ClipTask, film: Film, monitor: Monitor) -> Found:
         matting="alpha",
     )
     start = time.perf_counter()
-    animation = animate(film.capture, film.video, settings, lambda stage, fraction: monitor(fraction))
+    report = lambda stage, fraction: monitor(fraction)  # noqa: E731
+    animation = animate(film.capture, film.video, settings, report, further=film.further)
     seconds = time.perf_counter() - start
     told = animation.provenance
     kept = ("alignment_iou", "hypothesis", "video_residual", "nodes")
