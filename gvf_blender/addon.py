@@ -2,7 +2,7 @@
 
 import bpy
 
-from . import job_list, operators, preferences, properties, ui
+from . import job_list, object_properties, operators, preferences, properties, ui
 
 _CLASSES = (*operators.CLASSES, *ui.CLASSES)
 
@@ -10,6 +10,7 @@ _CLASSES = (*operators.CLASSES, *ui.CLASSES)
 def register() -> None:
     """Register properties, preferences, operators and panels, and listen to undo and file load."""
     properties.register()
+    object_properties.register()
     preferences.register()
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
@@ -22,4 +23,5 @@ def unregister() -> None:
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)
     preferences.unregister()
+    object_properties.unregister()
     properties.unregister()

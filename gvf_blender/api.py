@@ -9,14 +9,15 @@ from typing import Any
 import bpy
 
 from . import job_list
-from .capture import CaptureOptions
+from .asset_properties import remember_view
+from .capture import CaptureOptions, StartFrameOptions, VideoView, render_start_frame
 from .client import Client
 from .core.errors import GvfBlenderError
 from .core.motion_settings import MotionSettings
 from .importer import Imported
 from .job import AnimateJob, ProgressCallback
 from .preferences import results_folder, server_choice
-from .request import OUTPUTS, make_request
+from .request import OUTPUTS, check_selection, find_objects, make_request, object_names
 from .server_choice import ServerChoice
 from .server_thread import Connect
 
@@ -73,6 +74,52 @@ def animate(
         return job.run_to_end(on_progress or (lambda stage, fraction: None))
     finally:
         job.close()
+
+
+def start_frame(
+    objects: Objects,
+    path: str | Path,
+    *,
+    azimuth: float = 0.0,
+    elevation: float = 0.0,
+    fov: float = 49.1,
+    width: int = 1024,
+    height: int = 1024,
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> Path:
+    """Render objects before a plain background, for an image-to-video tool to start from.
+
+    The objects remember the view. A video that starts with the picture needs the same azimuth, elevation and field of
+    view in `animate`, and no search.
+
+    Args:
+        objects: As for `animate`.
+        path: PNG file to write; "//" stands for the folder of the .blend file.
+        azimuth: Degrees, 0 is the front view and 90 the right one.
+        elevation: Degrees above the horizon.
+        fov: Degrees across the larger side of the picture.
+        width: Pixels.
+        height: Pixels.
+        background: sRGB, 0..1.
+
+    Returns:
+        The full path of the picture.
+
+    Raises:
+        SelectionError: The objects cannot be rendered.
+        SettingsError: An angle is out of range.
+        FileError: The picture cannot be written.
+        RenderError: Blender cannot render here.
+    """
+    MotionSettings(azimuth=azimuth, elevation=elevation, fov=fov)
+    found = find_objects(object_names(objects))
+    check_selection(found)
+    view = VideoView(azimuth, elevation, fov)
+    target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
+    render_start_frame(bpy.context, found, target, view, StartFrameOptions(width, height, background))
+    if hasattr(bpy.types.Object, "gvf"):
+        remember_view(found, view, str(target))
+    return target
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,14 @@ def server_choice(context: bpy.types.Context) -> ServerChoice:
     return ServerChoice(handshake_path=Path(bpy.path.abspath(path)).expanduser() if path else None)
 
 
+def home_folder() -> Path:
+    """Where what belongs to no .blend file is kept; survives Blender, unlike its temporary folder."""
+    return default_handshake_path().parent
+
+
 def results_folder() -> Path:
-    """Where downloaded results wait for their import; survives Blender, unlike its temporary folder."""
-    return default_handshake_path().parent / "results"
+    """Where downloaded results wait for their import."""
+    return home_folder() / "results"
 
 
 CLASSES = (GVFPreferences,)

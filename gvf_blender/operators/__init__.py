@@ -1,6 +1,6 @@
 """Operators: thin, scriptable doors to what the rest of the extension does."""
 
-from . import animate, jobs, motion, render, settings, view
+from . import animate, jobs, motion, render, settings, start_frame, view
 
 CLASSES = (
     *animate.CLASSES,
@@ -8,5 +8,6 @@ CLASSES = (
     *motion.CLASSES,
     *render.CLASSES,
     *settings.CLASSES,
+    *start_frame.CLASSES,
     *view.CLASSES,
 )

@@ -9,6 +9,7 @@ from typing import ClassVar
 import bpy
 
 from .. import job_list
+from ..asset_properties import remembered_view, scene_view
 from ..core.errors import GvfBlenderError
 from ..core.job_phase import Phase
 from ..importer import lacks_transparent_bounces
@@ -51,6 +52,7 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         angles.prop(settings, "elevation")
         column.prop(settings, "fov")
         layout.operator("gvf.view_from_viewport", icon="VIEW_CAMERA")
+        _draw_start_frame(layout, context)
         meshes = [thing for thing in context.selected_objects if thing.type == "MESH"]
         if meshes:
             layout.prop_search(settings, "movable", meshes[0], "vertex_groups")
@@ -170,6 +172,14 @@ class GVF_PT_server(GVFPanel, bpy.types.Panel):
 _ADDON = __package__.rpartition(".")[0]
 
 _ICONS = {Phase.DONE: "CHECKMARK", Phase.FAILED: "ERROR", Phase.CANCELLED: "CANCEL"}
+
+
+def _draw_start_frame(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    layout.operator("gvf.render_start_frame", icon="RENDER_STILL")
+    view = remembered_view(context.selected_objects)
+    if view is not None and view != scene_view(context.scene.gvf):
+        text = f"Use {view.azimuth:g}\N{DEGREE SIGN}, {view.elevation:g}\N{DEGREE SIGN} of Start Frame"
+        layout.operator("gvf.use_start_view", text=text, icon="LOOP_BACK")
 
 
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: AnimateJob) -> None:
