@@ -4,9 +4,10 @@ import bpy
 from bpy.props import PointerProperty
 
 from .asset_properties import AssetProperties
+from .result_properties import ResultProperties
 
 
-class GVFObject(AssetProperties, bpy.types.PropertyGroup):
+class GVFObject(AssetProperties, ResultProperties, bpy.types.PropertyGroup):
     """One group per object; everything in it belongs to the file."""
 
 

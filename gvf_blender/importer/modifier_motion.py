@@ -17,7 +17,10 @@ from .playback import FramePicker, Track, new_point_mesh, store_track
 MODIFIER_NAME = "GVF Motion"
 _MARKER = "gvf_motion"
 _FRAME_NODE = "Frame"
+FRAME_PATH = f'nodes["{_FRAME_NODE}"].outputs[0].default_value'
+"""Data path of the keyed frame, from the tree."""
 _DATA_NODE = "Motion data"
+_TRACK = "position"
 
 
 def add_modifier_motion(
@@ -35,13 +38,12 @@ def add_modifier_motion(
         provenance: Stored with the tree.
     """
     name = f"{mesh_object.name} motion"
-    track = Track("position", "FLOAT_VECTOR", positions)
+    track = Track(_TRACK, "FLOAT_VECTOR", positions)
     data = new_point_mesh(name, positions[0])
     store_track(data, track)
     tree = _new_tree(name, bpy.data.objects.new(name, data), track)
     tree[_MARKER] = json.dumps({"provenance": provenance})
-    frame_path = f'nodes["{_FRAME_NODE}"].outputs[0].default_value'
-    key_playback(tree, frame_path, mapping, 0.0, mapping.count - 1, action_name=name)
+    key_playback(tree, FRAME_PATH, mapping, 0.0, mapping.count - 1, action_name=name)
     modifier = mesh_object.modifiers.new(MODIFIER_NAME, "NODES")
     modifier.node_group = tree
     return modifier
@@ -54,6 +56,16 @@ def find_modifier_motion(mesh_object: bpy.types.Object) -> list[bpy.types.NodesM
         for found in mesh_object.modifiers
         if found.type == "NODES" and found.node_group is not None and _MARKER in found.node_group
     ]
+
+
+def motion_attributes(tree: bpy.types.NodeTree) -> list[bpy.types.Attribute]:
+    """The stored positions of a motion's tree, one attribute per frame; none if its data is gone."""
+    data_object = tree.nodes[_DATA_NODE].inputs["Object"].default_value
+    if data_object is None:
+        return []
+    found = data_object.data.attributes
+    names = (f"{_TRACK}_{frame}" for frame in range(len(found)))
+    return [found[name] for name in names if name in found]
 
 
 def remove_modifier_motion(mesh_object: bpy.types.Object, modifier: bpy.types.NodesModifier) -> None:

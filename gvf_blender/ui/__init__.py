@@ -1,5 +1,5 @@
 """What the artist sees."""
 
-from . import panels
+from . import panels, result_panel
 
-CLASSES = panels.CLASSES
+CLASSES = (*panels.CLASSES, *result_panel.CLASSES)

@@ -16,15 +16,8 @@ from ..importer import lacks_transparent_bounces
 from ..job import AnimateJob
 from ..operators.animate import animate_obstacle
 from ..preferences import server_choice
+from .place import GVFPanel
 from .text import draw_sentence
-
-
-class GVFPanel:
-    """Where the panels stand."""
-
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "GVF"
 
 
 class GVF_PT_animate(GVFPanel, bpy.types.Panel):
@@ -149,7 +142,6 @@ class GVF_PT_jobs(GVFPanel, bpy.types.Panel):
             _draw_job(layout.box(), context, job)
         if any(job.phase is Phase.DONE for job in jobs) and lacks_transparent_bounces(context.scene):
             layout.operator("gvf.raise_transparent_bounces", icon="LIGHT")
-        layout.operator("gvf.remove_motion", icon="X")
 
 
 class GVF_PT_server(GVFPanel, bpy.types.Panel):

@@ -1,0 +1,38 @@
+"""The result on the active object: when it plays, how it shows, where it goes."""
+
+import bpy
+
+from ..importer import has_motion
+from ..result_properties import result_controls
+from .place import GVFPanel
+
+_PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place")
+
+
+class GVF_PT_result(GVFPanel, bpy.types.Panel):
+    """Drawn for splats, points and objects with an imported motion."""
+
+    bl_label = "Result"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether the active object carries a result."""
+        return context.object is not None and bool(result_controls(context.object))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the controls that do something on this object."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        result = context.object.gvf
+        controls = result_controls(context.object)
+        for names in (_PLAYING, tuple(name for name in controls if name not in _PLAYING)):
+            column = layout.column(align=True)
+            for name in names:
+                if name in controls:
+                    column.prop(result, name)
+        if has_motion(context.object):
+            layout.operator("gvf.remove_motion", icon="X")
+
+
+CLASSES = (GVF_PT_result,)
