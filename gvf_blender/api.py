@@ -14,6 +14,8 @@ from .capture import CaptureOptions, StartFrameOptions, VideoView, render_start_
 from .client import Client
 from .core.errors import GvfBlenderError
 from .core.motion_settings import MotionSettings
+from .exporter import ExportReport
+from .exporter import export as write_export
 from .importer import Imported
 from .job import AnimateJob, ProgressCallback
 from .preferences import results_folder, server_choice
@@ -120,6 +122,35 @@ def start_frame(
     if hasattr(bpy.types.Object, "gvf"):
         remember_view(found, view, str(target))
     return target
+
+
+def export(
+    thing: str | bpy.types.Object,
+    path: str | Path,
+    *,
+    frame_start: int | None = None,
+    frame_end: int | None = None,
+) -> ExportReport:
+    """Write the animation of an object for other programs, and measure how exact the file is.
+
+    Args:
+        thing: Splats or points for PLY files, one per frame; a mesh that moves for the other formats.
+        path: The suffix tells the format: .ply, .abc, .usd, .usda, .usdc, .glb (morph targets) or .pc2; "//" stands
+            for the folder of the .blend file.
+        frame_start: First scene frame; None takes that of the animation.
+        frame_end: Last scene frame; likewise.
+
+    Returns:
+        The files, and the largest distance in metres between what is shown and what was read back from them.
+
+    Raises:
+        SelectionError: The object does not go into that format.
+        SettingsError: An unknown suffix, or no frames.
+        FileError: The file cannot be written.
+    """
+    (found,) = find_objects(object_names(thing))
+    target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
+    return write_export(bpy.context, found, target, frame_start, frame_end)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,23 @@ def store_track(data: bpy.types.Mesh | bpy.types.PointCloud, track: Track) -> No
         attribute.data.foreach_set(_VALUE_PROPERTY[track.kind], np.ascontiguousarray(values, np.float32).ravel())
 
 
+def stored_frames(data: bpy.types.Mesh | bpy.types.PointCloud, name: str, limit: int | None = None) -> np.ndarray:
+    """What `store_track` stored under a name, float32 [T, N, ...]; [0] where nothing is.
+
+    Args:
+        data: Mesh or point cloud.
+        name: Name of the track.
+        limit: Read at most so many frames.
+    """
+    frames: list[np.ndarray] = []
+    while len(frames) != limit and (found := data.attributes.get(f"{name}_{len(frames)}")) is not None:
+        size = {"FLOAT": 1, "FLOAT_VECTOR": 3, "QUATERNION": 4}[found.data_type]
+        values = np.empty((len(found.data), size), np.float32)
+        found.data.foreach_get(_VALUE_PROPERTY[found.data_type], values.ravel())
+        frames.append(values if size > 1 else values[:, 0])
+    return np.array(frames, np.float32)
+
+
 def new_point_mesh(name: str, positions: np.ndarray) -> bpy.types.Mesh:
     """A mesh of loose vertices at the given positions, metres [N, 3]."""
     mesh = bpy.data.meshes.new(name)

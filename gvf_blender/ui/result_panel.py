@@ -31,6 +31,7 @@ class GVF_PT_result(GVFPanel, bpy.types.Panel):
             for name in names:
                 if name in controls:
                     column.prop(result, name)
+        layout.operator("gvf.export", icon="EXPORT")
         if has_motion(context.object):
             layout.operator("gvf.remove_motion", icon="X")
 

@@ -121,7 +121,7 @@ def test_a_motion_that_is_removed_while_in_place_leaves_the_mesh_as_it_was(crate
 
 
 def test_results_play_as_set_after_saving_and_opening_the_file(result, tmp_path):
-    thing, shown, expected, _ = result
+    thing = result[0]
     thing.gvf.play_speed, thing.gvf.play_loop, thing.gvf.play_in_place = 0.5, "MIRROR", True
     name = thing.name
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
