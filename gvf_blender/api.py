@@ -1,8 +1,9 @@
 """The console: animate objects from Python, in background mode and in Blender's own console. See docs/console.md."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import bpy
 
 from . import job_list
 from .asset_properties import remember_view
+from .batch import BatchOutcome, run_batch
 from .capture import CaptureOptions, StartFrameOptions, VideoView, render_start_frame
 from .client import Client
-from .core.errors import GvfBlenderError
+from .core.errors import GvfBlenderError, SettingsError
+from .core.manifest import BatchTask, read_manifest
 from .core.motion_settings import MotionSettings
 from .exporter import ExportReport
 from .exporter import export as write_export
@@ -197,6 +200,46 @@ def animate_many(tasks: Iterable[AnimateTask], **options: object) -> list[TaskOu
         else:
             outcomes.append(TaskOutcome(task, imported=imported))
     return outcomes
+
+
+def batch(
+    manifest: str | Path,
+    *,
+    resume: bool = True,
+    server: Server = None,
+    on_progress: Callable[[BatchTask, str, float], None] | None = None,
+) -> list[BatchOutcome]:
+    """Animate assets from files as a manifest says, each into a .blend file of its own.
+
+    Opens one file after another, so the last result is open at the end. A failing task does not keep the others from
+    running. What is done is noted beside the manifest.
+
+    Args:
+        manifest: A TOML file, see docs/console.md.
+        resume: Skip tasks that an earlier run has done with the same files and settings.
+        server: As for `animate`.
+        on_progress: Called with the task, the stage and the fraction of the task that is done, 0..1.
+
+    Returns:
+        One outcome per task, in the order of the manifest.
+
+    Raises:
+        FileError: The manifest cannot be read, or the state beside it not be kept.
+        SettingsError: The manifest says something impossible, or the open file has unsaved changes.
+        ServerError: No server is to be found at all.
+        JobCancelled: Somebody cancelled; a second run goes on from there.
+    """
+    if bpy.data.is_dirty and not bpy.app.background:
+        raise SettingsError("The open file has unsaved changes, and a batch opens other files.", "Save it first.")
+    path = Path(bpy.path.abspath(str(manifest))).expanduser().resolve()
+    tasks = read_manifest(path)
+    _connector(server)
+
+    def run(objects: Sequence[bpy.types.Object], task: BatchTask) -> Imported:
+        tell = None if on_progress is None else partial(on_progress, task)
+        return animate(objects, task.video, server=server, on_progress=tell, **task.settings)
+
+    return run_batch(path, tasks, run, resume)
 
 
 def _connector(server: Server) -> Connect:

@@ -1,9 +1,10 @@
 """Operators: thin, scriptable doors to what the rest of the extension does."""
 
-from . import animate, export, jobs, motion, render, settings, start_frame, view
+from . import animate, drop, export, jobs, motion, render, settings, start_frame, view
 
 CLASSES = (
     *animate.CLASSES,
+    *drop.CLASSES,
     *export.CLASSES,
     *jobs.CLASSES,
     *motion.CLASSES,
