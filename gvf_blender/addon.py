@@ -2,7 +2,7 @@
 
 import bpy
 
-from . import job_list, object_properties, operators, preferences, properties, ui
+from . import job_list, object_properties, operators, preferences, properties, ui, video_facts
 
 _CLASSES = (*operators.CLASSES, *ui.CLASSES)
 
@@ -14,12 +14,14 @@ def register() -> None:
     preferences.register()
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
+    video_facts.register()
     job_list.register()
 
 
 def unregister() -> None:
     """Cancel running jobs and undo `register`."""
     job_list.unregister()
+    video_facts.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)
     preferences.unregister()

@@ -17,6 +17,7 @@ from .client import Client
 from .core.errors import GvfBlenderError, SettingsError
 from .core.manifest import BatchTask, read_manifest
 from .core.motion_settings import MotionSettings
+from .diagnosis import report
 from .exporter import ExportReport
 from .exporter import export as write_export
 from .importer import Imported
@@ -240,6 +241,11 @@ def batch(
         return animate(objects, task.video, server=server, on_progress=tell, **task.settings)
 
     return run_batch(path, tasks, run, resume)
+
+
+def diagnose() -> str:
+    """A report about versions, settings, server and jobs for whoever helps; without secrets."""
+    return report(bpy.context)
 
 
 def _connector(server: Server) -> Connect:

@@ -60,7 +60,7 @@ def find_modifier_motion(mesh_object: bpy.types.Object) -> list[bpy.types.NodesM
 
 def motion_attributes(tree: bpy.types.NodeTree) -> list[bpy.types.Attribute]:
     """The stored positions of a motion's tree, one attribute per frame; none if its data is gone."""
-    data_object = tree.nodes[_DATA_NODE].inputs["Object"].default_value
+    data_object = _data_object(tree)
     if data_object is None:
         return []
     found = data_object.data.attributes
@@ -75,7 +75,7 @@ def remove_modifier_motion(mesh_object: bpy.types.Object, modifier: bpy.types.No
     if tree.users > 0:
         return
     leftovers = [tree]
-    data_object = tree.nodes[_DATA_NODE].inputs["Object"].default_value
+    data_object = _data_object(tree)
     if data_object is not None and data_object.users == 1:
         leftovers += [data_object, data_object.data]
     if (
@@ -85,6 +85,12 @@ def remove_modifier_motion(mesh_object: bpy.types.Object, modifier: bpy.types.No
     ):
         leftovers.append(tree.animation_data.action)
     bpy.data.batch_remove(leftovers)
+
+
+def _data_object(tree: bpy.types.NodeTree) -> bpy.types.Object | None:
+    """None if the artist took it or its node away."""
+    node = tree.nodes.get(_DATA_NODE)
+    return None if node is None else node.inputs["Object"].default_value
 
 
 def _new_tree(name: str, data_object: bpy.types.Object, track: Track) -> bpy.types.NodeTree:

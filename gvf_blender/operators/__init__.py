@@ -1,13 +1,15 @@
 """Operators: thin, scriptable doors to what the rest of the extension does."""
 
-from . import animate, drop, export, jobs, motion, render, settings, start_frame, view
+from . import animate, diagnose, drop, export, jobs, motion, overlay, render, settings, start_frame, view
 
 CLASSES = (
     *animate.CLASSES,
+    *diagnose.CLASSES,
     *drop.CLASSES,
     *export.CLASSES,
     *jobs.CLASSES,
     *motion.CLASSES,
+    *overlay.CLASSES,
     *render.CLASSES,
     *settings.CLASSES,
     *start_frame.CLASSES,
