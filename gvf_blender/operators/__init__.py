@@ -1,6 +1,6 @@
 """Operators: thin, scriptable doors to what the rest of the extension does."""
 
-from . import animate, diagnose, drop, export, jobs, motion, overlay, render, settings, start_frame, view
+from . import animate, diagnose, drop, export, jobs, motion, overlay, render, settings, start_frame, tracks, view
 
 CLASSES = (
     *animate.CLASSES,
@@ -13,5 +13,6 @@ CLASSES = (
     *render.CLASSES,
     *settings.CLASSES,
     *start_frame.CLASSES,
+    *tracks.CLASSES,
     *view.CLASSES,
 )

@@ -11,7 +11,9 @@ from ..captured_sources import captured_sources
 from ..core.animation_file import Animation, read_animation
 from ..core.errors import FileError, GvfBlenderError, SelectionError
 from ..core.sources import SourceObject
+from ..import_cost import cost_of_file
 from ..importer import ImportOptions, import_animation
+from ..preferences import track_cache
 from ..request import check_video
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
@@ -72,13 +74,21 @@ class GVF_OT_import_animation(bpy.types.Operator):
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw what to make, and how large it gets."""
+        layout = self.layout
+        for name in ("splats", "points", "motion"):
+            layout.prop(self, name)
+        path = Path(bpy.path.abspath(self.filepath))
+        layout.label(text=cost_of_file(context, path, self.splats + self.points, self.motion), icon="DISK_DRIVE")
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Import the file."""
         path = Path(bpy.path.abspath(self.filepath)).expanduser()
         try:
             animation = read_animation(path)
             sources = self._sources(context, animation, path) if self.motion else ()
-            options = ImportOptions(splats=self.splats, points=self.points, motion=bool(sources))
+            options = ImportOptions(self.splats, self.points, bool(sources), cache=track_cache(context))
             imported = import_animation(context, path, sources, options)
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))

@@ -10,6 +10,7 @@ import bpy
 
 from ..asset_properties import remembered_view, scene_view
 from ..asset_summary import summarise
+from ..import_cost import cost_of_settings
 from ..operators.animate import animate_obstacle
 from ..overlay import overlay_camera
 from ..video_facts import VideoFacts, known_facts
@@ -74,11 +75,14 @@ def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     if facts.icon:
         layout.template_icon(icon_value=facts.icon, scale=_THUMBNAIL_SCALE)
     layout.label(text=f"{facts.width} x {facts.height}, {facts.fps:g} fps, {facts.frames} frames", icon="FILE_MOVIE")
-    draw_sentence(layout, context, _use_of(facts, settings))
-
-
-def _use_of(facts: VideoFacts, settings: bpy.types.PropertyGroup) -> str:
     used = facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames)
+    draw_sentence(layout, context, _use_of(facts, settings, used))
+    cost = cost_of_settings(context, used)
+    if cost is not None:
+        draw_sentence(layout, context, cost, icon="DISK_DRIVE")
+
+
+def _use_of(facts: VideoFacts, settings: bpy.types.PropertyGroup, used: int) -> str:
     if used < 2:
         return "The video ends before the second used frame."
     last = settings.start_frame + (used - 1) * settings.frame_stride

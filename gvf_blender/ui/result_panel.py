@@ -3,8 +3,10 @@
 import bpy
 
 from ..importer import has_motion
+from ..importer.track_cache import lost_tracks
 from ..result_properties import result_controls
 from .place import GVFPanel
+from .text import draw_sentence
 
 _PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place")
 
@@ -24,6 +26,9 @@ class GVF_PT_result(GVFPanel, bpy.types.Panel):
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
+        if lost_tracks([context.object]):
+            draw_sentence(layout, context, "Its tracks are in a file that was moved or deleted.", icon="ERROR")
+            layout.operator("gvf.find_tracks", icon="FILE_FOLDER")
         result = context.object.gvf
         controls = result_controls(context.object)
         for names in (_PLAYING, tuple(name for name in controls if name not in _PLAYING)):
