@@ -21,23 +21,29 @@ class AssetSummary:
         objects: Number of objects with a surface.
         vertices: Vertices of their meshes, before modifiers.
         warnings: One sentence each.
+        makes_instances: Something of it shows only as instances, which can be made real.
     """
 
     objects: int
     vertices: int
     warnings: tuple[str, ...]
+    makes_instances: bool
 
 
 def summarise(selected: Sequence[bpy.types.Object]) -> AssetSummary:
     """Look at a selection without evaluating anything."""
-    meshes = [thing for thing in _below(selected) if thing.type == "MESH"]
+    found = _below(selected)
+    meshes = [thing for thing in found if thing.type == "MESH"]
     vertices = sum(len(thing.data.vertices) for thing in meshes)
     warnings: dict[str, None] = {}
+    instancers = [thing for thing in found if thing.instance_type != "NONE"]
+    for thing in instancers[:_MOST_WARNED_ABOUT]:
+        warnings[f"{thing.name} makes instances, which show in the results but do not move themselves."] = None
     for thing in meshes[:_MOST_WARNED_ABOUT]:
         warnings.update(dict.fromkeys(_warnings(thing)))
     if vertices > _MANY_VERTICES:
         warnings[f"{vertices:,} vertices take a while: a Decimate modifier on a copy makes it faster."] = None
-    return AssetSummary(len(meshes), vertices, tuple(warnings))
+    return AssetSummary(len(meshes), vertices, tuple(warnings), bool(instancers))
 
 
 def _below(selected: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
@@ -52,8 +58,6 @@ def _below(selected: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
 def _warnings(thing: bpy.types.Object) -> Iterable[str]:
     if not thing.is_editable:
         yield f"{thing.name} is linked from another file: it shows in the results but does not move itself."
-    if thing.instance_type != "NONE":
-        yield f"{thing.name} makes instances, which show in the results but do not move themselves."
     if not any(slot.material for slot in thing.material_slots):
         yield f"{thing.name} has no material: it is captured grey."
     for image in _missing_images(thing):

@@ -59,12 +59,14 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
 
 def _draw_asset(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     summary = summarise(context.selected_objects)
-    if not summary.objects:
-        return
-    objects = "1 object" if summary.objects == 1 else f"{summary.objects} objects"
-    layout.label(text=f"{objects}, {summary.vertices:,} vertices", icon="OUTLINER_OB_MESH")
+    if summary.objects:
+        objects = "1 object" if summary.objects == 1 else f"{summary.objects} objects"
+        layout.label(text=f"{objects}, {summary.vertices:,} vertices", icon="OUTLINER_OB_MESH")
     for warning in summary.warnings[:_MOST_WARNINGS]:
         draw_sentence(layout, context, warning, icon="ERROR")
+    if summary.makes_instances:
+        # Blender's own operator: the artist decides, and undoes it as usual.
+        layout.operator("object.duplicates_make_real", icon="DUPLICATE")
 
 
 def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

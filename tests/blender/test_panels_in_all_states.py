@@ -171,7 +171,13 @@ def remembered_view(tmp_path):
     bpy.context.scene.gvf.azimuth = 12
 
 
+def collection_instance(tmp_path):
+    bpy.data.collections.new("Group")
+    bpy.ops.object.collection_instance_add(collection="Group")
+
+
 STATES = {
+    collection_instance: "object.duplicates_make_real",
     nothing: "No object is selected",
     camera: "The selection holds no mesh",
     rig: "1 object, 8 vertices",
