@@ -112,7 +112,13 @@ class GaussianFields:
         scaled = writer.node("ShaderNodeVectorMath", operation="SCALE")
         writer.feed(scaled.inputs[0], difference)
         writer.feed(socket(scaled.inputs, "Scale"), overlay)
-        return writer.vector_math("ADD", self.color, scaled.outputs["Vector"])
+        mixed = writer.vector_math("ADD", self.color, scaled.outputs["Vector"])
+        shown = writer.output(
+            "FunctionNodeCompare", {"A": overlay, "B": 0.0}, data_type="FLOAT", operation="GREATER_THAN"
+        )
+        return writer.output(
+            "GeometryNodeSwitch", {"Switch": shown, "False": self.color, "True": mixed}, input_type="VECTOR"
+        )
 
     def store_for_display(
         self, writer: TreeWriter, points: bpy.types.NodeSocket, overlay: bpy.types.NodeSocket
@@ -137,8 +143,17 @@ def without_frames(writer: TreeWriter, tracks: GaussianTracks, points: bpy.types
     return points
 
 
-def thinned_out(writer: TreeWriter, points: bpy.types.NodeSocket, amount: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-    """Leave only a random part of the points where a viewport shows them."""
+def thinned_out(
+    writer: TreeWriter, points: bpy.types.NodeSocket, light: bpy.types.NodeSocket, amount: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    """Leave only a random part of the points where a viewport shows them.
+
+    Args:
+        writer: Of the tree.
+        points: What shows where all do.
+        light: The same points without what need not be copied, to take the part from.
+        amount: The part, 0..1.
+    """
     is_viewport = writer.output("GeometryNodeIsViewport")
     few = writer.output("FunctionNodeCompare", {"A": amount, "B": 1.0}, data_type="FLOAT", operation="LESS_THAN")
     thin = writer.output("FunctionNodeBooleanMath", {"Boolean": is_viewport, "Boolean_001": few}, operation="AND")
@@ -146,7 +161,7 @@ def thinned_out(writer: TreeWriter, points: bpy.types.NodeSocket, amount: bpy.ty
     spare = writer.output(
         "FunctionNodeCompare", {"A": chance, "B": amount}, data_type="FLOAT", operation="GREATER_THAN"
     )
-    left = writer.output("GeometryNodeDeleteGeometry", {"Geometry": points, "Selection": spare}, domain="POINT")
+    left = writer.output("GeometryNodeDeleteGeometry", {"Geometry": light, "Selection": spare}, domain="POINT")
     # A switch of geometries, so that nothing is counted out where all are shown.
     return writer.output("GeometryNodeSwitch", {"Switch": thin, "False": points, "True": left}, input_type="GEOMETRY")
 

@@ -18,6 +18,8 @@ Kind = Literal["FLOAT", "FLOAT_VECTOR", "QUATERNION"]
 _VALUE_PROPERTY: dict[Kind, str] = {"FLOAT": "value", "FLOAT_VECTOR": "vector", "QUATERNION": "value"}
 # Mix in ROTATION mode is a slerp along the shorter arc, whatever the signs of the quaternions.
 _MIX_TYPE: dict[Kind, str] = {"FLOAT": "FLOAT", "FLOAT_VECTOR": "VECTOR", "QUATERNION": "ROTATION"}
+# Keys are evaluated in 32 bits: 6.9999995 is meant as 7.
+_WHOLE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +89,18 @@ class FramePicker:
             return
         last = float(frame_count - 1)
         clamped = writer.math("MINIMUM", writer.math("MAXIMUM", frame, 0.0), last)
-        earlier = writer.math("FLOOR", clamped)
+        nearest = writer.math("ROUND", clamped)
+        is_whole = writer.math("COMPARE", clamped, nearest, _WHOLE)
+        moment = writer.output(
+            "GeometryNodeSwitch", {"Switch": is_whole, "False": clamped, "True": nearest}, input_type="FLOAT"
+        )
+        earlier = writer.math("FLOOR", moment)
         later = writer.math("MINIMUM", writer.math("ADD", earlier, 1.0), last)
-        self._weight = writer.math("SUBTRACT", clamped, earlier)
+        self._weight = writer.math("SUBTRACT", moment, earlier)
+        # One number and no field, so that a switch by it evaluates one side only: mixing costs as much as the rest.
+        self._is_between = writer.output(
+            "FunctionNodeCompare", {"A": self._weight, "B": 0.0}, data_type="FLOAT", operation="GREATER_THAN"
+        )
         self._names = tuple(
             writer.output("FunctionNodeValueToString", {"Value": whole, "Decimals": 0}, label=label)
             for whole, label in ((earlier, "Earlier frame"), (later, "Later frame"))
@@ -109,7 +120,8 @@ class FramePicker:
         mix = self._writer.node("ShaderNodeMix", data_type=_MIX_TYPE[track.kind], label=f"Mix {track.name}")
         for name, value in (("Factor", self._weight), ("A", earlier), ("B", later)):
             self._writer.feed(socket(mix.inputs, name), value)
-        return socket(mix.outputs, "Result")
+        choice = {"Switch": self._is_between, "False": earlier, "True": socket(mix.outputs, "Result")}
+        return self._writer.output("GeometryNodeSwitch", choice, input_type=_MIX_TYPE[track.kind])
 
     def _attribute_name(self, track: Track, number: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
         join = self._writer.node("GeometryNodeStringJoin")

@@ -53,7 +53,7 @@ def _new_tree(name: str, tracks: GaussianTracks, material: bpy.types.Material) -
     points = writer.output("GeometryNodeSetPosition", {"Geometry": points, "Position": gaussians.position})
     radius = gaussians.radius(writer, inputs[SIZE_INPUT])
     points = writer.output("GeometryNodeSetPointRadius", {"Points": points, "Radius": radius})
-    points = thinned_out(writer, without_frames(writer, tracks, points), inputs[AMOUNT_INPUT])
+    points = thinned_out(writer, points, without_frames(writer, tracks, points), inputs[AMOUNT_INPUT])
     points = writer.output("GeometryNodeSetMaterial", {"Geometry": points, "Material": material})
     writer.node("NodeGroupOutput", {"Geometry": points})
     arrange(tree)

@@ -100,7 +100,9 @@ def _new_tree(
         },
     )
     points = gaussians.store_for_display(writer, points, inputs[OVERLAY_INPUT])
-    points = thinned_out(writer, without_frames(writer, tracks, points), inputs[AMOUNT_INPUT])
+    # Instances would carry all stored frames along.
+    points = without_frames(writer, tracks, points)
+    points = thinned_out(writer, points, points, inputs[AMOUNT_INPUT])
     rotation, scale = (
         writer.output("GeometryNodeInputNamedAttribute", {"Name": name}, data_type=kind)
         for name, kind in ((ROTATION_ATTRIBUTE, "QUATERNION"), (SCALE_ATTRIBUTE, "FLOAT_VECTOR"))
