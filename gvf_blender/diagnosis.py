@@ -10,7 +10,7 @@ import numpy as np
 
 from . import job_list
 from .asset_summary import summarise
-from .core.errors import GvfBlenderError
+from .core.errors import GvfBlenderError, ServerError
 from .preferences import server_choice
 from .properties import SHARED_NAMES
 from .request import check_video
@@ -36,7 +36,8 @@ def _lines(context: bpy.types.Context) -> Iterator[str]:
     yield from (f"  {warning}" for warning in summary.warnings)
     yield f"Jobs: {len(job_list.jobs())}"
     for job in job_list.jobs():
-        yield f"  {job.request.title}: {job.phase}, {job.progress:.0%}, {job.message}"
+        code = f" [{job.error.code}]" if isinstance(job.error, ServerError) else ""
+        yield f"  {job.request.title}: {job.phase}, {job.progress:.0%}, {job.message}{code}"
         yield from (f"    {warning}" for warning in job.warnings)
 
 

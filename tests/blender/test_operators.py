@@ -309,7 +309,14 @@ def test_the_report_tells_versions_settings_and_jobs_but_no_secrets(with_server,
         bpy.ops.gvf.animate(video=str(video), seed=1)
     bpy.context.scene.gvf.azimuth = 33
     text = diagnose()
-    for part in (bpy.app.version_string, "azimuth=33.0", "Selection: 1 meshes", "Cube: walk.mp4: failed", "127.0.0.1"):
+    for part in (
+        bpy.app.version_string,
+        "azimuth=33.0",
+        "Selection: 1 meshes",
+        "Cube: walk.mp4: failed",
+        "[bad_video]",
+        "127.0.0.1",
+    ):
         assert part in text
     import json
 
