@@ -1,5 +1,7 @@
 """Registration: everything that Blender has to know about, in order, and its exact reverse."""
 
+import atexit
+
 import bpy
 
 from . import job_list, object_properties, operators, preferences, properties, ui, video_facts
@@ -16,10 +18,14 @@ def register() -> None:
         bpy.utils.register_class(cls)
     video_facts.register()
     job_list.register()
+    if bpy.app.module:
+        # The bpy module of Blender 4.5 hangs at the end of Python while properties with callbacks are registered.
+        atexit.register(unregister)
 
 
 def unregister() -> None:
     """Cancel running jobs and undo `register`."""
+    atexit.unregister(unregister)
     job_list.unregister()
     video_facts.unregister()
     for cls in reversed(_CLASSES):

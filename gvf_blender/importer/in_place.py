@@ -64,7 +64,6 @@ def set_in_place(thing: bpy.types.Object, in_place: bool) -> None:
                 owner[_IS_IN_PLACE] = True
             else:
                 del owner[_IS_IN_PLACE]
-            thing.data.update_tag()
     thing.update_tag()
 
 
@@ -86,3 +85,4 @@ def _shift(frames: list[tuple[bpy.types.bpy_prop_collection, str]], offsets: np.
         values = np.empty((len(points), 3), np.float32)
         points.foreach_get(name, values.ravel())
         points.foreach_set(name, (values + offset).ravel())
+        points.id_data.update_tag()
