@@ -10,6 +10,7 @@ from .importer.motion import own_movement, render_mismatch
 
 # A selection of thousands is summed up; only the first ones are looked at for warnings.
 _MOST_WARNED_ABOUT = 20
+_MOST_PARENTS = 20
 _MANY_VERTICES = 1_000_000
 
 
@@ -47,11 +48,11 @@ def summarise(selected: Sequence[bpy.types.Object]) -> AssetSummary:
 
 
 def _below(selected: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
-    found: dict[bpy.types.Object, None] = {}
-    for thing in selected:
-        found[thing] = None
-        if thing.type in ("EMPTY", "ARMATURE"):
-            found.update((child, None) for child in thing.children_recursive if child.visible_get())
+    found = dict.fromkeys(selected)
+    parents = [thing for thing in found if thing.type in ("EMPTY", "ARMATURE")]
+    # Each of them is asked for by a walk over all objects of the file.
+    for thing in parents[:_MOST_PARENTS]:
+        found.update((child, None) for child in thing.children_recursive if child.visible_get())
     return list(found)
 
 

@@ -98,11 +98,17 @@ def _run(task: BatchTask, animate: Animate) -> tuple[str, ...]:
     if is_new:
         # The artist's own file keeps its settings.
         raise_transparent_bounces(bpy.context.scene)
-    imported = animate(objects, task)
-    if is_new:
-        _fit_frame_range(imported)
-        pack_textures()
+    # Under its new name from the start: tracks in a file of their own go beside the result and not beside the asset.
     save_asset(task.output)
+    try:
+        imported = animate(objects, task)
+        if is_new:
+            _fit_frame_range(imported)
+            pack_textures()
+        save_asset(task.output)
+    except BaseException:
+        task.output.unlink(missing_ok=True)
+        raise
     return imported.warnings
 
 

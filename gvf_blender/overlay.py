@@ -26,7 +26,10 @@ _NAME = "GVF Video Camera"
 
 def overlay_camera(scene: bpy.types.Scene) -> bpy.types.Object | None:
     """The camera of the overlay, if it is shown in this scene."""
-    return next((thing for thing in scene.objects if _MARK in thing), None)
+    # Asked at every redraw: files have few cameras but maybe many objects.
+    if not any(_MARK in data for data in bpy.data.cameras):
+        return None
+    return next((thing for thing in scene.objects if thing.type == "CAMERA" and _MARK in thing.data), None)
 
 
 def show_overlay(context: bpy.types.Context, objects: Iterable[bpy.types.Object]) -> bpy.types.Object:
@@ -47,7 +50,7 @@ def show_overlay(context: bpy.types.Context, objects: Iterable[bpy.types.Object]
     hide_overlay(scene)
     data = bpy.data.cameras.new(_NAME)
     camera = bpy.data.objects.new(_NAME, data)
-    camera[_MARK] = [thing.name for thing in objects]
+    data[_MARK] = [thing.name for thing in objects]
     camera.hide_render = True
     scene.collection.objects.link(camera)
     background = data.background_images.new()
@@ -63,7 +66,7 @@ def place_overlay(context: bpy.types.Context) -> None:
     camera = overlay_camera(scene)
     if camera is None:
         return
-    objects = [scene.objects[name] for name in camera[_MARK] if name in scene.objects]
+    objects = [scene.objects[name] for name in camera.data[_MARK] if name in scene.objects]
     vertices = _world_vertices(context, objects)
     if vertices is None:
         return

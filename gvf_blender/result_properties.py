@@ -9,12 +9,13 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty
 
-from .importer.gaussians import AMOUNT_INPUT, OVERLAY_INPUT, SIZE_INPUT
+from .importer.gaussians import AMOUNT_INPUT, OVERLAY_INPUT, SIZE_INPUT, modifier_with
 from .importer.in_place import can_be_in_place, is_in_place, set_in_place
-from .importer.nodes import has_input, modifier_input, set_modifier_input
+from .importer.nodes import modifier_input, set_modifier_input
 from .importer.retiming import LOOPS, MAX_SPEED, MIN_SPEED, Playback, playback_of
 from .importer.splats import DISPLAYS, display_of, set_display
 
+_INPUTS = {"display_size": SIZE_INPUT, "display_amount": AMOUNT_INPUT, "display_confidence": OVERLAY_INPUT}
 _PLAYBACK_NAMES = ("play_start", "play_speed", "play_loop", "play_held")
 
 
@@ -27,15 +28,8 @@ def result_controls(thing: bpy.types.Object) -> tuple[str, ...]:
         names.append("play_in_place")
     if _display_modifier(thing) is not None:
         names.append("display")
-    names += [name for name, label in _INPUTS.items() if _modifier_with(thing, label) is not None]
+    names += [name for name, label in _INPUTS.items() if modifier_with(thing, label) is not None]
     return tuple(names)
-
-
-_INPUTS = {"display_size": SIZE_INPUT, "display_amount": AMOUNT_INPUT, "display_confidence": OVERLAY_INPUT}
-
-
-def _modifier_with(thing: bpy.types.Object, label: str) -> bpy.types.NodesModifier | None:
-    return next((modifier for modifier in thing.modifiers if has_input(modifier, label)), None)
 
 
 def _display_modifier(thing: bpy.types.Object) -> bpy.types.NodesModifier | None:
@@ -69,7 +63,7 @@ def _set_held(playback: Playback, scene: bpy.types.Scene, held: bool) -> None:
 
 def _of_input(name: str) -> Callable[[Any], float]:
     def get(group: bpy.types.PropertyGroup) -> float:
-        modifier = _modifier_with(group.id_data, _INPUTS[name])
+        modifier = modifier_with(group.id_data, _INPUTS[name])
         return 1.0 if modifier is None else modifier_input(modifier, _INPUTS[name])
 
     return get
@@ -77,7 +71,7 @@ def _of_input(name: str) -> Callable[[Any], float]:
 
 def _to_input(name: str) -> Callable[[Any, float], None]:
     def set_(group: bpy.types.PropertyGroup, value: float) -> None:
-        modifier = _modifier_with(group.id_data, _INPUTS[name])
+        modifier = modifier_with(group.id_data, _INPUTS[name])
         if modifier is not None:
             set_modifier_input(modifier, _INPUTS[name], value)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import bpy
 import bpy.utils.previews
 
+from .job_list import redraw_panels
+
 LOGGER = logging.getLogger(__name__)
 
 _MOST_REMEMBERED = 50
@@ -92,8 +94,6 @@ def unregister() -> None:
 
 
 def _read_wanted() -> None:
-    from .job_list import redraw_panels
-
     while _wanted:
         read_facts(_wanted.pop())
     redraw_panels()

@@ -8,7 +8,7 @@ import numpy as np
 from ..core.animation_file import Animation
 from .compat import remove_attributes
 from .materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
-from .nodes import TreeWriter, add_float_input, add_switch_input, socket
+from .nodes import TreeWriter, add_float_input, add_switch_input, has_input, socket
 from .playback import FramePicker, Track, store_track
 
 # How many standard deviations a Gaussian's opaque stand-in reaches: it then covers about as much as the
@@ -21,16 +21,26 @@ IN_PLACE_INPUT = "In Place"
 AMOUNT_INPUT = "Viewport Amount"
 CONFIDENCE_ATTRIBUTE = "splat_confidence"
 _OVERLAY_BLUE = 0.05
+_MARKER = "gvf_gaussians"
 
 
 def add_inputs(tree: bpy.types.NodeTree) -> None:
-    """Add the inputs that splats and points share."""
+    """Add the inputs that splats and points share, and mark the tree as one of ours."""
+    tree[_MARKER] = True
     add_float_input(tree, FRAME_INPUT, 0.0, "Frame of the animation that is shown; frames in between are mixed")
     add_float_input(tree, SIZE_INPUT, 1.0, "Size of every splat or point relative to the captured one")
     text = "1 colours every Gaussian by how far its motion can be trusted: green where sure, red where guessed"
     add_float_input(tree, OVERLAY_INPUT, 0.0, text, maximum=1.0)
     add_switch_input(tree, IN_PLACE_INPUT, "Stay on the spot: the way over the ground is taken out")
     add_float_input(tree, AMOUNT_INPUT, 1.0, "Part of the Gaussians that viewports show; renders show all", maximum=1.0)
+
+
+def modifier_with(thing: bpy.types.Object, input_name: str) -> bpy.types.NodesModifier | None:
+    """The modifier that shows Gaussians on an object, if it has such an input; an artist's own trees do not count."""
+    for modifier in thing.modifiers:
+        if has_input(modifier, input_name) and _MARKER in modifier.node_group:
+            return modifier
+    return None
 
 
 @dataclass(frozen=True, eq=False)

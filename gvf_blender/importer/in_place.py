@@ -10,9 +10,9 @@ import bpy
 import numpy as np
 
 from ..core.animation_file import Animation
-from .gaussians import IN_PLACE_INPUT
+from .gaussians import IN_PLACE_INPUT, modifier_with
 from .modifier_motion import find_modifier_motion, motion_attributes
-from .nodes import has_input, modifier_input, set_modifier_input
+from .nodes import modifier_input, set_modifier_input
 from .shape_key_motion import find_shape_key_motion
 
 _WAY, _IS_IN_PLACE = "gvf_way", "gvf_in_place"
@@ -41,22 +41,22 @@ def note_way(owner: bpy.types.Key | bpy.types.NodeTree, way: np.ndarray) -> None
 
 def can_be_in_place(thing: bpy.types.Object) -> bool:
     """Whether the object shows a result that `set_in_place` knows."""
-    return any(has_input(modifier, IN_PLACE_INPUT) for modifier in thing.modifiers) or any(_motions(thing))
+    return modifier_with(thing, IN_PLACE_INPUT) is not None or any(_motions(thing))
 
 
 def is_in_place(thing: bpy.types.Object) -> bool:
     """Whether the object's result stays on the spot."""
-    for modifier in thing.modifiers:
-        if has_input(modifier, IN_PLACE_INPUT):
-            return bool(modifier_input(modifier, IN_PLACE_INPUT))
+    shown = modifier_with(thing, IN_PLACE_INPUT)
+    if shown is not None:
+        return bool(modifier_input(shown, IN_PLACE_INPUT))
     return any(_IS_IN_PLACE in owner for owner, _ in _motions(thing))
 
 
 def set_in_place(thing: bpy.types.Object, in_place: bool) -> None:
     """Let the object's result stay on the spot or go its way."""
-    for modifier in thing.modifiers:
-        if has_input(modifier, IN_PLACE_INPUT):
-            set_modifier_input(modifier, IN_PLACE_INPUT, in_place)
+    shown = modifier_with(thing, IN_PLACE_INPUT)
+    if shown is not None:
+        set_modifier_input(shown, IN_PLACE_INPUT, in_place)
     for owner, frames in _motions(thing):
         if (_IS_IN_PLACE in owner) != in_place:
             _shift(frames, np.array(owner[_WAY], np.float32).reshape(-1, 3) * (-1 if in_place else 1))

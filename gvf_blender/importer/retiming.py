@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import bpy
 
 from .compat import fcurves_of
-from .gaussians import FRAME_INPUT
+from .gaussians import FRAME_INPUT, modifier_with
 from .keyframes import read_playback
 from .modifier_motion import FRAME_PATH, find_modifier_motion
-from .nodes import has_input, modifier_input_path
+from .nodes import modifier_input_path
 from .shape_key_motion import find_shape_key_motion
 
 _LOOPS = {"ONCE": None, "REPEAT": "REPEAT", "MIRROR": "MIRROR"}
@@ -152,9 +152,9 @@ def scene_fps(scene: bpy.types.Scene) -> float:
 
 
 def _keyed(thing: bpy.types.Object) -> Iterator[tuple[bpy.types.ID, str]]:
-    for modifier in thing.modifiers:
-        if has_input(modifier, FRAME_INPUT):
-            yield thing, modifier_input_path(modifier, FRAME_INPUT)
+    shown = modifier_with(thing, FRAME_INPUT)
+    if shown is not None:
+        yield thing, modifier_input_path(shown, FRAME_INPUT)
     if thing.type == "MESH":
         for modifier in find_modifier_motion(thing):
             yield modifier.node_group, FRAME_PATH

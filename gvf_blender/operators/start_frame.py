@@ -67,7 +67,8 @@ class GVF_OT_render_start_frame(bpy.types.Operator):
 
     def _path(self, name: str) -> Path:
         if self.filepath:
-            return Path(bpy.path.abspath(self.filepath)).expanduser().with_suffix(".png")
+            path = Path(bpy.path.abspath(self.filepath)).expanduser()
+            return path if path.suffix.lower() == ".png" else path.with_name(path.name + ".png")
         folder = Path(bpy.data.filepath).parent if bpy.data.filepath else home_folder() / "start frames"
         try:
             folder.mkdir(parents=True, exist_ok=True)

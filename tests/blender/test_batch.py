@@ -108,6 +108,7 @@ def test_a_failed_task_is_noted_with_its_reason_and_tried_again(api, assets, ser
     for _ in range(2):
         (outcome,) = api.batch(manifest, server=server.handshake)
         assert "shows nothing" in str(outcome.error) and not outcome.skipped
+        assert list((assets / "out").iterdir()) == []
     records = [json.loads(line) for line in state_path(manifest).read_text().splitlines()]
     assert [record["state"] for record in records] == ["failed", "failed"]
     assert "shows nothing" in records[0]["message"]

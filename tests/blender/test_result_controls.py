@@ -157,5 +157,11 @@ def test_objects_without_a_result_have_no_controls(crate):
     crate.gvf.play_in_place = True
     assert crate.gvf.play_speed == 1
     assert crate.gvf.display == "SPLATS"
+    # Nor does a tree of the artist's own with inputs of the same names.
+    tree = bpy.data.node_groups.new("Own", "GeometryNodeTree")
+    for name in ("Frame", "Size", "In Place", "Display"):
+        tree.interface.new_socket(name, in_out="INPUT", socket_type="NodeSocketFloat")
+    crate.modifiers.new("Own", "NODES").node_group = tree
+    assert result_controls(crate) == ()
     bpy.ops.object.light_add()
     assert result_controls(bpy.context.object) == ()
