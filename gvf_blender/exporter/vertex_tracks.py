@@ -39,8 +39,11 @@ def read_vertex_tracks(scene: bpy.types.Scene, thing: bpy.types.Object, frames: 
         frames: Scene frames.
 
     Raises:
-        SelectionError: The number of vertices changes.
+        SelectionError: The object is hidden, or the number of its vertices changes.
     """
+    if not thing.visible_get(view_layer=scene.view_layers[0]):
+        # Blender does not evaluate it, so it would stand still.
+        raise SelectionError(f"{thing.name!r} is hidden.", "Make it visible in the Outliner (the screen icon).")
     world, matrices = [], []
     for frame in frames:
         scene.frame_set(frame)

@@ -60,6 +60,8 @@ class GVF_OT_render_start_frame(bpy.types.Operator):
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        # Adjusting the size in the redo panel replaces this picture instead of adding another one.
+        self.filepath = str(path)
         remember_view(objects, view, str(path))
         use_view(settings, view)
         self.report({"INFO"}, f"Rendered {path}.")

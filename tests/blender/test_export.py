@@ -184,6 +184,16 @@ def test_a_mesh_whose_number_of_vertices_changes_is_refused(api, tmp_path):
     assert "GVF export" not in bpy.data.scenes
 
 
+def test_a_hidden_mesh_is_refused_because_it_would_stand_still(api, tmp_path):
+    ball = new_ball()
+    moving(ball, tmp_path)
+    ball.hide_set(True)
+    assert api.export(ball, tmp_path / "a.pc2").error < 1e-5
+    ball.hide_viewport = True
+    with pytest.raises(SelectionError, match="hidden"):
+        api.export(ball, tmp_path / "a.pc2")
+
+
 def test_the_operator_reports_the_error_of_the_file(api, tmp_path):
     ball = new_ball()
     moving(ball, tmp_path)
