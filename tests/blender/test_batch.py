@@ -191,3 +191,13 @@ def test_videos_and_results_can_be_dropped_onto_a_viewport(addon):
         assert handler.poll_drop(viewport) and not handler.poll_drop(editor)
         module, name = handler.bl_import_operator.split(".")
         assert "filepath" in getattr(getattr(bpy.ops, module), name).get_rna_type().properties
+
+
+def test_one_undo_takes_a_dropped_result_back(cube, tmp_path):
+    animation = fabricate(tmp_path, cube, frames=3)
+    bpy.ops.ed.undo_push(message="Before")
+    bpy.ops.gvf.import_animation("EXEC_DEFAULT", True, filepath=str(animation.path))
+    assert "Cube GVF" in bpy.data.collections
+    bpy.ops.ed.undo()
+    assert "Cube GVF" not in bpy.data.collections
+    assert bpy.data.objects["Cube"].data.shape_keys is None

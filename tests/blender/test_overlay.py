@@ -99,3 +99,12 @@ def test_without_a_video_nothing_is_added(asset):
     with pytest.raises(RuntimeError, match="No driving video"):
         bpy.ops.gvf.show_video()
     assert not bpy.data.cameras
+
+
+def test_one_undo_takes_the_video_away_again(asset):
+    bpy.ops.ed.undo_push(message="Before")
+    bpy.ops.gvf.show_video("EXEC_DEFAULT", True)
+    assert len(bpy.data.cameras) == 1
+    bpy.ops.ed.undo()
+    assert not bpy.data.cameras
+    bpy.context.scene.gvf.azimuth = 12
