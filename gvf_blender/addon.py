@@ -1,8 +1,10 @@
 """Registration: everything that Blender has to know about, in order, and its exact reverse."""
 
+import atexit
+
 import bpy
 
-from . import job_list, operators, preferences, properties, ui
+from . import job_list, object_properties, operators, preferences, properties, ui, video_facts
 
 _CLASSES = (*operators.CLASSES, *ui.CLASSES)
 
@@ -10,16 +12,24 @@ _CLASSES = (*operators.CLASSES, *ui.CLASSES)
 def register() -> None:
     """Register properties, preferences, operators and panels, and listen to undo and file load."""
     properties.register()
+    object_properties.register()
     preferences.register()
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
+    video_facts.register()
     job_list.register()
+    if bpy.app.module:
+        # The bpy module of Blender 4.5 hangs at the end of Python while properties with callbacks are registered.
+        atexit.register(unregister)
 
 
 def unregister() -> None:
     """Cancel running jobs and undo `register`."""
+    atexit.unregister(unregister)
     job_list.unregister()
+    video_facts.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)
     preferences.unregister()
+    object_properties.unregister()
     properties.unregister()

@@ -1,22 +1,29 @@
 """The console: animate objects from Python, in background mode and in Blender's own console. See docs/console.md."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bpy
 
 from . import job_list
-from .capture import CaptureOptions
+from .asset_properties import remember_view
+from .batch import BatchOutcome, run_batch
+from .capture import CaptureOptions, StartFrameOptions, VideoView, render_start_frame
 from .client import Client
-from .core.errors import GvfBlenderError
+from .core.errors import GvfBlenderError, SettingsError
+from .core.manifest import BatchTask, read_manifest
 from .core.motion_settings import MotionSettings
+from .diagnosis import report
+from .exporter import ExportReport
+from .exporter import export as write_export
 from .importer import Imported
 from .job import AnimateJob, ProgressCallback
 from .preferences import results_folder, server_choice
-from .request import OUTPUTS, make_request
+from .request import OUTPUTS, check_selection, find_objects, make_request, object_names
 from .server_choice import ServerChoice
 from .server_thread import Connect
 
@@ -75,6 +82,81 @@ def animate(
         job.close()
 
 
+def start_frame(
+    objects: Objects,
+    path: str | Path,
+    *,
+    azimuth: float = 0.0,
+    elevation: float = 0.0,
+    fov: float = 49.1,
+    width: int = 1024,
+    height: int = 1024,
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> Path:
+    """Render objects before a plain background, for an image-to-video tool to start from.
+
+    The objects remember the view. A video that starts with the picture needs the same azimuth, elevation and field of
+    view in `animate`, and no search.
+
+    Args:
+        objects: As for `animate`.
+        path: PNG file to write; "//" stands for the folder of the .blend file.
+        azimuth: Degrees, 0 is the front view and 90 the right one.
+        elevation: Degrees above the horizon.
+        fov: Degrees across the larger side of the picture.
+        width: Pixels.
+        height: Pixels.
+        background: sRGB, 0..1.
+
+    Returns:
+        The full path of the picture.
+
+    Raises:
+        SelectionError: The objects cannot be rendered.
+        SettingsError: An angle is out of range.
+        FileError: The picture cannot be written.
+        RenderError: Blender cannot render here.
+    """
+    MotionSettings(azimuth=azimuth, elevation=elevation, fov=fov)
+    found = find_objects(object_names(objects))
+    check_selection(found)
+    view = VideoView(azimuth, elevation, fov)
+    target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
+    render_start_frame(bpy.context, found, target, view, StartFrameOptions(width, height, background))
+    if hasattr(bpy.types.Object, "gvf"):
+        remember_view(found, view, str(target))
+    return target
+
+
+def export(
+    thing: str | bpy.types.Object,
+    path: str | Path,
+    *,
+    frame_start: int | None = None,
+    frame_end: int | None = None,
+) -> ExportReport:
+    """Write the animation of an object for other programs, and measure how exact the file is.
+
+    Args:
+        thing: Splats or points for PLY files, one per frame; a mesh that moves for the other formats.
+        path: The suffix tells the format: .ply, .abc, .usd, .usda, .usdc, .glb (morph targets) or .pc2; "//" stands
+            for the folder of the .blend file.
+        frame_start: First scene frame; None takes that of the animation.
+        frame_end: Last scene frame; likewise.
+
+    Returns:
+        The files, and the largest distance in metres between what is shown and what was read back from them.
+
+    Raises:
+        SelectionError: The object does not go into that format.
+        SettingsError: An unknown suffix, or no frames.
+        FileError: The file cannot be written.
+    """
+    (found,) = find_objects(object_names(thing))
+    target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
+    return write_export(bpy.context, found, target, frame_start, frame_end)
+
+
 @dataclass(frozen=True)
 class AnimateTask:
     """One line of a batch.
@@ -119,6 +201,51 @@ def animate_many(tasks: Iterable[AnimateTask], **options: object) -> list[TaskOu
         else:
             outcomes.append(TaskOutcome(task, imported=imported))
     return outcomes
+
+
+def batch(
+    manifest: str | Path,
+    *,
+    resume: bool = True,
+    server: Server = None,
+    on_progress: Callable[[BatchTask, str, float], None] | None = None,
+) -> list[BatchOutcome]:
+    """Animate assets from files as a manifest says, each into a .blend file of its own.
+
+    Opens one file after another, so the last result is open at the end. A failing task does not keep the others from
+    running. What is done is noted beside the manifest.
+
+    Args:
+        manifest: A TOML file, see docs/console.md.
+        resume: Skip tasks that an earlier run has done with the same files and settings.
+        server: As for `animate`.
+        on_progress: Called with the task, the stage and the fraction of the task that is done, 0..1.
+
+    Returns:
+        One outcome per task, in the order of the manifest.
+
+    Raises:
+        FileError: The manifest cannot be read, or the state beside it not be kept.
+        SettingsError: The manifest says something impossible, or the open file has unsaved changes.
+        ServerError: No server is to be found at all.
+        JobCancelled: Somebody cancelled; a second run goes on from there.
+    """
+    if bpy.data.is_dirty and not bpy.app.background:
+        raise SettingsError("The open file has unsaved changes, and a batch opens other files.", "Save it first.")
+    path = Path(bpy.path.abspath(str(manifest))).expanduser().resolve()
+    tasks = read_manifest(path)
+    _connector(server)
+
+    def run(objects: Sequence[bpy.types.Object], task: BatchTask) -> Imported:
+        tell = None if on_progress is None else partial(on_progress, task)
+        return animate(objects, task.video, server=server, on_progress=tell, **task.settings)
+
+    return run_batch(path, tasks, run, resume)
+
+
+def diagnose() -> str:
+    """A report about versions, settings, server and jobs for whoever helps; without secrets."""
+    return report(bpy.context)
 
 
 def _connector(server: Server) -> Connect:

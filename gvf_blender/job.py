@@ -21,6 +21,7 @@ from .core.errors import FileError, GvfBlenderError, JobCancelled, SelectionErro
 from .core.job_phase import Phase, overall_progress
 from .core.sources import SourceObject
 from .importer import Imported, ImportOptions, import_animation
+from .preferences import track_cache
 from .request import OUTPUTS, AnimateRequest, find_objects
 from .server_thread import JOIN_SECONDS, Advanced, Connect, Connected, Downloaded, Failed, ServerOrder, ServerThread
 
@@ -217,7 +218,9 @@ class AnimateJob:
         if self.result_path is None or not self.result_path.is_file():
             raise FileError(f"The job {self.request.title} has no result to import.", "Press Animate to make it again.")
         options = ImportOptions(
-            **{name: name in self.request.outputs for name in OUTPUTS}, frame_start=self._frame_start
+            **{name: name in self.request.outputs for name in OUTPUTS},
+            frame_start=self._frame_start,
+            cache=track_cache(bpy.context),
         )
         try:
             with _in_scene(self._scene_name):

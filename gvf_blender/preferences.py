@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, PointerProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from .client import default_handshake_path
+from .importer import TrackCache
 from .properties import GVFDefaults
 from .server_choice import ServerChoice
+
+# A .blend file of a gigabyte takes half a minute to save, also when Blender saves by itself.
+_TRACKS_ABOVE_MB = 1000
 
 
 class GVFPreferences(bpy.types.AddonPreferences):
@@ -39,6 +43,13 @@ class GVFPreferences(bpy.types.AddonPreferences):
         description="The token that the server printed when it started",
         subtype="PASSWORD",
     )
+    tracks_above: IntProperty(
+        name="Tracks in Own File Above",
+        description="Megabytes of splats and points above which an import keeps them in a file beside the .blend file; "
+        "0 keeps all in the .blend file",
+        default=_TRACKS_ABOVE_MB,
+        min=0,
+    )
     defaults: PointerProperty(type=GVFDefaults)
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -53,6 +64,7 @@ class GVFPreferences(bpy.types.AddonPreferences):
             layout.prop(self, "handshake_path")
             if not self.handshake_path:
                 layout.label(text=f"Usual place: {default_handshake_path()}")
+        layout.prop(self, "tracks_above")
         column = layout.column(heading="Defaults for Scenes")
         column.prop(self.defaults, "engine")
         column.prop(self.defaults, "gaussians")
@@ -78,9 +90,25 @@ def server_choice(context: bpy.types.Context) -> ServerChoice:
     return ServerChoice(handshake_path=Path(bpy.path.abspath(path)).expanduser() if path else None)
 
 
+def home_folder() -> Path:
+    """Where what belongs to no .blend file is kept; survives Blender, unlike its temporary folder."""
+    return default_handshake_path().parent
+
+
 def results_folder() -> Path:
-    """Where downloaded results wait for their import; survives Blender, unlike its temporary folder."""
-    return default_handshake_path().parent / "results"
+    """Where downloaded results wait for their import."""
+    return home_folder() / "results"
+
+
+def track_cache(context: bpy.types.Context) -> TrackCache | None:
+    """Where large tracks go: beside the .blend file, or while it has no name, into the home folder."""
+    preferences = addon_preferences(context)
+    above = _TRACKS_ABOVE_MB if preferences is None else preferences.tracks_above
+    if not above:
+        return None
+    blend = Path(bpy.data.filepath)
+    folder = blend.parent / f"{blend.stem} tracks" if bpy.data.filepath else home_folder() / "tracks"
+    return TrackCache(folder, above * 1_000_000)
 
 
 CLASSES = (GVFPreferences,)

@@ -21,6 +21,14 @@ _PATH_OPTIONS = (
 )
 
 
+def _follow_view(settings: bpy.types.bpy_struct, context: bpy.types.Context) -> None:
+    """Let the video that is shown over the asset follow; preferences and operators have the same properties."""
+    if settings.id_data == context.scene:
+        from .overlay import place_overlay
+
+        place_overlay(context)
+
+
 class SettingsProperties:
     """Properties shared by the scene's settings, the preferences' defaults and the animate operator."""
 
@@ -29,6 +37,7 @@ class SettingsProperties:
         description="First used video frame, counted from 0; it shows the asset in the pose of the mesh",
         default=_DEFAULTS.start_frame,
         options=_OPTIONS,
+        update=_follow_view,
         **limits("start_frame"),
     )
     frame_stride: IntProperty(
@@ -75,6 +84,7 @@ class SettingsProperties:
         precision=1,
         step=100,
         options=_OPTIONS,
+        update=_follow_view,
         **limits("azimuth"),
     )
     elevation: FloatProperty(
@@ -84,6 +94,7 @@ class SettingsProperties:
         precision=1,
         step=100,
         options=_OPTIONS,
+        update=_follow_view,
         **limits("elevation"),
     )
     fov: FloatProperty(
@@ -93,6 +104,7 @@ class SettingsProperties:
         precision=1,
         step=100,
         options=_OPTIONS,
+        update=_follow_view,
         **limits("fov"),
     )
     engine: EnumProperty(
@@ -168,6 +180,7 @@ class VideoProperties:
         description="The video whose motion the selected objects shall follow",
         subtype="FILE_PATH",
         options=_OPTIONS | _PATH_OPTIONS,
+        update=_follow_view,
     )
     movable: StringProperty(
         name="May Move",

@@ -63,7 +63,7 @@ def make_request(
         FileError: The video is missing, a folder, empty or unreadable.
         SettingsError: No outputs or an unknown one, a start frame that is no whole number, or no number of views.
     """
-    found = find_objects(_as_names(objects))
+    found = find_objects(object_names(objects))
     check_selection(found)
     surface_objects(bpy.context, found)
     return AnimateRequest(
@@ -75,6 +75,21 @@ def make_request(
         views=check_views(views),
         movable=check_movable(found, movable),
     )
+
+
+def object_names(objects: str | bpy.types.Object | Iterable[str | bpy.types.Object]) -> list[str]:
+    """Names of objects that are given in one of several ways, each once.
+
+    Raises:
+        SelectionError: One was removed, or is no object.
+    """
+    items = [objects] if isinstance(objects, str | bpy.types.Object) else list(objects or ())
+    try:
+        return list(dict.fromkeys(item if isinstance(item, str) else item.name for item in items))
+    except ReferenceError as error:
+        raise SelectionError("One of the objects was removed from the file.", "Pass objects that exist.") from error
+    except AttributeError as error:
+        raise SelectionError(f"{items!r} are not objects or names.", "Pass objects or their names.") from error
 
 
 def find_objects(names: Iterable[str]) -> list[bpy.types.Object]:
@@ -170,16 +185,6 @@ def check_movable(objects: Iterable[bpy.types.Object], name: str) -> str:
             f"None of the objects has a vertex group called {name!r}.", "Choose another group, or none to move all."
         )
     return name
-
-
-def _as_names(objects: str | bpy.types.Object | Iterable[str | bpy.types.Object]) -> list[str]:
-    items = [objects] if isinstance(objects, str | bpy.types.Object) else list(objects or ())
-    try:
-        return list(dict.fromkeys(item if isinstance(item, str) else item.name for item in items))
-    except ReferenceError as error:
-        raise SelectionError("One of the objects was removed from the file.", "Pass objects that exist.") from error
-    except AttributeError as error:
-        raise SelectionError(f"{items!r} are not objects or names.", "Pass objects or their names.") from error
 
 
 def _check_frame_start(frame_start: int | None) -> int | None:

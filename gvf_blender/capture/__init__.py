@@ -2,5 +2,17 @@
 
 from ..core.sources import SourceObject
 from .session import MAX_VIEWS, VIEW_PRESETS, CaptureOptions, CaptureResult, CaptureSession, capture
+from .start_frame import StartFrameOptions, VideoView, render_start_frame
 
-__all__ = ["MAX_VIEWS", "VIEW_PRESETS", "CaptureOptions", "CaptureResult", "CaptureSession", "SourceObject", "capture"]
+__all__ = [
+    "MAX_VIEWS",
+    "VIEW_PRESETS",
+    "CaptureOptions",
+    "CaptureResult",
+    "CaptureSession",
+    "SourceObject",
+    "StartFrameOptions",
+    "VideoView",
+    "capture",
+    "render_start_frame",
+]

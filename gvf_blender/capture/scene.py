@@ -1,6 +1,7 @@
 """The temporary scene that renders unlit views: everything in the unit frame, nothing of the user's scene."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -16,6 +17,24 @@ from .viewpoints import FIELD_OF_VIEW
 _NAME = "GVF capture"
 # Layers of leaves or hair cards in front of each other before Cycles gives up and shows black.
 _TRANSPARENT_LAYERS = 64
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What a camera sees of what lies ahead of it.
+
+    Attributes:
+        angle: Radians across the larger side of the picture.
+        shift: How far the middle of the picture lies to the right of and above the straight view, as a fraction of
+            the larger side.
+        width: Pixels.
+        height: Pixels.
+    """
+
+    angle: float
+    shift: tuple[float, float]
+    width: int
+    height: int
 
 
 class UnlitScene:
@@ -67,6 +86,34 @@ class UnlitScene:
         self._scene.collection.objects.link(camera)
         self._scene.camera = camera
         return camera
+
+    def look_through(self, lens: Lens) -> None:
+        """Use another lens than that of the views."""
+        camera = self._camera.data
+        camera.angle = lens.angle
+        camera.shift_x, camera.shift_y = lens.shift
+        camera.clip_end = 100.0
+        self._scene.render.resolution_x, self._scene.render.resolution_y = lens.width, lens.height
+
+    def stand_before(self, color: Sequence[float], scratch: Scratch) -> None:
+        """Replace the transparent background.
+
+        Args:
+            color: Linear Rec. 709.
+            scratch: Owner of what is created.
+        """
+        world = scratch.adopt(bpy.data.worlds.new(_NAME))
+        if world.node_tree is None:
+            # Up to Blender 4.5; later every world has a node tree and use_nodes is deprecated.
+            world.use_nodes = True
+        tree = world.node_tree
+        tree.nodes.clear()
+        background = tree.nodes.new("ShaderNodeBackground")
+        background.inputs["Color"].default_value = (*color, 1.0)
+        tree.links.new(background.outputs[0], tree.nodes.new("ShaderNodeOutputWorld").inputs["Surface"])
+        self._scene.world = world
+        self._scene.render.film_transparent = False
+        self._scene.render.image_settings.color_mode = "RGB"
 
     def render(self, world_to_camera: np.ndarray, file: Path) -> bytes:
         """One view as the bytes of a PNG file.

@@ -15,7 +15,7 @@ LOGGER = logging.getLogger(__name__)
 
 _MARK = "gvf_capture"
 # Users before what they use: scenes, then objects, then data.
-_COLLECTIONS = ("scenes", "objects", "meshes", "shape_keys", "cameras", "materials", "node_groups")
+_COLLECTIONS = ("scenes", "objects", "meshes", "shape_keys", "cameras", "worlds", "materials", "node_groups")
 
 Datablock = TypeVar("Datablock", bound=bpy.types.ID)
 

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from ..core.capture_file import write_capture
 from ..core.errors import FileError, RenderError, SelectionError
 from ..core.sources import SourceObject
+from .folder import temporary_folder
 from .geometry import Piece, evaluated_pieces, world_from_unit
 from .scene import UnlitScene
 from .scratch import Scratch
@@ -113,7 +113,7 @@ class CaptureSession:
                 self._options.samples,
                 self._scratch,
             )
-            self._folder = _temporary_folder()
+            self._folder = temporary_folder()
         except BaseException:
             self.close()
             raise
@@ -226,13 +226,3 @@ def _movable(pieces: Sequence[Piece]) -> np.ndarray | None:
         return None
     parts = (np.ones(len(p.vertices), np.float32) if p.movable is None else p.movable for p in pieces)
     return np.concatenate(list(parts))
-
-
-def _temporary_folder() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="gvf-capture-", dir=bpy.app.tempdir))
-    except OSError as error:
-        raise FileError(
-            f"No temporary folder can be made in {bpy.app.tempdir} ({error.strerror}).",
-            "Set another Temporary Files folder in Blender's preferences.",
-        ) from error

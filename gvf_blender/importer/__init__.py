@@ -1,13 +1,16 @@
 """Importing an animation: splat object, point-cloud object, and motion on the source objects."""
 
 from .animation_import import PROVENANCE_PROPERTY, Imported, ImportOptions, import_animation
-from .motion import remove_motion
+from .motion import has_motion, remove_motion
+from .track_cache import TrackCache
 from .transparency import lacks_transparent_bounces, raise_transparent_bounces
 
 __all__ = [
     "PROVENANCE_PROPERTY",
     "ImportOptions",
     "Imported",
+    "TrackCache",
+    "has_motion",
     "import_animation",
     "lacks_transparent_bounces",
     "raise_transparent_bounces",

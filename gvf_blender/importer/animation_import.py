@@ -12,6 +12,7 @@ from mathutils import Matrix
 
 from ..core.animation_file import Animation, read_animation
 from ..core.errors import FileError
+from ..core.import_size import GAUSSIAN_TRACKS, in_words, tracks_size
 from ..core.sources import SourceObject
 from .gaussians import GaussianTracks
 from .keyframes import FrameMapping
@@ -20,6 +21,7 @@ from .own_animation import moves_on_its_own
 from .placement import moved_by
 from .points import new_point_cloud_object
 from .splats import new_splat_object
+from .track_cache import TrackCache, move_to_cache
 from .transaction import Transaction
 from .transparency import NEEDED_BOUNCES, lacks_transparent_bounces
 
@@ -38,12 +40,14 @@ class ImportOptions:
         points: Make the point-cloud object.
         motion: Let the source objects themselves move.
         frame_start: Scene frame of the animation's first frame; None is the scene's current frame.
+        cache: When and where large tracks are kept in a file of their own; None keeps all in the .blend file.
     """
 
     splats: bool = True
     points: bool = True
     motion: bool = True
     frame_start: int | None = None
+    cache: TrackCache | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,10 @@ class _Run:
             splats = new_splat_object(f"{self.title} splats", tracks, self.mapping)
         if options.points:
             points = new_point_cloud_object(self.context, f"{self.title} points", tracks, self.mapping)
-        self._place([result for result in (splats, points) if result is not None])
+        results = [result for result in (splats, points) if result is not None]
+        if options.cache is not None:
+            self._keep_in_file(results, options.cache)
+        self._place(results)
         scene = self.context.scene
         if splats is not None and lacks_transparent_bounces(scene):
             self.warnings.append(
@@ -144,6 +151,16 @@ class _Run:
                 f"splats need {NEEDED_BOUNCES}: raise Render > Light Paths > Transparent, or black specks will show."
             )
         return splats, points
+
+    def _keep_in_file(self, results: list[bpy.types.Object], cache: TrackCache) -> None:
+        size = tracks_size((getattr(self.animation, name).shape for name in GAUSSIAN_TRACKS), len(results))
+        if size <= cache.above:
+            return
+        path = move_to_cache(self.transaction, results, cache.folder, self.title)
+        self.warnings.append(
+            f"The tracks take {in_words(size)}, so they are kept in {path}, which belongs to the .blend file like a "
+            "texture: keep both together."
+        )
 
     def _place(self, results: list[bpy.types.Object]) -> None:
         collection = bpy.data.collections.new(f"{self.title} GVF")

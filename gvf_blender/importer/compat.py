@@ -3,6 +3,8 @@
 import bpy
 import numpy as np
 
+from .nodes import TreeWriter
+
 
 def fcurves_of(datablock: bpy.types.ID) -> list[bpy.types.FCurve]:
     """The F-curves that animate a datablock.
@@ -49,6 +51,17 @@ def clear_node_tree(material: bpy.types.Material) -> bpy.types.NodeTree:
         material.use_nodes = True
     material.node_tree.nodes.clear()
     return material.node_tree
+
+
+def remove_attributes(writer: TreeWriter, geometry: bpy.types.NodeSocket, pattern: str) -> bpy.types.NodeSocket:
+    """Nodes that remove the attributes whose names match a pattern with one asterisk."""
+    node = writer.node("GeometryNodeRemoveAttribute", {"Geometry": geometry, "Name": pattern})
+    if "Pattern Mode" in node.inputs:
+        # A menu socket since Blender 5.0.
+        node.inputs["Pattern Mode"].default_value = "Wildcard"
+    else:
+        node.pattern_mode = "WILDCARD"
+    return node.outputs["Geometry"]
 
 
 def new_point_cloud(context: bpy.types.Context, name: str, positions: np.ndarray) -> bpy.types.PointCloud:

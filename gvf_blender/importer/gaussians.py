@@ -6,23 +6,41 @@ import bpy
 import numpy as np
 
 from ..core.animation_file import Animation
+from .compat import remove_attributes
 from .materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
-from .nodes import TreeWriter, add_float_input, socket
+from .nodes import TreeWriter, add_float_input, add_switch_input, has_input, socket
 from .playback import FramePicker, Track, store_track
 
 # How many standard deviations a Gaussian's opaque stand-in reaches: it then covers about as much as the
 # visible part of the Gaussian.
 SOLID_SIGMAS = 1.5
 FRAME_INPUT = "Frame"
+SIZE_INPUT = "Size"
 OVERLAY_INPUT = "Show Confidence"
+IN_PLACE_INPUT = "In Place"
+AMOUNT_INPUT = "Viewport Amount"
 CONFIDENCE_ATTRIBUTE = "splat_confidence"
 _OVERLAY_BLUE = 0.05
+_MARKER = "gvf_gaussians"
 
 
-def add_overlay_input(tree: bpy.types.NodeTree) -> None:
-    """Add the switch between captured colours and confidence."""
+def add_inputs(tree: bpy.types.NodeTree) -> None:
+    """Add the inputs that splats and points share, and mark the tree as one of ours."""
+    tree[_MARKER] = True
+    add_float_input(tree, FRAME_INPUT, 0.0, "Frame of the animation that is shown; frames in between are mixed")
+    add_float_input(tree, SIZE_INPUT, 1.0, "Size of every splat or point relative to the captured one")
     text = "1 colours every Gaussian by how far its motion can be trusted: green where sure, red where guessed"
     add_float_input(tree, OVERLAY_INPUT, 0.0, text, maximum=1.0)
+    add_switch_input(tree, IN_PLACE_INPUT, "Stay on the spot: the way over the ground is taken out")
+    add_float_input(tree, AMOUNT_INPUT, 1.0, "Part of the Gaussians that viewports show; renders show all", maximum=1.0)
+
+
+def modifier_with(thing: bpy.types.Object, input_name: str) -> bpy.types.NodesModifier | None:
+    """The modifier that shows Gaussians on an object, if it has such an input; an artist's own trees do not count."""
+    for modifier in thing.modifiers:
+        if has_input(modifier, input_name) and _MARKER in modifier.node_group:
+            return modifier
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +93,21 @@ class GaussianFields:
     confidence: bpy.types.NodeSocket
 
     @classmethod
-    def at_frame(cls, writer: TreeWriter, tracks: GaussianTracks, frame: bpy.types.NodeSocket) -> "GaussianFields":
-        """Add the nodes that pick and mix the stored frames."""
-        picker = FramePicker(writer, frame, tracks.frame_count)
-        return cls(**{field.name: picker.field(getattr(tracks, field.name)) for field in fields(cls)})
+    def at_frame(
+        cls, writer: TreeWriter, tracks: GaussianTracks, inputs: bpy.types.NodeInputs | bpy.types.NodeOutputs
+    ) -> "GaussianFields":
+        """Add the nodes that pick and mix the stored frames.
+
+        Args:
+            writer: Of the tree.
+            tracks: What the geometry carries.
+            inputs: Sockets with the values of the tree's inputs.
+        """
+        picker = FramePicker(writer, inputs[FRAME_INPUT], tracks.frame_count)
+        picked = {field.name: picker.field(getattr(tracks, field.name)) for field in fields(cls)}
+        if tracks.position.frame_count > 1:
+            picked["position"] = _in_place(writer, tracks.position, picked["position"], inputs)
+        return cls(**picked)
 
     def radius(self, writer: TreeWriter, size: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
         """Radius of a sphere about as large as the Gaussian, times a size."""
@@ -93,7 +122,13 @@ class GaussianFields:
         scaled = writer.node("ShaderNodeVectorMath", operation="SCALE")
         writer.feed(scaled.inputs[0], difference)
         writer.feed(socket(scaled.inputs, "Scale"), overlay)
-        return writer.vector_math("ADD", self.color, scaled.outputs["Vector"])
+        mixed = writer.vector_math("ADD", self.color, scaled.outputs["Vector"])
+        shown = writer.output(
+            "FunctionNodeCompare", {"A": overlay, "B": 0.0}, data_type="FLOAT", operation="GREATER_THAN"
+        )
+        return writer.output(
+            "GeometryNodeSwitch", {"Switch": shown, "False": self.color, "True": mixed}, input_type="VECTOR"
+        )
 
     def store_for_display(
         self, writer: TreeWriter, points: bpy.types.NodeSocket, overlay: bpy.types.NodeSocket
@@ -109,3 +144,53 @@ class GaussianFields:
             inputs = {"Geometry": points, "Name": name, "Value": value}
             points = writer.output("GeometryNodeStoreNamedAttribute", inputs, data_type=kind, domain="POINT")
         return points
+
+
+def without_frames(writer: TreeWriter, tracks: GaussianTracks, points: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    """Take the stored frames off points that carry the shown one: nothing after this has to copy them."""
+    for field in fields(tracks):
+        points = remove_attributes(writer, points, f"{getattr(tracks, field.name).name}_*")
+    return points
+
+
+def thinned_out(
+    writer: TreeWriter, points: bpy.types.NodeSocket, light: bpy.types.NodeSocket, amount: bpy.types.NodeSocket
+) -> bpy.types.NodeSocket:
+    """Leave only a random part of the points where a viewport shows them.
+
+    Args:
+        writer: Of the tree.
+        points: What shows where all do.
+        light: The same points without what need not be copied, to take the part from.
+        amount: The part, 0..1.
+    """
+    is_viewport = writer.output("GeometryNodeIsViewport")
+    few = writer.output("FunctionNodeCompare", {"A": amount, "B": 1.0}, data_type="FLOAT", operation="LESS_THAN")
+    thin = writer.output("FunctionNodeBooleanMath", {"Boolean": is_viewport, "Boolean_001": few}, operation="AND")
+    chance = writer.output("FunctionNodeRandomValue", data_type="FLOAT")
+    spare = writer.output(
+        "FunctionNodeCompare", {"A": chance, "B": amount}, data_type="FLOAT", operation="GREATER_THAN"
+    )
+    left = writer.output("GeometryNodeDeleteGeometry", {"Geometry": light, "Selection": spare}, domain="POINT")
+    # A switch of geometries, so that nothing is counted out where all are shown.
+    return writer.output("GeometryNodeSwitch", {"Switch": thin, "False": points, "True": left}, input_type="GEOMETRY")
+
+
+def _in_place(
+    writer: TreeWriter,
+    track: Track,
+    position: bpy.types.NodeSocket,
+    inputs: bpy.types.NodeInputs | bpy.types.NodeOutputs,
+) -> bpy.types.NodeSocket:
+    """Positions without their common way in x and y, if the switch is on."""
+    middle = writer.node(
+        "GeometryNodeAttributeStatistic",
+        {"Geometry": inputs["Geometry"], "Attribute": position},
+        data_type="FLOAT_VECTOR",
+        domain="POINT",
+    )
+    start = np.asarray(track.values[0]).mean(axis=0, dtype=np.float64)
+    way = writer.vector_math("SUBTRACT", socket(middle.outputs, "Mean"), tuple(start))
+    moved = writer.vector_math("SUBTRACT", position, writer.vector_math("MULTIPLY", way, (1.0, 1.0, 0.0)))
+    choice = {"Switch": inputs[IN_PLACE_INPUT], "False": position, "True": moved}
+    return writer.output("GeometryNodeSwitch", choice, input_type="VECTOR")

@@ -17,7 +17,10 @@ from .playback import FramePicker, Track, new_point_mesh, store_track
 MODIFIER_NAME = "GVF Motion"
 _MARKER = "gvf_motion"
 _FRAME_NODE = "Frame"
+FRAME_PATH = f'nodes["{_FRAME_NODE}"].outputs[0].default_value'
+"""Data path of the keyed frame, from the tree."""
 _DATA_NODE = "Motion data"
+_TRACK = "position"
 
 
 def add_modifier_motion(
@@ -35,13 +38,12 @@ def add_modifier_motion(
         provenance: Stored with the tree.
     """
     name = f"{mesh_object.name} motion"
-    track = Track("position", "FLOAT_VECTOR", positions)
+    track = Track(_TRACK, "FLOAT_VECTOR", positions)
     data = new_point_mesh(name, positions[0])
     store_track(data, track)
     tree = _new_tree(name, bpy.data.objects.new(name, data), track)
     tree[_MARKER] = json.dumps({"provenance": provenance})
-    frame_path = f'nodes["{_FRAME_NODE}"].outputs[0].default_value'
-    key_playback(tree, frame_path, mapping, 0.0, mapping.count - 1, action_name=name)
+    key_playback(tree, FRAME_PATH, mapping, 0.0, mapping.count - 1, action_name=name)
     modifier = mesh_object.modifiers.new(MODIFIER_NAME, "NODES")
     modifier.node_group = tree
     return modifier
@@ -56,6 +58,16 @@ def find_modifier_motion(mesh_object: bpy.types.Object) -> list[bpy.types.NodesM
     ]
 
 
+def motion_attributes(tree: bpy.types.NodeTree) -> list[bpy.types.Attribute]:
+    """The stored positions of a motion's tree, one attribute per frame; none if its data is gone."""
+    data_object = _data_object(tree)
+    if data_object is None:
+        return []
+    found = data_object.data.attributes
+    names = (f"{_TRACK}_{frame}" for frame in range(len(found)))
+    return [found[name] for name in names if name in found]
+
+
 def remove_modifier_motion(mesh_object: bpy.types.Object, modifier: bpy.types.NodesModifier) -> None:
     """Remove the modifier, and its tree and data unless another object uses them."""
     tree = modifier.node_group
@@ -63,7 +75,7 @@ def remove_modifier_motion(mesh_object: bpy.types.Object, modifier: bpy.types.No
     if tree.users > 0:
         return
     leftovers = [tree]
-    data_object = tree.nodes[_DATA_NODE].inputs["Object"].default_value
+    data_object = _data_object(tree)
     if data_object is not None and data_object.users == 1:
         leftovers += [data_object, data_object.data]
     if (
@@ -73,6 +85,12 @@ def remove_modifier_motion(mesh_object: bpy.types.Object, modifier: bpy.types.No
     ):
         leftovers.append(tree.animation_data.action)
     bpy.data.batch_remove(leftovers)
+
+
+def _data_object(tree: bpy.types.NodeTree) -> bpy.types.Object | None:
+    """None if the artist took it or its node away."""
+    node = tree.nodes.get(_DATA_NODE)
+    return None if node is None else node.inputs["Object"].default_value
 
 
 def _new_tree(name: str, data_object: bpy.types.Object, track: Track) -> bpy.types.NodeTree:

@@ -5,6 +5,7 @@ import numpy as np
 
 from ..core.animation_file import Animation
 from ..core.sources import SourceObject
+from .in_place import note_way, way_over_ground
 from .keyframes import FrameMapping
 from .modifier_motion import (
     MODIFIER_NAME,
@@ -67,6 +68,7 @@ def add_motion(
     local_from_unit = np.linalg.inv(np.asarray(source.matrix_world, np.float64)) @ animation.world_from_unit
     vertices = animation.vertices[:, source.vertex_start : source.vertex_start + source.vertex_count]
     positions = transform_points(local_from_unit, vertices).astype(np.float32)
+    way = way_over_ground(animation, np.asarray(source.matrix_world, np.float64))
     earlier = tuple(modifier.name for modifier in find_modifier_motion(mesh_object))
     use_shape_keys = can_carry_shape_keys(mesh_object, source.vertex_count, ignored_modifiers=earlier)
     transaction.on_success(lambda: _remove_modifiers(mesh_object, earlier))
@@ -74,10 +76,17 @@ def add_motion(
     if use_shape_keys:
         transaction.on_failure(lambda: mesh_object.data.shape_keys and mesh_object.shape_key_clear())
         add_shape_key_motion(mesh_object, positions, mapping, animation.provenance)
+        note_way(mesh_object.data.shape_keys, way)
     else:
         known = {modifier.name for modifier in mesh_object.modifiers}
         transaction.on_failure(lambda: _remove_modifiers_except(mesh_object, known))
-        add_modifier_motion(mesh_object, positions, mapping, animation.provenance)
+        added = add_modifier_motion(mesh_object, positions, mapping, animation.provenance)
+        note_way(added.node_group, way)
+
+
+def has_motion(thing: bpy.types.Object) -> bool:
+    """Whether an imported motion moves an object."""
+    return thing.type == "MESH" and (bool(find_modifier_motion(thing)) or find_shape_key_motion(thing) is not None)
 
 
 def remove_motion(mesh_object: bpy.types.Object) -> bool:

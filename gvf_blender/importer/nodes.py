@@ -106,6 +106,52 @@ def add_float_input(
         added.max_value = maximum
 
 
+def add_switch_input(tree: bpy.types.NodeTree, name: str, description: str) -> None:
+    """Add a switch, off by default, to the inputs of a tree."""
+    tree.interface.new_socket(name, description=description, in_out="INPUT", socket_type="NodeSocketBool")
+
+
+def has_input(modifier: bpy.types.Modifier, name: str) -> bool:
+    """Whether a modifier runs a tree with such an input."""
+    return (
+        modifier.type == "NODES"
+        and modifier.node_group is not None
+        and any(
+            item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name
+            for item in modifier.node_group.interface.items_tree
+        )
+    )
+
+
+def modifier_input(modifier: bpy.types.NodesModifier, name: str) -> Any:
+    """The value of an input of a modifier's tree; of a menu, the number of the item.
+
+    Raises:
+        KeyError: The tree has no such input.
+    """
+    return modifier[input_identifier(modifier.node_group, name)]
+
+
+def set_modifier_input(modifier: bpy.types.NodesModifier, name: str, value: Any) -> None:
+    """Set an input of a modifier's tree.
+
+    Raises:
+        KeyError: The tree has no such input.
+    """
+    modifier[input_identifier(modifier.node_group, name)] = value
+    modifier.id_data.update_tag()
+
+
+def modifier_input_path(modifier: bpy.types.NodesModifier, name: str) -> str:
+    """Data path, from the object, of an input of a modifier's tree.
+
+    Raises:
+        KeyError: The tree has no such input.
+    """
+    key = input_identifier(modifier.node_group, name)
+    return f'modifiers["{bpy.utils.escape_identifier(modifier.name)}"]["{key}"]'
+
+
 def input_identifier(tree: bpy.types.NodeTree, name: str) -> str:
     """Under which key a modifier stores the value of an input of its tree.
 

@@ -18,6 +18,8 @@ Kind = Literal["FLOAT", "FLOAT_VECTOR", "QUATERNION"]
 _VALUE_PROPERTY: dict[Kind, str] = {"FLOAT": "value", "FLOAT_VECTOR": "vector", "QUATERNION": "value"}
 # Mix in ROTATION mode is a slerp along the shorter arc, whatever the signs of the quaternions.
 _MIX_TYPE: dict[Kind, str] = {"FLOAT": "FLOAT", "FLOAT_VECTOR": "VECTOR", "QUATERNION": "ROTATION"}
+# Keys are evaluated in 32 bits: 6.9999995 is meant as 7.
+_WHOLE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,23 @@ def store_track(data: bpy.types.Mesh | bpy.types.PointCloud, track: Track) -> No
         attribute.data.foreach_set(_VALUE_PROPERTY[track.kind], np.ascontiguousarray(values, np.float32).ravel())
 
 
+def stored_frames(data: bpy.types.Mesh | bpy.types.PointCloud, name: str, limit: int | None = None) -> np.ndarray:
+    """What `store_track` stored under a name, float32 [T, N, ...]; [0] where nothing is.
+
+    Args:
+        data: Mesh or point cloud.
+        name: Name of the track.
+        limit: Read at most so many frames.
+    """
+    frames: list[np.ndarray] = []
+    while len(frames) != limit and (found := data.attributes.get(f"{name}_{len(frames)}")) is not None:
+        size = {"FLOAT": 1, "FLOAT_VECTOR": 3, "QUATERNION": 4}[found.data_type]
+        values = np.empty((len(found.data), size), np.float32)
+        found.data.foreach_get(_VALUE_PROPERTY[found.data_type], values.ravel())
+        frames.append(values if size > 1 else values[:, 0])
+    return np.array(frames, np.float32)
+
+
 def new_point_mesh(name: str, positions: np.ndarray) -> bpy.types.Mesh:
     """A mesh of loose vertices at the given positions, metres [N, 3]."""
     mesh = bpy.data.meshes.new(name)
@@ -70,9 +89,18 @@ class FramePicker:
             return
         last = float(frame_count - 1)
         clamped = writer.math("MINIMUM", writer.math("MAXIMUM", frame, 0.0), last)
-        earlier = writer.math("FLOOR", clamped)
+        nearest = writer.math("ROUND", clamped)
+        is_whole = writer.math("COMPARE", clamped, nearest, _WHOLE)
+        moment = writer.output(
+            "GeometryNodeSwitch", {"Switch": is_whole, "False": clamped, "True": nearest}, input_type="FLOAT"
+        )
+        earlier = writer.math("FLOOR", moment)
         later = writer.math("MINIMUM", writer.math("ADD", earlier, 1.0), last)
-        self._weight = writer.math("SUBTRACT", clamped, earlier)
+        self._weight = writer.math("SUBTRACT", moment, earlier)
+        # One number and no field, so that a switch by it evaluates one side only: mixing costs as much as the rest.
+        self._is_between = writer.output(
+            "FunctionNodeCompare", {"A": self._weight, "B": 0.0}, data_type="FLOAT", operation="GREATER_THAN"
+        )
         self._names = tuple(
             writer.output("FunctionNodeValueToString", {"Value": whole, "Decimals": 0}, label=label)
             for whole, label in ((earlier, "Earlier frame"), (later, "Later frame"))
@@ -92,7 +120,8 @@ class FramePicker:
         mix = self._writer.node("ShaderNodeMix", data_type=_MIX_TYPE[track.kind], label=f"Mix {track.name}")
         for name, value in (("Factor", self._weight), ("A", earlier), ("B", later)):
             self._writer.feed(socket(mix.inputs, name), value)
-        return socket(mix.outputs, "Result")
+        choice = {"Switch": self._is_between, "False": earlier, "True": socket(mix.outputs, "Result")}
+        return self._writer.output("GeometryNodeSwitch", choice, input_type=_MIX_TYPE[track.kind])
 
     def _attribute_name(self, track: Track, number: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
         join = self._writer.node("GeometryNodeStringJoin")

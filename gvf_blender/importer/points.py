@@ -3,12 +3,20 @@
 import bpy
 
 from .compat import new_point_cloud
-from .gaussians import FRAME_INPUT, OVERLAY_INPUT, GaussianFields, GaussianTracks, add_overlay_input
+from .gaussians import (
+    AMOUNT_INPUT,
+    FRAME_INPUT,
+    OVERLAY_INPUT,
+    SIZE_INPUT,
+    GaussianFields,
+    GaussianTracks,
+    add_inputs,
+    thinned_out,
+    without_frames,
+)
 from .keyframes import FrameMapping, key_modifier_input
 from .materials import new_solid_material
-from .nodes import TreeWriter, add_float_input, arrange, new_geometry_tree
-
-SIZE_INPUT = "Point Size"
+from .nodes import TreeWriter, arrange, new_geometry_tree
 
 
 def new_point_cloud_object(
@@ -37,16 +45,15 @@ def new_point_cloud_object(
 
 def _new_tree(name: str, tracks: GaussianTracks, material: bpy.types.Material) -> bpy.types.NodeTree:
     tree = new_geometry_tree(name)
-    add_float_input(tree, FRAME_INPUT, 0.0, "Frame of the animation that is shown; frames in between are mixed")
-    add_float_input(tree, SIZE_INPUT, 1.0, "Size of every point relative to the captured splat")
-    add_overlay_input(tree)
+    add_inputs(tree)
     writer = TreeWriter(tree)
     inputs = writer.node("NodeGroupInput").outputs
-    gaussians = GaussianFields.at_frame(writer, tracks, inputs[FRAME_INPUT])
+    gaussians = GaussianFields.at_frame(writer, tracks, inputs)
     points = gaussians.store_for_display(writer, inputs["Geometry"], inputs[OVERLAY_INPUT])
     points = writer.output("GeometryNodeSetPosition", {"Geometry": points, "Position": gaussians.position})
     radius = gaussians.radius(writer, inputs[SIZE_INPUT])
     points = writer.output("GeometryNodeSetPointRadius", {"Points": points, "Radius": radius})
+    points = thinned_out(writer, points, without_frames(writer, tracks, points), inputs[AMOUNT_INPUT])
     points = writer.output("GeometryNodeSetMaterial", {"Geometry": points, "Material": material})
     writer.node("NodeGroupOutput", {"Geometry": points})
     arrange(tree)

@@ -73,13 +73,14 @@ class ShapeKeyBackup:
 
     names: list[str]
     coordinates: np.ndarray
-    marker: str
+    properties: dict[str, Any]
     action: bpy.types.Action | None
 
     def restore(self, mesh_object: bpy.types.Object) -> None:
         """Put the motion back onto its object."""
         keys = _write_keys(mesh_object, self.names, self.coordinates)
-        keys[_MARKER] = self.marker
+        for name, value in self.properties.items():
+            keys[name] = value
         if self.action is not None:
             assign_action(keys, self.action)
 
@@ -97,7 +98,7 @@ def detach_shape_key_motion(mesh_object: bpy.types.Object, keys: bpy.types.Key) 
     backup = ShapeKeyBackup(
         names=[block.name for block in keys.key_blocks],
         coordinates=coordinates,
-        marker=keys[_MARKER],
+        properties={name: value.to_list() if hasattr(value, "to_list") else value for name, value in keys.items()},
         action=keys.animation_data.action if keys.animation_data else None,
     )
     mesh_object.shape_key_clear()

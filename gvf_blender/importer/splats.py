@@ -3,21 +3,31 @@
 import bpy
 
 from .gaussians import (
+    AMOUNT_INPUT,
     FRAME_INPUT,
     OVERLAY_INPUT,
+    SIZE_INPUT,
     SOLID_SIGMAS,
     GaussianFields,
     GaussianTracks,
-    add_overlay_input,
+    add_inputs,
+    thinned_out,
+    without_frames,
 )
 from .keyframes import FrameMapping, key_modifier_input
-from .materials import CUTOFF_SIGMAS, new_solid_material, new_splat_material
-from .nodes import TreeWriter, add_float_input, arrange, new_geometry_tree, socket
+from .materials import (
+    CUTOFF_SIGMAS,
+    ROTATION_ATTRIBUTE,
+    SCALE_ATTRIBUTE,
+    new_solid_material,
+    new_splat_material,
+)
+from .nodes import TreeWriter, arrange, has_input, modifier_input, new_geometry_tree, set_modifier_input, socket
 from .playback import new_point_mesh
 
 DISPLAY_INPUT = "Display"
-SIZE_INPUT = "Splat Size"
-DISPLAY_SPLATS, DISPLAY_SOLID, DISPLAY_POINTS = "Splats", "Solid Ellipsoids", "Points"
+DISPLAYS = DISPLAY_SPLATS, DISPLAY_SOLID, DISPLAY_POINTS = "Splats", "Solid Ellipsoids", "Points"
+_FIRST_DISPLAY = "gvf_first_display"
 # Circumscribed by inscribed radius of an icosahedron (1.2585), a little more: its faces then lie outside
 # the sphere with the inscribed radius.
 _ICOSAHEDRON_RATIO = 1.26
@@ -43,8 +53,24 @@ def new_splat_object(name: str, tracks: GaussianTracks, mapping: FrameMapping) -
     splat_object.visible_diffuse = False
     modifier = splat_object.modifiers.new("GVF Splats", "NODES")
     modifier.node_group = _new_tree(name, tracks, exact, solid, points)
+    # Blender numbers the items of a menu by itself; the first one is the default.
+    modifier.node_group[_FIRST_DISPLAY] = modifier_input(modifier, DISPLAY_INPUT)
     key_modifier_input(splat_object, modifier, FRAME_INPUT, mapping)
     return splat_object
+
+
+def display_of(modifier: bpy.types.Modifier) -> str | None:
+    """Which of `DISPLAYS` a modifier shows; None if it is none of ours."""
+    if not has_input(modifier, DISPLAY_INPUT) or _FIRST_DISPLAY not in modifier.node_group:
+        return None
+    index = modifier_input(modifier, DISPLAY_INPUT) - modifier.node_group[_FIRST_DISPLAY]
+    return DISPLAYS[index] if 0 <= index < len(DISPLAYS) else None
+
+
+def set_display(modifier: bpy.types.NodesModifier, display: str) -> None:
+    """Show one of `DISPLAYS`."""
+    index = modifier.node_group[_FIRST_DISPLAY] + DISPLAYS.index(display)
+    set_modifier_input(modifier, DISPLAY_INPUT, index)
 
 
 def _new_tree(
@@ -55,18 +81,16 @@ def _new_tree(
     points_material: bpy.types.Material,
 ) -> bpy.types.NodeTree:
     tree = new_geometry_tree(name)
-    add_float_input(tree, FRAME_INPUT, 0.0, "Frame of the animation that is shown; frames in between are mixed")
+    add_inputs(tree)
     display = tree.interface.new_socket(
         DISPLAY_INPUT,
         description="Exact splats, a fast preview with opaque ellipsoids, or points",
         in_out="INPUT",
         socket_type="NodeSocketMenu",
     )
-    add_float_input(tree, SIZE_INPUT, 1.0, "Size of every splat relative to the captured one")
-    add_overlay_input(tree)
     writer = TreeWriter(tree)
     inputs = writer.node("NodeGroupInput").outputs
-    gaussians = GaussianFields.at_frame(writer, tracks, inputs[FRAME_INPUT])
+    gaussians = GaussianFields.at_frame(writer, tracks, inputs)
     points = writer.output(
         "GeometryNodeMeshToPoints",
         {
@@ -76,14 +100,21 @@ def _new_tree(
         },
     )
     points = gaussians.store_for_display(writer, points, inputs[OVERLAY_INPUT])
+    # Instances would carry all stored frames along.
+    points = without_frames(writer, tracks, points)
+    points = thinned_out(writer, points, points, inputs[AMOUNT_INPUT])
+    rotation, scale = (
+        writer.output("GeometryNodeInputNamedAttribute", {"Name": name}, data_type=kind)
+        for name, kind in ((ROTATION_ATTRIBUTE, "QUATERNION"), (SCALE_ATTRIBUTE, "FLOAT_VECTOR"))
+    )
     size = writer.node("ShaderNodeVectorMath", operation="SCALE")
-    writer.feed(size.inputs[0], gaussians.scale)
+    writer.feed(size.inputs[0], scale)
     writer.feed(socket(size.inputs, "Scale"), inputs[SIZE_INPUT])
 
     def instances(proxy_radius: float, subdivisions: int, material: bpy.types.Material) -> bpy.types.NodeSocket:
         proxy = writer.output("GeometryNodeMeshIcoSphere", {"Radius": proxy_radius, "Subdivisions": subdivisions})
         proxy = writer.output("GeometryNodeSetMaterial", {"Geometry": proxy, "Material": material})
-        placement = {"Rotation": gaussians.rotation, "Scale": size.outputs["Vector"]}
+        placement = {"Rotation": rotation, "Scale": size.outputs["Vector"]}
         return writer.output("GeometryNodeInstanceOnPoints", {"Points": points, "Instance": proxy, **placement})
 
     menu = writer.node("GeometryNodeMenuSwitch", data_type="GEOMETRY")

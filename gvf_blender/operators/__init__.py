@@ -1,12 +1,18 @@
 """Operators: thin, scriptable doors to what the rest of the extension does."""
 
-from . import animate, jobs, motion, render, settings, view
+from . import animate, diagnose, drop, export, jobs, motion, overlay, render, settings, start_frame, tracks, view
 
 CLASSES = (
     *animate.CLASSES,
+    *diagnose.CLASSES,
+    *drop.CLASSES,
+    *export.CLASSES,
     *jobs.CLASSES,
     *motion.CLASSES,
+    *overlay.CLASSES,
     *render.CLASSES,
     *settings.CLASSES,
+    *start_frame.CLASSES,
+    *tracks.CLASSES,
     *view.CLASSES,
 )

@@ -7,6 +7,9 @@ from bpy.props import StringProperty
 
 from .. import job_list
 from ..core.errors import GvfBlenderError
+from ..job import AnimateJob
+from ..preferences import results_folder, server_choice
+from ..request import check_video, find_objects
 
 
 class JobOperator:
@@ -83,6 +86,38 @@ class GVF_OT_import_result(JobOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class GVF_OT_retry_job(JobOperator, bpy.types.Operator):
+    """The same objects, video and settings, as they were when the job was started."""
+
+    bl_idname = "gvf.retry_job"
+    bl_label = "Try Again"
+    bl_description = "Start this job once more, with the settings that it had"
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Put a new job in place of the old one; in background mode, also finish it."""
+        try:
+            old = self.job()
+            if not old.finished:
+                raise GvfBlenderError(f"{old.request.title} has not finished.", "Wait until it has, or cancel it.")
+            obstacle = job_list.capturing_job()
+            if obstacle is not None:
+                raise GvfBlenderError(f"{obstacle.request.title} is still being captured.", "Wait a few seconds.")
+            find_objects(old.request.objects)
+            check_video(old.request.video)
+            choice = server_choice(context)
+            choice.locate()
+            job = AnimateJob(old.request, choice.connect, results_folder())
+            job_list.remove(old)
+            job_list.add(job)
+            if bpy.app.background:
+                job.run_to_end()
+        except GvfBlenderError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
 class GVF_OT_remove_job(JobOperator, bpy.types.Operator):
     """Cancels the job first if it runs; a result that was never imported stays on the disk."""
 
@@ -102,4 +137,4 @@ class GVF_OT_remove_job(JobOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (GVF_OT_cancel, GVF_OT_import_result, GVF_OT_remove_job)
+CLASSES = (GVF_OT_cancel, GVF_OT_import_result, GVF_OT_retry_job, GVF_OT_remove_job)

@@ -1,5 +1,11 @@
 """What the artist sees."""
 
-from . import panels
+from . import animate_panel, job_panel, result_panel, server_panel, settings_panels
 
-CLASSES = panels.CLASSES
+CLASSES = (
+    *animate_panel.CLASSES,
+    *settings_panels.CLASSES,
+    *job_panel.CLASSES,
+    *result_panel.CLASSES,
+    *server_panel.CLASSES,
+)

@@ -81,6 +81,62 @@ def sharing_a_mesh() -> list[bpy.types.Object]:
     return [cube, other]
 
 
+def n_gons() -> list[bpy.types.Object]:
+    bpy.ops.mesh.primitive_cylinder_add(vertices=9, end_fill_type="NGON")
+    bpy.context.object.name = "Crate"
+    return [bpy.context.object]
+
+
+def mirrored() -> list[bpy.types.Object]:
+    (cube,) = transformed()
+    cube.scale.x = -1.5
+    return [cube]
+
+
+def hanging_on_a_vertex() -> list[bpy.types.Object]:
+    cube = new_cube()
+    bpy.ops.mesh.primitive_plane_add(location=(1, 2, 0), rotation=(0.3, 0.5, 0))
+    cube.parent, cube.parent_type, cube.parent_vertices = bpy.context.object, "VERTEX_3", (0, 1, 2)
+    return [cube]
+
+
+def in_a_lattice() -> list[bpy.types.Object]:
+    cube = new_cube()
+    bpy.ops.object.add(type="LATTICE")
+    lattice = bpy.context.object
+    lattice.data.points[0].co_deform = (-1, -1, -1)
+    cube.parent, cube.parent_type = lattice, "LATTICE"
+    return [cube]
+
+
+def constrained() -> list[bpy.types.Object]:
+    cube = new_cube()
+    bpy.ops.object.empty_add(location=(2, 0, 1), rotation=(0, 0, 1))
+    constraint = cube.constraints.new("CHILD_OF")
+    constraint.target = bpy.context.object
+    return [cube]
+
+
+def with_driven_shape_keys() -> list[bpy.types.Object]:
+    (cube,) = with_shape_keys()
+    driver = cube.data.shape_keys.key_blocks["Smile"].driver_add("value").driver
+    driver.expression = "0.25"
+    return [cube]
+
+
+def with_more_vertices_from_nodes() -> list[bpy.types.Object]:
+    cube = new_cube()
+    tree = bpy.data.node_groups.new("Subdivide", "GeometryNodeTree")
+    for direction in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
+    first, last = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    divide = tree.nodes.new("GeometryNodeSubdivideMesh")
+    tree.links.new(first.outputs[0], divide.inputs["Mesh"])
+    tree.links.new(divide.outputs[0], last.inputs[0])
+    cube.modifiers.new("Nodes", "NODES").node_group = tree
+    return [cube]
+
+
 def several() -> list[bpy.types.Object]:
     (cube,) = transformed()
     bpy.ops.mesh.primitive_uv_sphere_add(segments=8, ring_count=6, location=(2, 1, 0))
@@ -97,6 +153,13 @@ CASES = [
     (with_armature, MODIFIER),
     (with_shape_keys, MODIFIER),
     (sharing_a_mesh, MODIFIER),
+    (n_gons, SHAPE_KEYS),
+    (mirrored, SHAPE_KEYS),
+    (hanging_on_a_vertex, SHAPE_KEYS),
+    (in_a_lattice, MODIFIER),
+    (constrained, SHAPE_KEYS),
+    (with_driven_shape_keys, MODIFIER),
+    (with_more_vertices_from_nodes, MODIFIER),
 ]
 
 
@@ -487,3 +550,66 @@ def test_a_saved_file_plays_in_a_new_process_without_the_extension(empty_scene, 
             np.testing.assert_allclose(positions[f"{name} {frame}"], expected, atol=TOLERANCE)
         for name in ("Crate splats", "Crate points"):
             np.testing.assert_allclose(positions[f"{name} {frame}"], animation.world_means(frame - 1), atol=TOLERANCE)
+
+
+def test_undo_takes_the_motion_back_and_redo_brings_it_again(empty_scene, tmp_path):
+    (cube,) = plain()
+    animation = fabricate(tmp_path, cube)
+    bpy.ops.ed.undo_push(message="Before")
+    import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    bpy.ops.ed.undo_push(message="Import")
+    bpy.ops.ed.undo()
+    assert bpy.data.objects["Crate"].data.shape_keys is None
+    assert len(bpy.data.objects) == 1 and not bpy.data.pointclouds
+    bpy.ops.ed.redo()
+    frame_set(7)
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), animation.world_vertices(0, 6), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("build", [plain, subdivided])
+def test_removing_the_motion_of_a_duplicate_leaves_the_original_moving(empty_scene, tmp_path, build):
+    (cube,) = build()
+    animation = fabricate(tmp_path, cube)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    bpy.ops.object.select_all(action="DESELECT")
+    cube.select_set(True)
+    bpy.context.view_layer.objects.active = cube
+    bpy.ops.object.duplicate()
+    assert remove_motion(bpy.context.object)
+    frame_set(7)
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), animation.world_vertices(0, 6), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("build", [plain, subdivided])
+@pytest.mark.parametrize("link", [True, False])
+def test_a_moving_object_plays_in_another_file(empty_scene, tmp_path, build, link):
+    (cube,) = build()
+    animation = fabricate(tmp_path, cube)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "library.blend"))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=link) as (_, wanted):
+        wanted.objects = ["Crate"]
+    bpy.context.scene.collection.objects.link(wanted.objects[0])
+    frame_set(7)
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), animation.world_vertices(0, 6), atol=TOLERANCE)
+
+
+def test_instances_move_once_the_artist_has_made_them_real(empty_scene, tmp_path):
+    cube = new_cube()
+    group = bpy.data.collections.new("Group")
+    group.objects.link(cube)
+    bpy.context.scene.collection.objects.unlink(cube)
+    for x in (0, 3):
+        bpy.ops.object.collection_instance_add(collection="Group", location=(x, 0, 0))
+    bpy.ops.object.select_all(action="SELECT")
+    bpy.ops.object.duplicates_make_real()
+    real = [thing for thing in bpy.context.scene.objects if thing.type == "MESH"]
+    assert len(real) == 2
+    animation = fabricate(tmp_path, *real)
+    imported = import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert set(imported.motion) == set(real)
+    frame_set(7)
+    for index, thing in enumerate(real):
+        found = evaluated_world_vertices(thing.name)
+        np.testing.assert_allclose(found, animation.world_vertices(index, 6), atol=TOLERANCE)

@@ -284,3 +284,41 @@ def test_view_from_viewport_sets_the_scene(addon):
 def test_view_from_viewport_outside_a_viewport_says_so(addon):
     with pytest.raises(RuntimeError, match="no 3D viewport"):
         bpy.ops.gvf.view_from_viewport()
+
+
+def test_a_failed_job_can_be_tried_again_with_its_settings(with_server, cube, video, monkeypatch):
+    from gvf_blender import job_list
+
+    with pytest.raises(RuntimeError, match="shows nothing"):
+        bpy.ops.gvf.animate(video=str(video), seed=1, azimuth=33)
+    failed = job_list.jobs()[-1]
+    with pytest.raises(RuntimeError, match="shows nothing"):
+        bpy.ops.gvf.retry_job(job_id=failed.id)
+    (job,) = job_list.jobs()
+    assert job is not failed and job.request == failed.request
+    cube.name = "Renamed"
+    with pytest.raises(RuntimeError, match="There is no object 'Cube'"):
+        bpy.ops.gvf.retry_job(job_id=job.id)
+    assert job_list.jobs() == (job,)
+
+
+def test_the_report_tells_versions_settings_and_jobs_but_no_secrets(with_server, cube, video, server):
+    from gvf_blender.api import diagnose
+
+    with pytest.raises(RuntimeError, match="shows nothing"):
+        bpy.ops.gvf.animate(video=str(video), seed=1)
+    bpy.context.scene.gvf.azimuth = 33
+    text = diagnose()
+    for part in (
+        bpy.app.version_string,
+        "azimuth=33.0",
+        "Selection: 1 meshes",
+        "Cube: walk.mp4: failed",
+        "[bad_video]",
+        "127.0.0.1",
+    ):
+        assert part in text
+    import json
+
+    assert json.loads(server.handshake.read_text())["token"] not in text
+    assert bpy.ops.gvf.diagnose() == {"FINISHED"}

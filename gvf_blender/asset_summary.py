@@ -1,0 +1,78 @@
+"""What would be animated, and what the artist should know before: cheap enough for every redraw."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+
+from .importer.motion import own_movement, render_mismatch
+
+# A selection of thousands is summed up; only the first ones are looked at for warnings.
+_MOST_WARNED_ABOUT = 20
+_MOST_PARENTS = 20
+_MANY_VERTICES = 1_000_000
+
+
+@dataclass(frozen=True)
+class AssetSummary:
+    """A selection.
+
+    Attributes:
+        objects: Number of objects with a surface.
+        vertices: Vertices of their meshes, before modifiers.
+        warnings: One sentence each.
+        makes_instances: Something of it shows only as instances, which can be made real.
+    """
+
+    objects: int
+    vertices: int
+    warnings: tuple[str, ...]
+    makes_instances: bool
+
+
+def summarise(selected: Sequence[bpy.types.Object]) -> AssetSummary:
+    """Look at a selection without evaluating anything."""
+    found = _below(selected)
+    meshes = [thing for thing in found if thing.type == "MESH"]
+    vertices = sum(len(thing.data.vertices) for thing in meshes)
+    warnings: dict[str, None] = {}
+    instancers = [thing for thing in found if thing.instance_type != "NONE"]
+    for thing in instancers[:_MOST_WARNED_ABOUT]:
+        warnings[f"{thing.name} makes instances, which show in the results but do not move themselves."] = None
+    for thing in meshes[:_MOST_WARNED_ABOUT]:
+        warnings.update(dict.fromkeys(_warnings(thing)))
+    if vertices > _MANY_VERTICES:
+        warnings[f"{vertices:,} vertices take a while: a Decimate modifier on a copy makes it faster."] = None
+    return AssetSummary(len(meshes), vertices, tuple(warnings), bool(instancers))
+
+
+def _below(selected: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
+    found = dict.fromkeys(selected)
+    parents = [thing for thing in found if thing.type in ("EMPTY", "ARMATURE")]
+    # Each of them is asked for by a walk over all objects of the file.
+    for thing in parents[:_MOST_PARENTS]:
+        found.update((child, None) for child in thing.children_recursive if child.visible_get())
+    return list(found)
+
+
+def _warnings(thing: bpy.types.Object) -> Iterable[str]:
+    if not thing.is_editable:
+        yield f"{thing.name} is linked from another file: it shows in the results but does not move itself."
+    if not any(slot.material for slot in thing.material_slots):
+        yield f"{thing.name} has no material: it is captured grey."
+    for image in _missing_images(thing):
+        yield f"The texture {image} of {thing.name} is missing: it is captured pink."
+    yield from filter(None, (own_movement(thing), render_mismatch(thing)))
+
+
+def _missing_images(thing: bpy.types.Object) -> Iterable[str]:
+    for slot in thing.material_slots:
+        tree = slot.material.node_tree if slot.material else None
+        for node in tree.nodes if tree else ():
+            image = node.image if node.type == "TEX_IMAGE" else None
+            if image is not None and image.source == "FILE" and image.packed_file is None:
+                path = Path(bpy.path.abspath(image.filepath, library=image.library))
+                # Not asked from the image: that would load it.
+                if image.filepath and not path.is_file():
+                    yield image.name

@@ -1,0 +1,95 @@
+"""Reading what a GLB file says about one mesh that moves by morph targets: enough to measure an export."""
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import FileError
+
+_TYPES: dict[int, np.dtype] = {
+    5121: np.dtype("u1"),
+    5123: np.dtype("<u2"),
+    5125: np.dtype("<u4"),
+    5126: np.dtype("<f4"),
+}
+_SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+
+
+@dataclass(frozen=True, eq=False)
+class MorphMesh:
+    """All primitives of a mesh, one after another, in glTF's coordinates (y up) of its node.
+
+    Attributes:
+        base: Positions without any target [V, 3].
+        targets: What each target adds [K, V, 3].
+        times: Seconds of the keys [T].
+        weights: Of every target at every key [T, K].
+    """
+
+    base: np.ndarray
+    targets: np.ndarray
+    times: np.ndarray
+    weights: np.ndarray
+
+    def at_key(self, index: int) -> np.ndarray:
+        """Positions at a key [V, 3]."""
+        return self.base + np.tensordot(self.weights[index].astype(np.float64), self.targets, axes=1)
+
+
+def read_morph_mesh(path: Path) -> MorphMesh:
+    """The first mesh of a GLB file and its animation of weights.
+
+    Raises:
+        FileError: It cannot be read, or holds nothing of that kind.
+    """
+    try:
+        content = path.read_bytes()
+        length = struct.unpack_from("<I", content, 12)[0]
+        file = json.loads(content[20 : 20 + length])
+        read = _Reader(file, content[20 + length + 8 :])
+        primitives = file["meshes"][0]["primitives"]
+        base = np.concatenate([read(primitive["attributes"]["POSITION"]) for primitive in primitives])
+        count = len(primitives[0]["targets"])
+        targets = [
+            np.concatenate([read(primitive["targets"][index]["POSITION"]) for primitive in primitives])
+            for index in range(count)
+        ]
+        sampler = _weights_sampler(file)
+        times = read(sampler["input"])
+        return MorphMesh(base, np.stack(targets), times, read(sampler["output"]).reshape(len(times), count))
+    except OSError as error:
+        raise FileError(f"{path} could not be read ({error.strerror}).", "Choose another file.") from error
+    except (KeyError, IndexError, ValueError, StopIteration, struct.error) as error:
+        raise FileError(f"{path} holds no mesh that moves by morph targets ({error!r}).", "Export it again.") from error
+
+
+def _weights_sampler(file: dict[str, Any]) -> dict[str, Any]:
+    found = (
+        animation["samplers"][channel["sampler"]]
+        for animation in file["animations"]
+        for channel in animation["channels"]
+        if channel["target"]["path"] == "weights"
+    )
+    return next(found)
+
+
+class _Reader:
+    """Arrays by the number of their accessor; neither sparse nor interleaved ones, which Blender does not write."""
+
+    def __init__(self, file: dict[str, Any], data: bytes) -> None:
+        self._file = file
+        self._data = data
+
+    def __call__(self, index: int) -> np.ndarray:
+        accessor = self._file["accessors"][index]
+        size, count = _SIZES[accessor["type"]], accessor["count"]
+        if "bufferView" not in accessor:
+            return np.zeros((count, size) if size > 1 else count, np.float32)
+        view = self._file["bufferViews"][accessor["bufferView"]]
+        start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+        values = np.frombuffer(self._data, dtype=_TYPES[accessor["componentType"]], count=count * size, offset=start)
+        return values.reshape(count, size) if size > 1 else values

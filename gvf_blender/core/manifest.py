@@ -1,0 +1,142 @@
+"""A batch: which assets shall move like which videos with which settings, as a TOML file says. docs/console.md."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from .errors import FileError, SettingsError
+from .motion_settings import MotionSettings
+
+IMPORT_SETTINGS = ("outputs", "frame_start", "views", "movable")
+"""What settings may hold besides those of the motion."""
+_TOP, _RUN = ("output", "settings", "run"), ("assets", "videos", "objects", "settings")
+
+
+@dataclass(frozen=True)
+class BatchTask:
+    """One asset, one video, one set of settings.
+
+    Attributes:
+        asset: A file that Blender opens.
+        video: The driving video.
+        objects: Names of the objects to animate; none for all visible meshes.
+        settings: Keyword arguments of `api.animate`.
+        folder: Where the result goes.
+    """
+
+    asset: Path
+    video: Path
+    objects: tuple[str, ...]
+    settings: dict[str, Any]
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """Tells this task from all others by the contents of its files and its settings.
+
+        Raises:
+            FileError: A file cannot be read.
+        """
+        parts = [_content_hash(self.asset), _content_hash(self.video), list(self.objects), self.settings]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def output(self) -> Path:
+        """The .blend file of the result, another one for every key.
+
+        Raises:
+            FileError: A file cannot be read.
+        """
+        return self.folder / f"{self.asset.stem}-{self.video.stem}-{self.key[:6]}.blend"
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.asset.name} with {self.video.name}"
+
+
+def read_manifest(path: Path) -> list[BatchTask]:
+    """All tasks in the order of the file; relative paths in it are relative to it.
+
+    Whether assets and videos exist is not looked at: a missing one fails its own tasks only.
+
+    Raises:
+        FileError: The manifest cannot be read.
+        SettingsError: It is no TOML file, or says something unknown or impossible.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"The manifest {path} cannot be read ({error.strerror}).", "Check its name.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The manifest {path} is not a TOML file ({error}).", "Correct that line.") from error
+    _check_names(path, "the manifest", content, _TOP)
+    folder = path.parent / _text(path, content, "output", "out")
+    common = _table(path, content, "settings")
+    runs = content.get("run", [])
+    if not isinstance(runs, list) or not runs:
+        raise SettingsError(f"{path.name} has no [[run]].", "Add one with assets and videos.")
+    return [task for run in runs for task in _tasks(path, run, common, folder)]
+
+
+def _tasks(path: Path, run: Any, common: Mapping[str, Any], folder: Path) -> Iterator[BatchTask]:
+    if not isinstance(run, dict):
+        raise SettingsError(f"A run in {path.name} is no table.", "Write [[run]].")
+    _check_names(path, "a [[run]]", run, _RUN)
+    assets, videos = _texts(path, run, "assets"), _texts(path, run, "videos")
+    objects = tuple(_texts(path, run, "objects")) if "objects" in run else ()
+    variants = run.get("settings", [{}])
+    if not isinstance(variants, list) or not variants or not all(isinstance(each, dict) for each in variants):
+        raise SettingsError(f"The settings of a [[run]] in {path.name} are no list of tables.", "Write [{seed = 1}].")
+    for asset, video, variant in product(assets, videos, variants):
+        settings = {**common, **variant}
+        known = {field.name for field in fields(MotionSettings)}
+        _check_names(path, "the settings", settings, (*sorted(known), *IMPORT_SETTINGS))
+        MotionSettings.from_names({name: value for name, value in settings.items() if name in known})
+        yield BatchTask((path.parent / asset).resolve(), (path.parent / video).resolve(), objects, settings, folder)
+
+
+def _check_names(path: Path, where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for name in table:
+        if name not in known:
+            raise SettingsError(f"There is no {name!r} for {where} in {path.name}.", f"Choose from {', '.join(known)}.")
+
+
+def _table(path: Path, content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise SettingsError(f"{name} in {path.name} is no table.", f"Write [{name}].")
+    return table
+
+
+def _text(path: Path, content: Mapping[str, Any], name: str, default: str) -> str:
+    value = content.get(name, default)
+    if not isinstance(value, str):
+        raise SettingsError(f"{name} in {path.name} is {value!r}.", "Give the name of a folder.")
+    return value
+
+
+def _texts(path: Path, run: Mapping[str, Any], name: str) -> list[str]:
+    values = run.get(name)
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
+        raise SettingsError(f"{name} of a [[run]] in {path.name} is {values!r}.", f'Write {name} = ["name", ...].')
+    return values
+
+
+def _content_hash(path: Path) -> str:
+    try:
+        status = path.stat()
+        return _hash_of_version(path, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read ({error.strerror}).", "Correct its name in the manifest.") from error
+
+
+@lru_cache(maxsize=256)
+def _hash_of_version(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

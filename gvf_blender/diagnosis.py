@@ -1,0 +1,61 @@
+"""A report for whoever helps: versions, settings, server and jobs, without secrets and without asking the network."""
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib import resources
+
+import bpy
+import numpy as np
+
+from . import job_list
+from .asset_summary import summarise
+from .core.errors import GvfBlenderError, ServerError
+from .preferences import server_choice
+from .properties import SHARED_NAMES
+from .request import check_video
+
+
+def report(context: bpy.types.Context) -> str:
+    """Everything that a bug report needs, as text; the server's token is not in it."""
+    return "\n".join(_lines(context)) + "\n"
+
+
+def _lines(context: bpy.types.Context) -> Iterator[str]:
+    yield "GVF for Blender, report"
+    yield f"Extension {_version()}, Blender {bpy.app.version_string} ({_build()})"
+    yield f"{platform.platform()}, Python {sys.version.split()[0]}, NumPy {np.__version__}"
+    yield f"Background: {bpy.app.background}, online access: {bpy.app.online_access}"
+    yield f"Server: {_of(lambda: server_choice(context).locate())}"
+    settings = context.scene.gvf
+    yield f"Video: {_of(lambda: check_video(settings.video))}"
+    changed = (name for name in SHARED_NAMES if settings.is_property_set(name))
+    yield "Settings: " + (", ".join(f"{name}={getattr(settings, name)!r}" for name in changed) or "defaults")
+    summary = summarise(context.selected_objects)
+    yield f"Selection: {summary.objects} meshes, {summary.vertices:,} vertices"
+    yield from (f"  {warning}" for warning in summary.warnings)
+    yield f"Jobs: {len(job_list.jobs())}"
+    for job in job_list.jobs():
+        code = f" [{job.error.code}]" if isinstance(job.error, ServerError) else ""
+        yield f"  {job.request.title}: {job.phase}, {job.progress:.0%}, {job.message}{code}"
+        yield from (f"    {warning}" for warning in job.warnings)
+
+
+def _of(tell: Callable[[], object]) -> str:
+    try:
+        return str(tell())
+    except GvfBlenderError as error:
+        return str(error)
+
+
+def _build() -> str:
+    return bpy.app.build_hash.decode(errors="replace") or "unknown build"
+
+
+def _version() -> str:
+    """From the manifest that is packed with the extension; a checkout has it one folder higher."""
+    try:
+        text = resources.files(__package__).joinpath("blender_manifest.toml").read_text(encoding="utf-8")
+    except OSError:
+        return "from a checkout"
+    return next((line.split('"')[1] for line in text.splitlines() if line.startswith("version =")), "unknown")

@@ -1,0 +1,163 @@
+"""One door for all formats: which object goes into which, over which frames, and how exact the file is."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..core.errors import FileError, SelectionError, SettingsError
+from ..core.pc2_file import read_pc2, write_pc2
+from ..importer.playback import stored_frames
+from ..importer.retiming import playback_of
+from .morph_glb import export_glb
+from .scene_formats import error_of, read_alembic, read_usd, write_alembic, write_usd
+from .splats import export_splats
+from .stage import stage
+from .vertex_tracks import read_vertex_tracks
+
+FORMATS = {
+    "PLY": (".ply",),
+    "ALEMBIC": (".abc",),
+    "USD": (".usd", ".usda", ".usdc"),
+    "GLB": (".glb",),
+    "PC2": (".pc2",),
+}
+"""Suffixes by format; the first one is the usual."""
+MAX_FRAMES = 10_000
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        paths: The files.
+        frames: Number of frames.
+        error: Largest distance in metres between a point as Blender shows it and as it was read back from the file.
+        size: Bytes of all files.
+    """
+
+    paths: tuple[Path, ...]
+    frames: int
+    error: float
+    size: int
+
+    def __str__(self) -> str:
+        """One sentence for the artist."""
+        where = self.paths[0].name if len(self.paths) == 1 else f"{len(self.paths)} files {self.paths[0].name} ..."
+        return (
+            f"Exported {self.frames} frames to {where}, {self.size / 1e6:.1f} MB; "
+            f"the largest error is {self.error * 1000:.2g} mm."
+        )
+
+
+def export(
+    context: bpy.types.Context,
+    thing: bpy.types.Object,
+    path: Path,
+    frame_start: int | None = None,
+    frame_end: int | None = None,
+) -> ExportReport:
+    """Write the animation of one object; existing files are replaced.
+
+    Splats and points go into PLY files, one per frame ("name_0001.ply"); a mesh that moves into Alembic, USD, GLB with
+    morph targets, or a PC2 point cache. What the exporter writes is what the viewport shows.
+
+    Args:
+        context: Its scene is the one that plays; neither its frame nor its selection changes.
+        thing: The object.
+        path: Where to; the suffix tells the format.
+        frame_start: First scene frame; None takes that of the animation, else of the scene.
+        frame_end: Last scene frame; likewise.
+
+    Raises:
+        SelectionError: The object does not go into that format.
+        SettingsError: An unknown suffix, or no frames.
+        FileError: The file cannot be written, or does not hold what was written.
+    """
+    kind = _format(path)
+    obstacle = export_obstacle(thing, kind)
+    if obstacle is not None:
+        raise obstacle
+    if not path.parent.is_dir():
+        raise FileError(f"There is no folder {path.parent} for the export.", "Choose an existing folder.")
+    frames = _frames(context.scene, thing, frame_start, frame_end)
+    if kind == "PLY":
+        paths, error = export_splats(context, thing, path, frames)
+    else:
+        paths, error = [path], _export_mesh(context, thing, kind, path, frames)
+    size = sum(written.stat().st_size for written in paths)
+    return ExportReport(tuple(paths), len(frames), error, size)
+
+
+def export_obstacle(thing: bpy.types.Object | None, kind: str | None = None) -> SelectionError | None:
+    """Why an object cannot be exported, into one of `FORMATS` or into any; None if it can."""
+    if thing is None:
+        return SelectionError("No object is active.", "Select a result, or a mesh that moves.")
+    if _holds_gaussians(thing):
+        if kind not in (None, "PLY"):
+            return SelectionError(f"{thing.name!r} consists of Gaussians.", "Export it as PLY, or export the mesh.")
+        return None
+    if thing.type != "MESH":
+        return SelectionError(f"{thing.name!r} is neither a mesh nor a result.", "Select a result, or a mesh.")
+    if kind == "PLY":
+        return SelectionError(
+            f"{thing.name!r} is a mesh without Gaussians.",
+            "Choose Alembic, USD, GLB or PC2, or export the splats.",
+        )
+    return None
+
+
+def usual_suffix(thing: bpy.types.Object) -> str:
+    """The suffix that suits an object."""
+    return ".ply" if _holds_gaussians(thing) else ".abc"
+
+
+def _holds_gaussians(thing: bpy.types.Object) -> bool:
+    return thing.type in ("MESH", "POINTCLOUD") and all(
+        len(stored_frames(thing.data, name, limit=1)) for name in ("position", "rotation", "opacity")
+    )
+
+
+def _format(path: Path) -> str:
+    suffix = path.suffix.lower()
+    kind = next((kind for kind, suffixes in FORMATS.items() if suffix in suffixes), None)
+    if kind is None:
+        known = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+        raise SettingsError(f"{path.name!r} does not tell a format.", f"Choose a name that ends in {known}.")
+    return kind
+
+
+def _frames(
+    scene: bpy.types.Scene, thing: bpy.types.Object, frame_start: int | None, frame_end: int | None
+) -> Sequence[int]:
+    playback = playback_of(thing)
+    first, last = scene.frame_start, scene.frame_end
+    if playback is not None:
+        # Keys at 1 and 24.999 of a 29.97 frame rate mean 1 to 25.
+        first, last = math.ceil(playback.start - 1e-3), math.floor(playback.end + 1e-3)
+    first = first if frame_start is None else frame_start
+    last = last if frame_end is None else frame_end
+    if not first <= last < first + MAX_FRAMES:
+        raise SettingsError(f"The frames to export are {first} to {last}.", f"Choose 1 to {MAX_FRAMES} frames.")
+    return range(first, last + 1)
+
+
+def _export_mesh(
+    context: bpy.types.Context, thing: bpy.types.Object, kind: str, path: Path, frames: Sequence[int]
+) -> float:
+    with stage(context, [thing], frames) as scene:
+        tracks = read_vertex_tracks(scene, thing, frames)
+        if kind == "GLB":
+            return export_glb(scene, thing, path, tracks)
+        if kind == "PC2":
+            local = tracks.local
+            write_pc2(path, local, frames[0])
+            linear = tracks.first_matrix[:3, :3]
+            return float(np.linalg.norm((read_pc2(path) - local) @ linear.T, axis=-1).max())
+        write, read = (write_alembic, read_alembic) if kind == "ALEMBIC" else (write_usd, read_usd)
+        write(path, frames)
+    return error_of(context, path, read, tracks)

@@ -1,0 +1,127 @@
+"""GLB with one morph target per frame: the format of web viewers and game engines.
+
+A motion is absolute shape keys or a modifier, neither of which glTF knows, so a copy of the mesh gets relative shape
+keys whose weights rise and fall one after another.
+"""
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from ..core.errors import FileError
+from ..core.glb_file import read_morph_mesh
+from .vertex_tracks import VertexTracks
+
+
+def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, tracks: VertexTracks) -> float:
+    """Write the object as it is at the first frame, with its materials, and its motion as morph targets.
+
+    Args:
+        scene: The current scene, which shows only the object.
+        thing: The object.
+        path: The file.
+        tracks: Where its vertices are.
+
+    Returns:
+        The largest distance in metres between the tracks and what is in the file.
+
+    Raises:
+        FileError: The file cannot be written.
+    """
+    local = tracks.local.astype(np.float32)
+    scene.frame_set(tracks.frames[0])
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    mesh = bpy.data.meshes.new_from_object(
+        thing.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
+    )
+    copy = bpy.data.objects.new(thing.name, mesh)
+    copy.matrix_world = Matrix(tracks.first_matrix)
+    scene.collection.objects.unlink(thing)
+    scene.collection.objects.link(copy)
+    copy.shape_key_clear()
+    mesh.vertices.foreach_set("co", local[0].ravel())
+    copy.shape_key_add(name="Basis", from_mix=False)
+    for index, (frame, positions) in enumerate(zip(tracks.frames, local, strict=True)):
+        if index == 0:
+            continue
+        block = copy.shape_key_add(name=f"Frame {frame}", from_mix=False)
+        block.points.foreach_set("co", positions.ravel())
+        for other, weight in ((index - 1, 0.0), (index, 1.0), (index + 1, 0.0)):
+            if other < len(local):
+                block.value = weight
+                block.keyframe_insert("value", frame=tracks.frames[other])
+    _write(path)
+    return _error(path, copy, local, tracks)
+
+
+def _write(path: Path) -> None:
+    options = {
+        "export_format": "GLB",
+        "use_active_scene": True,
+        "export_morph_normal": False,
+        "export_animation_mode": "ACTIVE_ACTIONS",
+        "export_force_sampling": True,
+        "export_frame_range": True,
+        "export_anim_slide_to_zero": True,
+        "export_optimize_animation_size": False,
+        "export_try_sparse_sk": False,
+        "export_skins": False,
+    }
+    known = bpy.ops.export_scene.gltf.get_rna_type().properties.keys()
+    try:
+        outcome = bpy.ops.export_scene.gltf(
+            filepath=str(path), **{name: value for name, value in options.items() if name in known}
+        )
+    except (RuntimeError, OSError) as error:
+        raise FileError(f"Blender could not write {path} ({str(error).strip()}).", "Choose another folder.") from error
+    if "FINISHED" not in outcome:
+        raise FileError(f"Blender could not write {path}.", "Choose another folder.")
+
+
+def _error(path: Path, copy: bpy.types.Object, local: np.ndarray, tracks: VertexTracks) -> float:
+    """Follow every vertex of the file, of which the exporter makes several at seams, to the one that it came from."""
+    read = read_morph_mesh(path)
+    if len(read.times) != len(local):
+        raise FileError(
+            f"{path} has {len(read.times)} frames instead of {len(local)}.", "Please report this with the .blend file."
+        )
+    expected = _gltf(local)
+    candidates = _same_places(expected[0], read.base)
+    found = np.stack([read.at_key(index) for index in range(len(local))])
+    linear = np.array(copy.matrix_world.to_3x3(), np.float64)
+    # Vertices that coincide at first may part later; whichever of them fits is the one.
+    distances = [
+        np.linalg.norm(_blender(found - expected[:, choice]) @ linear.T, axis=-1).max(axis=0) for choice in candidates
+    ]
+    return float(np.min(distances, axis=0).max())
+
+
+def _same_places(known: np.ndarray, asked: np.ndarray) -> list[np.ndarray]:
+    """For points that are among known ones: indices of the known points there, as many arrays as coincide at most.
+
+    Raises:
+        FileError: A point is at none of the known places.
+    """
+    places, inverse = np.unique(np.concatenate([known, asked]), axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    known_place, asked_place = inverse[: len(known)], inverse[len(known) :]
+    order = np.argsort(known_place, kind="stable")
+    starts = np.searchsorted(known_place[order], np.arange(len(places)))
+    ends = np.searchsorted(known_place[order], np.arange(len(places)), side="right")
+    if (ends[asked_place] == starts[asked_place]).any():
+        raise FileError(
+            "The GLB file holds vertices that the mesh has not.", "Please report this with the .blend file."
+        )
+    most = int((ends - starts).max())
+    return [order[np.minimum(starts[asked_place] + step, ends[asked_place] - 1)] for step in range(most)]
+
+
+def _gltf(points: np.ndarray) -> np.ndarray:
+    """Blender's z up to glTF's y up."""
+    return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
+
+
+def _blender(points: np.ndarray) -> np.ndarray:
+    return np.stack([points[..., 0], -points[..., 2], points[..., 1]], axis=-1)

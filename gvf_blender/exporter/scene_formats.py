@@ -1,0 +1,73 @@
+"""Alembic and USD: Blender's own exporters write the file, and its importers read it back to measure it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..core.errors import FileError
+from .stage import stage
+from .vertex_tracks import VertexTracks, read_vertex_tracks
+
+
+def write_alembic(path: Path, frames: Sequence[int]) -> None:
+    """Write what the current scene shows, with its transforms baked, as an Alembic archive."""
+    _run(
+        path,
+        bpy.ops.wm.alembic_export,
+        start=frames[0],
+        end=frames[-1],
+        flatten=True,
+        export_hair=False,
+        export_particles=False,
+        evaluation_mode="VIEWPORT",
+        as_background_job=False,
+    )
+
+
+def read_alembic(path: Path) -> None:
+    """Add an Alembic archive to the current scene."""
+    _run(path, bpy.ops.wm.alembic_import, set_frame_range=False, as_background_job=False)
+
+
+def write_usd(path: Path, frames: Sequence[int]) -> None:
+    """Write what the current scene shows as a USD stage; the frames are those of the scene."""
+    # As blend shapes the absolute shape keys of a motion would come out wrong; as points they are exact.
+    baked = {"export_shapekeys": False, "export_armatures": False, "export_hair": False}
+    _run(path, bpy.ops.wm.usd_export, export_animation=True, evaluation_mode="VIEWPORT", **baked)
+
+
+def read_usd(path: Path) -> None:
+    """Add a USD stage to the current scene."""
+    _run(path, bpy.ops.wm.usd_import, set_frame_range=False)
+
+
+def error_of(context: bpy.types.Context, path: Path, read: Callable[[Path], None], tracks: VertexTracks) -> float:
+    """The largest distance in metres between the tracks and what Blender reads from a file.
+
+    Raises:
+        FileError: The file does not hold one mesh with as many vertices.
+    """
+    with stage(context, (), tracks.frames) as scene:
+        read(path)
+        meshes = [thing for thing in scene.objects if thing.type == "MESH"]
+        counts = [len(thing.data.vertices) for thing in meshes]
+        if counts != [tracks.world.shape[1]]:
+            raise FileError(
+                f"{path} holds meshes with {counts} vertices instead of one with {tracks.world.shape[1]}.",
+                "Please report this with the .blend file.",
+            )
+        found = read_vertex_tracks(scene, meshes[0], tracks.frames)
+    return float(np.linalg.norm(found.world - tracks.world, axis=-1).max())
+
+
+def _run(path: Path, operator: Callable[..., set[str]], **options: object) -> None:
+    known = operator.get_rna_type().properties.keys()
+    try:
+        # Options come and go with versions of Blender.
+        outcome = operator(filepath=str(path), **{name: value for name, value in options.items() if name in known})
+    except RuntimeError as error:
+        raise FileError(f"Blender could not use {path} ({str(error).strip()}).", "Choose another folder.") from error
+    if "FINISHED" not in outcome or not path.is_file():
+        raise FileError(f"Blender could not write {path}.", "Choose another folder.")

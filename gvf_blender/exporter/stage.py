@@ -1,0 +1,45 @@
+"""A scene of our own for evaluating, exporting and reading back: the artist's scene, frame and selection stay."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import bpy
+
+_NAME = "GVF export"
+
+
+@contextmanager
+def stage(
+    context: bpy.types.Context, objects: Sequence[bpy.types.Object], frames: Sequence[int]
+) -> Iterator[bpy.types.Scene]:
+    """A scene that shows only the given objects, as the current one; what appears in the file meanwhile goes with it.
+
+    Args:
+        context: Its scene gives frame rate and units.
+        objects: What the scene shows; none for an empty one.
+        frames: Its frame range.
+    """
+    before = {datablock.as_pointer() for datablock in _datablocks()}
+    scene = bpy.data.scenes.new(_NAME)
+    own = context.scene
+    scene.render.fps, scene.render.fps_base = own.render.fps, own.render.fps_base
+    scene.unit_settings.scale_length = own.unit_settings.scale_length
+    scene.frame_start, scene.frame_end = frames[0], frames[-1]
+    for thing in objects:
+        scene.collection.objects.link(thing)
+    try:
+        with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+            scene.frame_set(frames[0])
+            yield scene
+    finally:
+        bpy.data.scenes.remove(scene)
+        bpy.data.batch_remove([found for found in _datablocks() if found.as_pointer() not in before])
+
+
+def _datablocks() -> list[bpy.types.ID]:
+    kinds = (
+        entry.identifier
+        for entry in bpy.data.bl_rna.properties
+        if entry.type == "COLLECTION" and entry.identifier not in ("scenes", "screens", "workspaces", "window_managers")
+    )
+    return [datablock for kind in kinds for datablock in getattr(bpy.data, kind)]

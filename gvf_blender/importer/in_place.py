@@ -1,0 +1,88 @@
+"""Walking on the spot: taking the way over the ground out of a result, and putting it back.
+
+The way is the mean of all Gaussians in x and y of the scene, relative to the first frame, for every kind of result.
+Splats and points subtract it in their node trees; the motion of a mesh has it subtracted from its stored positions.
+"""
+
+from collections.abc import Iterator
+
+import bpy
+import numpy as np
+
+from ..core.animation_file import Animation
+from .gaussians import IN_PLACE_INPUT, modifier_with
+from .modifier_motion import find_modifier_motion, motion_attributes
+from .nodes import modifier_input, set_modifier_input
+from .shape_key_motion import find_shape_key_motion
+
+_WAY, _IS_IN_PLACE = "gvf_way", "gvf_in_place"
+
+
+def way_over_ground(animation: Animation, matrix_world: np.ndarray) -> np.ndarray:
+    """How far the animation has gone at every frame.
+
+    Args:
+        animation: The animation.
+        matrix_world: Of the object in whose coordinates the way is wanted, [4, 4].
+
+    Returns:
+        float32 [T or 1, 3].
+    """
+    middle = animation.means.mean(axis=1, dtype=np.float64)
+    world = (middle - middle[0]) @ animation.world_from_unit[:3, :3].T
+    world[:, 2] = 0.0
+    return (world @ np.linalg.inv(matrix_world[:3, :3]).T).astype(np.float32)
+
+
+def note_way(owner: bpy.types.Key | bpy.types.NodeTree, way: np.ndarray) -> None:
+    """Store the way of a motion with it, so that `set_in_place` can take it out."""
+    owner[_WAY] = way.ravel().tolist()
+
+
+def can_be_in_place(thing: bpy.types.Object) -> bool:
+    """Whether the object shows a result that `set_in_place` knows."""
+    return modifier_with(thing, IN_PLACE_INPUT) is not None or any(_motions(thing))
+
+
+def is_in_place(thing: bpy.types.Object) -> bool:
+    """Whether the object's result stays on the spot."""
+    shown = modifier_with(thing, IN_PLACE_INPUT)
+    if shown is not None:
+        return bool(modifier_input(shown, IN_PLACE_INPUT))
+    return any(_IS_IN_PLACE in owner for owner, _ in _motions(thing))
+
+
+def set_in_place(thing: bpy.types.Object, in_place: bool) -> None:
+    """Let the object's result stay on the spot or go its way."""
+    shown = modifier_with(thing, IN_PLACE_INPUT)
+    if shown is not None:
+        set_modifier_input(shown, IN_PLACE_INPUT, in_place)
+    for owner, frames in _motions(thing):
+        if (_IS_IN_PLACE in owner) != in_place:
+            _shift(frames, np.array(owner[_WAY], np.float32).reshape(-1, 3) * (-1 if in_place else 1))
+            if in_place:
+                owner[_IS_IN_PLACE] = True
+            else:
+                del owner[_IS_IN_PLACE]
+    thing.update_tag()
+
+
+def _motions(thing: bpy.types.Object) -> Iterator[tuple[bpy.types.ID, list[tuple[bpy.types.bpy_prop_collection, str]]]]:
+    """Motions of a mesh with what holds the positions of each frame, as (collection, property)."""
+    if thing.type != "MESH":
+        return
+    keys = find_shape_key_motion(thing)
+    if keys is not None and _WAY in keys:
+        yield keys, [(block.points, "co") for block in keys.key_blocks[1:]]
+    for modifier in find_modifier_motion(thing):
+        if _WAY in modifier.node_group:
+            frames = motion_attributes(modifier.node_group)
+            yield modifier.node_group, [(attribute.data, "vector") for attribute in frames]
+
+
+def _shift(frames: list[tuple[bpy.types.bpy_prop_collection, str]], offsets: np.ndarray) -> None:
+    for (points, name), offset in zip(frames, np.broadcast_to(offsets, (len(frames), 3)), strict=True):
+        values = np.empty((len(points), 3), np.float32)
+        points.foreach_get(name, values.ravel())
+        points.foreach_set(name, (values + offset).ravel())
+        points.id_data.update_tag()

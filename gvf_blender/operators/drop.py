@@ -1,0 +1,140 @@
+"""Files that are dropped onto a 3D viewport: a driving video, or the result of a job."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import bpy
+from bpy.props import BoolProperty, StringProperty
+
+from ..asset_properties import remembered_view, use_view
+from ..captured_sources import captured_sources
+from ..core.animation_file import Animation, read_animation
+from ..core.errors import FileError, GvfBlenderError, SelectionError
+from ..core.sources import SourceObject
+from ..import_cost import cost_of_file
+from ..importer import ImportOptions, import_animation
+from ..preferences import track_cache
+from ..request import check_video
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
+
+
+class GVF_OT_choose_video(bpy.types.Operator):
+    """What a dropped video does."""
+
+    bl_idname = "gvf.choose_video"
+    bl_label = "Choose Driving Video"
+    bl_description = "Let the selected objects move like this video, seen from the view of their start frame if any"
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(name="Video", subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in VIDEO_SUFFIXES), options={"HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the file unless it was dropped."""
+        if self.filepath:
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Set the scene's video, and its view to that of the selected asset's start frame."""
+        settings = context.scene.gvf
+        try:
+            settings.video = str(check_video(self.filepath))
+        except GvfBlenderError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        view = remembered_view(context.selected_objects)
+        if view is not None:
+            use_view(settings, view)
+        return {"FINISHED"}
+
+
+class GVF_OT_import_animation(bpy.types.Operator):
+    """What a dropped result does; also for results that another Blender or the command line made."""
+
+    bl_idname = "gvf.import_animation"
+    bl_label = "Import Animation"
+    bl_description = (
+        "Add the splats and points of a result file; if the captured objects are selected, they move as well"
+    )
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.safetensors", options={"HIDDEN"})
+    splats: BoolProperty(name="Splats", default=True)
+    points: BoolProperty(name="Points", default=True)
+    motion: BoolProperty(name="Motion on the Selected Objects", default=True)
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the file, or what to make of a dropped one."""
+        if self.filepath:
+            return context.window_manager.invoke_props_dialog(self)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw what to make, and how large it gets."""
+        layout = self.layout
+        for name in ("splats", "points", "motion"):
+            layout.prop(self, name)
+        path = Path(bpy.path.abspath(self.filepath))
+        layout.label(text=cost_of_file(context, path, self.splats + self.points, self.motion), icon="DISK_DRIVE")
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Import the file."""
+        path = Path(bpy.path.abspath(self.filepath)).expanduser()
+        try:
+            animation = read_animation(path)
+            sources = self._sources(context, animation, path) if self.motion else ()
+            options = ImportOptions(self.splats, self.points, bool(sources), cache=track_cache(context))
+            imported = import_animation(context, path, sources, options)
+        except GvfBlenderError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        for warning in imported.warnings:
+            self.report({"WARNING"}, warning)
+        return {"FINISHED"}
+
+    def _sources(self, context: bpy.types.Context, animation: Animation, path: Path) -> tuple[SourceObject, ...]:
+        """The selected objects, if they are what was captured; else none, as Gaussians need none."""
+        try:
+            return captured_sources(context.selected_objects, "the selection", animation, path)
+        except (FileError, SelectionError) as error:
+            if not (self.splats or self.points):
+                raise
+            if context.selected_objects:
+                self.report({"WARNING"}, f"The selected objects do not move: {error.message}")
+            return ()
+
+
+class GVF_FH_video(bpy.types.FileHandler):
+    """Videos dropped onto a 3D viewport."""
+
+    bl_idname = "GVF_FH_video"
+    bl_label = "GVF Driving Video"
+    bl_import_operator = "gvf.choose_video"
+    bl_file_extensions = ";".join(VIDEO_SUFFIXES)
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Whether the file was dropped onto a 3D viewport."""
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
+class GVF_FH_animation(bpy.types.FileHandler):
+    """Results dropped onto a 3D viewport."""
+
+    bl_idname = "GVF_FH_animation"
+    bl_label = "GVF Animation"
+    bl_import_operator = "gvf.import_animation"
+    bl_file_extensions = ".safetensors"
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Whether the file was dropped onto a 3D viewport."""
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
+CLASSES = (GVF_OT_choose_video, GVF_OT_import_animation, GVF_FH_video, GVF_FH_animation)

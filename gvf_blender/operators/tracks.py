@@ -1,0 +1,49 @@
+"""Tracks in files of their own that were moved."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import bpy
+from bpy.props import StringProperty
+
+from ..importer.track_cache import lost_tracks, relink_tracks
+
+
+class GVF_OT_find_tracks(bpy.types.Operator):
+    """Compares contents, so a renamed file is found, and an older one of the same name is not taken for it."""
+
+    bl_idname = "gvf.find_tracks"
+    bl_label = "Find Tracks"
+    bl_description = "Look in a folder for the files with the tracks of all results that lost theirs"
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    directory: StringProperty(name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether anything is lost."""
+        if not lost_tracks(context.scene.objects):
+            cls.poll_message_set("The tracks of all results in this scene are where they should be.")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the folder."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Relink what is found."""
+        folder = Path(bpy.path.abspath(self.directory)).expanduser()
+        lost = lost_tracks(context.scene.objects)
+        names = [thing.name for thing in lost]
+        missing = relink_tracks(lost, folder) if folder.is_dir() else lost
+        if missing:
+            self.report({"ERROR"}, f"{folder} does not hold the tracks of {missing[0].name}. Choose another folder.")
+        if len(missing) == len(names):
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"Found the tracks of {len(names) - len(missing)} results.")
+        return {"FINISHED"}
+
+
+CLASSES = (GVF_OT_find_tracks,)

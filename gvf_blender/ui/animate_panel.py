@@ -1,0 +1,116 @@
+"""What to animate, after which video, and the button.
+
+Drawing looks at the scene, the job list and small files; it never speaks to the server, because a panel is drawn at
+every move of the mouse.
+"""
+
+from pathlib import Path
+
+import bpy
+
+from ..asset_properties import remembered_view, scene_view
+from ..asset_summary import summarise
+from ..import_cost import cost_of_settings
+from ..operators.animate import animate_obstacle
+from ..overlay import overlay_camera
+from ..video_facts import VideoFacts, known_facts
+from .place import GVFPanel
+from .text import draw_sentence
+
+_THUMBNAIL_SCALE = 5.0
+_MOST_WARNINGS = 4
+
+
+class GVF_PT_animate(GVFPanel, bpy.types.Panel):
+    """From the asset at the top to the button at the bottom."""
+
+    bl_label = "Animate from Video"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the settings and the button, with the reason when it cannot be pressed."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        settings = context.scene.gvf
+        _draw_asset(layout, context)
+        layout.prop(settings, "video", text="Video")
+        _draw_video(layout, context)
+        column = layout.column(align=True)
+        column.prop(settings, "start_frame")
+        column.prop(settings, "frame_stride")
+        column.prop(settings, "max_frames")
+        layout.prop(settings, "matting")
+        _draw_view(layout, context)
+        meshes = [thing for thing in context.selected_objects if thing.type == "MESH"]
+        if meshes:
+            layout.prop_search(settings, "movable", meshes[0], "vertex_groups")
+        row = layout.row()
+        # Beside a label the three names would be cut off in a sidebar of usual width.
+        row.use_property_split = False
+        row.prop(settings, "outputs")
+        obstacle = animate_obstacle(context)
+        row = layout.row()
+        row.scale_y = 1.5
+        row.enabled = obstacle is None
+        row.operator("gvf.animate", icon="PLAY")
+        if obstacle is not None:
+            draw_sentence(layout, context, str(obstacle), icon="INFO")
+
+
+def _draw_asset(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    summary = summarise(context.selected_objects)
+    if summary.objects:
+        objects = "1 object" if summary.objects == 1 else f"{summary.objects} objects"
+        layout.label(text=f"{objects}, {summary.vertices:,} vertices", icon="OUTLINER_OB_MESH")
+    for warning in summary.warnings[:_MOST_WARNINGS]:
+        draw_sentence(layout, context, warning, icon="ERROR")
+    if summary.makes_instances:
+        # Blender's own operator: the artist decides, and undoes it as usual.
+        layout.operator("object.duplicates_make_real", icon="DUPLICATE")
+
+
+def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    settings = context.scene.gvf
+    facts = known_facts(Path(bpy.path.abspath(settings.video))) if settings.video else None
+    if facts is None:
+        return
+    if facts.icon:
+        layout.template_icon(icon_value=facts.icon, scale=_THUMBNAIL_SCALE)
+    layout.label(text=f"{facts.width} x {facts.height}, {facts.fps:g} fps, {facts.frames} frames", icon="FILE_MOVIE")
+    used = facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames)
+    draw_sentence(layout, context, _use_of(facts, settings, used))
+    cost = cost_of_settings(context, used)
+    if cost is not None:
+        draw_sentence(layout, context, cost, icon="DISK_DRIVE")
+
+
+def _use_of(facts: VideoFacts, settings: bpy.types.PropertyGroup, used: int) -> str:
+    if used < 2:
+        return "The video ends before the second used frame."
+    last = settings.start_frame + (used - 1) * settings.frame_stride
+    seconds = (last - settings.start_frame) / facts.fps
+    return f"Uses {used} frames, {settings.start_frame} to {last}: {seconds:.1f} s"
+
+
+def _draw_view(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    settings = context.scene.gvf
+    layout.prop(settings, "view")
+    column = layout.column(align=True)
+    angles = column.column(align=True)
+    angles.enabled = settings.view == "given"
+    angles.prop(settings, "azimuth")
+    angles.prop(settings, "elevation")
+    column.prop(settings, "fov")
+    layout.operator("gvf.view_from_viewport", icon="VIEW_CAMERA")
+    if overlay_camera(context.scene) is None:
+        layout.operator("gvf.show_video", icon="OVERLAY")
+    else:
+        layout.operator("gvf.hide_video", icon="X")
+    layout.operator("gvf.render_start_frame", icon="RENDER_STILL")
+    view = remembered_view(context.selected_objects)
+    if view is not None and view != scene_view(settings):
+        text = f"Use {view.azimuth:g}\N{DEGREE SIGN}, {view.elevation:g}\N{DEGREE SIGN} of Start Frame"
+        layout.operator("gvf.use_start_view", text=text, icon="LOOP_BACK")
+
+
+CLASSES = (GVF_PT_animate,)

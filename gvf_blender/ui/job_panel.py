@@ -1,0 +1,64 @@
+"""Running and finished jobs of this session."""
+
+import bpy
+
+from .. import job_list
+from ..core.job_phase import Phase
+from ..core.time_left import in_words
+from ..importer import lacks_transparent_bounces
+from ..job import AnimateJob
+from .place import GVFPanel
+from .text import draw_sentence
+
+_ICONS = {Phase.DONE: "CHECKMARK", Phase.FAILED: "ERROR", Phase.CANCELLED: "CANCEL"}
+
+
+class GVF_PT_jobs(GVFPanel, bpy.types.Panel):
+    """Running and finished jobs of this session."""
+
+    bl_label = "Jobs"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw every job, the newest first."""
+        layout = self.layout
+        jobs = job_list.jobs()
+        if not jobs:
+            layout.label(text="None yet")
+        for job in reversed(jobs):
+            _draw_job(layout.box(), context, job)
+        if any(job.phase is Phase.DONE for job in jobs) and lacks_transparent_bounces(context.scene):
+            layout.operator("gvf.raise_transparent_bounces", icon="LIGHT")
+
+
+def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: AnimateJob) -> None:
+    header = layout.row()
+    header.label(text=job.request.title, icon=_ICONS.get(job.phase, "SORTTIME"))
+    header.operator("gvf.remove_job", text="", icon="X", emboss=False).job_id = job.id
+    if not job.finished:
+        row = layout.row(align=True)
+        _draw_progress(row, job)
+        row.operator("gvf.cancel", text="", icon="CANCEL").job_id = job.id
+    draw_sentence(layout, context, _with_time_left(job))
+    for warning in job.warnings:
+        draw_sentence(layout, context, warning, icon="ERROR")
+    row = layout.row(align=True)
+    if job.can_import_again:
+        row.operator("gvf.import_result", icon="IMPORT").job_id = job.id
+    if job.phase in (Phase.FAILED, Phase.CANCELLED):
+        row.operator("gvf.retry_job", icon="FILE_REFRESH").job_id = job.id
+
+
+def _with_time_left(job: AnimateJob) -> str:
+    seconds = job_list.seconds_left(job)
+    return job.message if seconds is None else f"{job.message}, about {in_words(seconds)} left"
+
+
+def _draw_progress(layout: bpy.types.UILayout, job: AnimateJob) -> None:
+    text = f"{job.progress:.0%}"
+    if hasattr(layout, "progress"):
+        layout.progress(factor=job.progress, text=text)
+    else:
+        layout.label(text=text)
+
+
+CLASSES = (GVF_PT_jobs,)

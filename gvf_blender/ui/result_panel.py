@@ -1,0 +1,44 @@
+"""The result on the active object: when it plays, how it shows, where it goes."""
+
+import bpy
+
+from ..importer import has_motion
+from ..importer.track_cache import lost_tracks
+from ..result_properties import result_controls
+from .place import GVFPanel
+from .text import draw_sentence
+
+_PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place")
+
+
+class GVF_PT_result(GVFPanel, bpy.types.Panel):
+    """Drawn for splats, points and objects with an imported motion."""
+
+    bl_label = "Result"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether the active object carries a result."""
+        return context.object is not None and bool(result_controls(context.object))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the controls that do something on this object."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        if lost_tracks([context.object]):
+            draw_sentence(layout, context, "Its tracks are in a file that was moved or deleted.", icon="ERROR")
+            layout.operator("gvf.find_tracks", icon="FILE_FOLDER")
+        result = context.object.gvf
+        controls = result_controls(context.object)
+        for names in (_PLAYING, tuple(name for name in controls if name not in _PLAYING)):
+            column = layout.column(align=True)
+            for name in names:
+                if name in controls:
+                    column.prop(result, name)
+        layout.operator("gvf.export", icon="EXPORT")
+        if has_motion(context.object):
+            layout.operator("gvf.remove_motion", icon="X")
+
+
+CLASSES = (GVF_PT_result,)

@@ -1,0 +1,203 @@
+"""Batches of assets, videos and settings, which go on where an earlier run ended; files dropped onto a viewport."""
+
+import json
+
+import bpy
+import pytest
+from fabricated_animation import fabricate
+from scripted_pipeline import SEED_FAILS
+from server_process import running_server
+
+from gvf_blender.core.batch_state import state_path
+from gvf_blender.core.errors import FileError, SettingsError
+from gvf_blender.core.manifest import read_manifest
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
+        yield running
+
+
+@pytest.fixture
+def api(addon):
+    from gvf_blender import api
+
+    return api
+
+
+@pytest.fixture
+def assets(api, tmp_path):
+    """A .blend file with two objects, a GLB file, two videos."""
+    bpy.ops.mesh.primitive_cube_add(size=2, location=(3, 1, 0))
+    bpy.context.object.name = "Crate"
+    bpy.ops.mesh.primitive_ico_sphere_add(subdivisions=1)
+    bpy.context.object.name = "Ball"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    bpy.ops.export_scene.gltf(filepath=str(tmp_path / "asset.glb"))
+    for name in ("walk", "swim"):
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+    return tmp_path
+
+
+def write(folder, text):
+    path = folder / "batch.toml"
+    path.write_text(text)
+    return path
+
+
+RUNS = """
+output = "results"
+[settings]
+outputs = ["motion"]
+[[run]]
+assets = ["scene.blend"]
+videos = ["walk.mp4", "swim.mp4"]
+objects = ["Ball"]
+[[run]]
+assets = ["asset.glb", "missing.glb"]
+videos = ["walk.mp4"]
+settings = [{seed = 5}]
+"""
+
+
+def test_every_asset_moves_in_a_blend_file_of_its_own_and_failures_do_not_stop_the_rest(api, assets, server):
+    stages = []
+    outcomes = api.batch(
+        write(assets, RUNS), server=server.handshake, on_progress=lambda task, stage, _: stages.append(stage)
+    )
+    assert [outcome.error is None for outcome in outcomes] == [True, True, True, False]
+    assert "missing.glb" in str(outcomes[3].error)
+    assert "tracking" in stages
+    assert len({outcome.output for outcome in outcomes[:3]}) == 3
+    for outcome, moving in zip(outcomes, ({"Ball"}, {"Ball"}, {"Ball", "Crate"}), strict=False):
+        assert outcome.output.parent == assets / "results"
+        bpy.ops.wm.open_mainfile(filepath=str(outcome.output))
+        meshes = [thing for thing in bpy.data.objects if thing.type == "MESH"]
+        assert {thing.name for thing in meshes if thing.data.shape_keys} == moving
+    # The asset of a GLB file plays from its first to its last frame.
+    assert (bpy.context.scene.frame_start, bpy.context.scene.frame_end) == (1, 3)
+    bpy.ops.wm.open_mainfile(filepath=str(assets / "scene.blend"))
+    assert all(thing.data.shape_keys is None for thing in bpy.data.objects)
+    assert bpy.types.Scene.gvf
+
+
+def test_a_second_run_does_only_what_is_not_done(api, assets, server):
+    manifest = write(assets, RUNS.replace(', "missing.glb"', ""))
+    first = api.batch(manifest, server=server.handshake)
+    first[1].output.unlink()
+    with state_path(manifest).open("a") as file:
+        file.write('{"key": "cut o')
+    again = api.batch(manifest, server=server.handshake)
+    assert [outcome.skipped for outcome in again] == [True, False, True]
+    assert [outcome.output for outcome in again] == [outcome.output for outcome in first]
+    assert first[1].output.is_file()
+    # Another video under the same name, and other settings, are other tasks; nothing is overwritten.
+    (assets / "walk.mp4").write_bytes(b"another walk")
+    write(assets, manifest.read_text().replace("seed = 5", "seed = 6"))
+    changed = api.batch(manifest, server=server.handshake)
+    assert [outcome.skipped for outcome in changed] == [False, True, False]
+    assert all(outcome.output.is_file() for outcome in (*first, *changed))
+    assert not any(outcome.skipped for outcome in api.batch(manifest, server=server.handshake, resume=False))
+
+
+def test_a_failed_task_is_noted_with_its_reason_and_tried_again(api, assets, server):
+    manifest = write(
+        assets, f'[[run]]\nassets = ["asset.glb"]\nvideos = ["walk.mp4"]\nsettings = [{{seed = {SEED_FAILS}}}]'
+    )
+    for _ in range(2):
+        (outcome,) = api.batch(manifest, server=server.handshake)
+        assert "shows nothing" in str(outcome.error) and not outcome.skipped
+        assert list((assets / "out").iterdir()) == []
+    records = [json.loads(line) for line in state_path(manifest).read_text().splitlines()]
+    assert [record["state"] for record in records] == ["failed", "failed"]
+    assert "shows nothing" in records[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[run]", "not a TOML file"),
+        ("", "has no"),
+        ("runs = 1", "no 'runs' for the manifest"),
+        ('[[run]]\nassets = []\nvideos = ["a.mp4"]', "assets of a"),
+        ('[[run]]\nassets = ["a.glb"]\nvideo = ["a.mp4"]', "no 'video' for a"),
+        ('[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\nsettings = [{sed = 1}]', "no 'sed' for the settings"),
+        ('[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\nsettings = [{seed = -1}]', "seed"),
+        ('[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\nsettings = {seed = 1}', "no list of tables"),
+        ('output = 1\n[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]', "output"),
+    ],
+)
+def test_an_impossible_manifest_is_refused_before_anything_is_opened(tmp_path, text, message):
+    with pytest.raises(SettingsError, match=message):
+        read_manifest(write(tmp_path, text))
+
+
+def test_a_missing_manifest_is_named(tmp_path):
+    with pytest.raises(FileError, match=r"missing\.toml cannot be read"):
+        read_manifest(tmp_path / "missing.toml")
+
+
+def test_runs_multiply_assets_videos_and_settings(tmp_path):
+    tasks = read_manifest(
+        write(
+            tmp_path,
+            "[settings]\nseed = 1\n"
+            '[[run]]\nassets = ["a.glb", "b.glb"]\nvideos = ["v.mp4"]\nsettings = [{}, {seed = 2, azimuth = 90}]',
+        )
+    )
+    assert [(task.asset.name, task.settings) for task in tasks] == [
+        ("a.glb", {"seed": 1}),
+        ("a.glb", {"seed": 2, "azimuth": 90}),
+        ("b.glb", {"seed": 1}),
+        ("b.glb", {"seed": 2, "azimuth": 90}),
+    ]
+
+
+def test_a_dropped_video_becomes_the_driving_video_seen_from_the_start_frames_view(cube, video, tmp_path):
+    settings = bpy.context.scene.gvf
+    settings.azimuth = 70
+    bpy.ops.gvf.render_start_frame(filepath=str(tmp_path / "a.png"), width=64, height=64)
+    settings.azimuth = 0
+    assert bpy.ops.gvf.choose_video(filepath=str(video)) == {"FINISHED"}
+    assert settings.video == str(video)
+    assert settings.azimuth == pytest.approx(70)
+    with pytest.raises(RuntimeError, match="does not exist"):
+        bpy.ops.gvf.choose_video(filepath=str(tmp_path / "missing.mp4"))
+    assert settings.video == str(video)
+
+
+def test_a_dropped_result_moves_the_selected_objects_if_they_were_captured(cube, tmp_path):
+    animation = fabricate(tmp_path, cube, frames=3)
+    assert bpy.ops.gvf.import_animation(filepath=str(animation.path)) == {"FINISHED"}
+    assert cube.data.shape_keys is not None
+    assert len(bpy.data.collections["Cube GVF"].objects) == 2
+    bpy.ops.gvf.remove_motion()
+    cube.scale = (3, 1, 1)
+    bpy.ops.gvf.import_animation(filepath=str(animation.path), points=False)
+    assert cube.data.shape_keys is None
+    with pytest.raises(RuntimeError, match="not as large, or not where it was"):
+        bpy.ops.gvf.import_animation(filepath=str(animation.path), points=False, splats=False)
+    bpy.ops.object.select_all(action="DESELECT")
+    assert bpy.ops.gvf.import_animation(filepath=str(animation.path)) == {"FINISHED"}
+
+
+def test_videos_and_results_can_be_dropped_onto_a_viewport(addon):
+    from types import SimpleNamespace
+
+    viewport, editor = (SimpleNamespace(area=SimpleNamespace(type=kind)) for kind in ("VIEW_3D", "TEXT_EDITOR"))
+    for handler, suffix in ((bpy.types.GVF_FH_video, ".mp4"), (bpy.types.GVF_FH_animation, ".safetensors")):
+        assert suffix in handler.bl_file_extensions.split(";")
+        assert handler.poll_drop(viewport) and not handler.poll_drop(editor)
+        module, name = handler.bl_import_operator.split(".")
+        assert "filepath" in getattr(getattr(bpy.ops, module), name).get_rna_type().properties
+
+
+def test_one_undo_takes_a_dropped_result_back(cube, tmp_path):
+    animation = fabricate(tmp_path, cube, frames=3)
+    bpy.ops.ed.undo_push(message="Before")
+    bpy.ops.gvf.import_animation("EXEC_DEFAULT", True, filepath=str(animation.path))
+    assert "Cube GVF" in bpy.data.collections
+    bpy.ops.ed.undo()
+    assert "Cube GVF" not in bpy.data.collections
+    assert bpy.data.objects["Cube"].data.shape_keys is None

@@ -1,0 +1,206 @@
+"""What other programs get: every format is read back and lies where Blender shows it."""
+
+import bpy
+import numpy as np
+import pytest
+from fabricated_animation import evaluated_world_vertices, fabricate
+
+from gvf_blender.core.errors import FileError, SelectionError, SettingsError
+from gvf_blender.core.glb_file import read_morph_mesh
+from gvf_blender.core.pc2_file import read_pc2
+from gvf_blender.importer import ImportOptions, import_animation
+
+FRAMES = 7
+MESH_FORMATS = ["a.abc", "a.usdc", "a.glb", "a.pc2"]
+
+
+@pytest.fixture
+def api(addon):
+    from gvf_blender import api
+
+    return api
+
+
+def new_ball(modifier=None):
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=12, ring_count=8, location=(3, -1, 2), rotation=(0.3, 0.2, 1.0))
+    ball = bpy.context.object
+    ball.name = "Ball"
+    # Two materials make the GLB exporter split the mesh.
+    for name in ("Red", "Blue"):
+        ball.data.materials.append(bpy.data.materials.new(name))
+    ball.data.polygons.foreach_set("material_index", np.arange(len(ball.data.polygons)) % 2)
+    if modifier:
+        ball.modifiers.new("Bevel", modifier)
+    return ball
+
+
+def moving(ball, tmp_path):
+    animation = fabricate(tmp_path, ball, frames=FRAMES)
+    imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=11))
+    return animation, imported
+
+
+def state():
+    scene = bpy.context.scene
+    kinds = [entry.identifier for entry in bpy.data.bl_rna.properties if entry.type == "COLLECTION"]
+    return (
+        {kind: sorted(block.name for block in getattr(bpy.data, kind)) for kind in kinds},
+        scene.name,
+        scene.frame_current,
+        sorted(thing.name for thing in bpy.context.selected_objects),
+        bpy.context.object.name,
+    )
+
+
+@pytest.mark.parametrize("name", MESH_FORMATS)
+@pytest.mark.parametrize("modifier", [None, "BEVEL"])
+def test_a_mesh_that_moves_is_in_the_file_as_it_is_shown(api, tmp_path, name, modifier):
+    ball = new_ball(modifier)
+    moving(ball, tmp_path)
+    before = state()
+    report = api.export(ball, tmp_path / name)
+    assert state() == before
+    assert report.frames == FRAMES
+    assert report.paths == (tmp_path / name,)
+    assert report.size == (tmp_path / name).stat().st_size
+    assert 0 <= report.error < 1e-5
+
+
+def test_a_point_cache_plays_by_the_mesh_cache_modifier(api, tmp_path):
+    ball = new_ball()
+    animation, _ = moving(ball, tmp_path)
+    api.export(ball, tmp_path / "a.pc2", frame_start=12, frame_end=14)
+    assert read_pc2(tmp_path / "a.pc2").shape == (3, len(ball.data.vertices), 3)
+    bpy.ops.gvf.remove_motion()
+    cache = ball.modifiers.new("Cache", "MESH_CACHE")
+    cache.cache_format, cache.filepath, cache.frame_start = "PC2", str(tmp_path / "a.pc2"), 12
+    bpy.context.scene.frame_set(13)
+    np.testing.assert_allclose(evaluated_world_vertices("Ball"), animation.world_vertices(0, 2), atol=1e-5)
+
+
+def test_a_glb_file_keeps_materials_and_plays_from_zero_at_the_right_speed(api, tmp_path):
+    ball = new_ball()
+    moving(ball, tmp_path)
+    ball.gvf.play_speed = 0.5
+    report = api.export(ball, tmp_path / "a.glb")
+    assert report.frames == 2 * (FRAMES - 1) + 1
+    read = read_morph_mesh(tmp_path / "a.glb")
+    np.testing.assert_allclose(read.times, np.arange(report.frames) / 24, atol=1e-5)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.ops.import_scene.gltf(filepath=str(tmp_path / "a.glb"))
+    assert {"Red", "Blue"} <= set(bpy.data.materials.keys())
+
+
+def test_an_object_that_moves_as_a_whole_is_exported_where_it_goes(api, tmp_path):
+    ball = new_ball()
+    moving(ball, tmp_path)
+    for frame, x in ((11, 0), (17, 5)):
+        ball.location.x = x
+        ball.keyframe_insert("location", frame=frame)
+    for name in MESH_FORMATS:
+        assert api.export(ball, tmp_path / name).error < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["splats", "points"])
+def test_gaussians_become_a_ply_sequence_that_the_servers_side_reads(api, tmp_path, kind):
+    from gvf_core.export import read_ply
+
+    ball = new_ball()
+    animation, imported = moving(ball, tmp_path)
+    result = getattr(imported, kind)
+    result.rotation_euler.z += 0.5
+    result.scale = (2, 2, 2)
+    result.gvf.play_speed = 0.5
+    bpy.context.view_layer.update()
+    report = api.export(result, tmp_path / "fish.ply")
+    assert len(report.paths) == report.frames == 2 * (FRAMES - 1) + 1
+    assert report.paths[0].name == "fish_0011.ply"
+    assert report.error < 1e-5
+    read = read_ply(report.paths[3])
+    local = animation.at("means", 1.5) * animation.world_from_unit[0, 0]
+    matrix = np.array(result.matrix_world)
+    np.testing.assert_allclose(read.means, local @ matrix[:3, :3].T + matrix[:3, 3], atol=1e-4)
+    np.testing.assert_allclose(
+        read.scales, 2 * animation.at("scales", 1.5) * animation.world_from_unit[0, 0], rtol=2e-3
+    )
+    np.testing.assert_allclose(read.opacities, animation.at("opacities", 1.5), atol=2e-3)
+    srgb = 1.055 * animation.at("colors", 0) ** (1 / 2.4) - 0.055
+    bright = animation.at("colors", 0) > 0.01
+    np.testing.assert_allclose(np.asarray(read.colors)[bright], srgb[bright], atol=2e-3)
+
+
+def test_gaussians_are_turned_with_their_object(api, tmp_path):
+    from gvf_core.export import read_ply
+
+    ball = new_ball()
+    still = {"quaternions": np.tile(np.array([1, 0, 0, 0], np.float16), (1, 40, 1))}
+    animation = fabricate(tmp_path, ball, frames=3, changes=still)
+    splats = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1)).splats
+    splats.rotation_mode, splats.rotation_quaternion = "QUATERNION", (0.5, 0.5, -0.5, 0.5)
+    bpy.context.view_layer.update()
+    report = api.export(splats, tmp_path / "a.ply")
+    np.testing.assert_allclose(
+        read_ply(report.paths[0]).quaternions, np.tile((0.5, 0.5, -0.5, 0.5), (40, 1)), atol=1e-5
+    )
+
+
+def test_in_place_results_are_exported_in_place(api, tmp_path):
+    ball = new_ball()
+    _, imported = moving(ball, tmp_path)
+    imported.splats.gvf.play_in_place = True
+    report = api.export(imported.splats, tmp_path / "a.ply")
+    from gvf_blender.core.splat_ply_file import read_splat_ply
+
+    middles = np.array([read_splat_ply(path).positions.mean(axis=0) for path in report.paths])
+    assert np.ptp(middles[:, :2], axis=0).max() < 1e-4
+    assert np.ptp(middles[:, 2]) > 0.05
+
+
+def test_what_does_not_fit_together_is_named(api, tmp_path):
+    ball = new_ball()
+    _, imported = moving(ball, tmp_path)
+    with pytest.raises(SelectionError, match="without Gaussians"):
+        api.export(ball, tmp_path / "a.ply")
+    with pytest.raises(SelectionError, match="consists of Gaussians"):
+        api.export(imported.splats, tmp_path / "a.abc")
+    with pytest.raises(SettingsError, match="does not tell a format"):
+        api.export(ball, tmp_path / "a.docx")
+    with pytest.raises(SettingsError, match="5 to 4"):
+        api.export(ball, tmp_path / "a.pc2", frame_start=5, frame_end=4)
+    with pytest.raises(FileError, match="no folder"):
+        api.export(ball, tmp_path / "missing" / "a.abc")
+    imported.splats.scale = (1, 2, 1)
+    bpy.context.view_layer.update()
+    with pytest.raises(SelectionError, match="scaled differently"):
+        api.export(imported.splats, tmp_path / "a.ply")
+
+
+def test_a_mesh_whose_number_of_vertices_changes_is_refused(api, tmp_path):
+    ball = new_ball()
+    build = ball.modifiers.new("Build", "BUILD")
+    build.frame_start, build.frame_duration = 1, 20
+    with pytest.raises(SelectionError, match="vertices at frame"):
+        api.export(ball, tmp_path / "a.pc2", frame_start=5, frame_end=15)
+    assert "GVF export" not in bpy.data.scenes
+
+
+def test_a_hidden_mesh_is_refused_because_it_would_stand_still(api, tmp_path):
+    ball = new_ball()
+    moving(ball, tmp_path)
+    ball.hide_set(True)
+    assert api.export(ball, tmp_path / "a.pc2").error < 1e-5
+    ball.hide_viewport = True
+    with pytest.raises(SelectionError, match="hidden"):
+        api.export(ball, tmp_path / "a.pc2")
+
+
+def test_the_operator_reports_the_error_of_the_file(api, tmp_path):
+    ball = new_ball()
+    moving(ball, tmp_path)
+    bpy.context.view_layer.objects.active = ball
+    assert bpy.ops.gvf.export(filepath=str(tmp_path / "a.pc2")) == {"FINISHED"}
+    with pytest.raises(RuntimeError, match="does not tell a format"):
+        bpy.ops.gvf.export(filepath=str(tmp_path / "a"))
+    bpy.ops.object.camera_add()
+    with pytest.raises(RuntimeError, match="neither a mesh nor a result"):
+        bpy.ops.gvf.export(filepath=str(tmp_path / "a.pc2"))

@@ -1,0 +1,189 @@
+"""Large tracks: their size is told before, they may live in a file of their own, and colours stay what they were."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import bpy
+import numpy as np
+import pytest
+from fabricated_animation import fabricate
+from recording_layout import RecordingLayout
+from test_import_results import rendered_pixels
+from test_result_controls import shown_gaussians
+
+from gvf_blender.core.errors import FileError
+from gvf_blender.core.import_size import file_size, in_words
+from gvf_blender.importer import ImportOptions, TrackCache, import_animation
+from gvf_blender.importer.track_cache import lost_tracks
+
+TINY = 1000
+
+
+@pytest.fixture
+def crate(addon, tmp_path):
+    bpy.ops.mesh.primitive_cube_add(size=2, location=(3, -1, 2))
+    bpy.context.object.name = "Crate"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    return bpy.context.object
+
+
+def import_cached(crate, tmp_path, **options):
+    animation = fabricate(tmp_path, crate, frames=5)
+    cache = TrackCache(tmp_path / "tracks", TINY)
+    return animation, import_animation(
+        bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1, cache=cache, **options)
+    )
+
+
+def test_the_told_size_is_that_of_the_stored_tracks(crate, tmp_path):
+    animation = fabricate(tmp_path, crate, frames=5, gaussians=20_000)
+    imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(motion=False))
+    stored = sum(
+        len(attribute.data) * {"FLOAT": 4, "FLOAT_VECTOR": 12, "QUATERNION": 16}[attribute.data_type]
+        for thing in (imported.splats, imported.points)
+        for attribute in thing.data.attributes
+        if attribute.name[-1].isdigit()
+    )
+    assert file_size(animation.path, results=2, motion=False) == stored
+    before = (tmp_path / "scene.blend").stat().st_size
+    bpy.ops.wm.save_mainfile(compress=False)
+    assert (tmp_path / "scene.blend").stat().st_size - before == pytest.approx(stored, rel=0.2)
+
+
+def test_large_tracks_go_into_a_file_and_play_from_there(crate, tmp_path):
+    animation, imported = import_cached(crate, tmp_path)
+    (path,) = (tmp_path / "tracks").iterdir()
+    assert path.name == "Crate.tracks.blend"
+    assert any(str(path) in warning for warning in imported.warnings)
+    assert imported.splats.data.library == imported.points.data.library is not None
+    assert len(bpy.data.meshes) == 2 and len(bpy.data.pointclouds) == 1
+    bpy.context.scene.frame_set(4)
+    for thing in (imported.splats, imported.points):
+        np.testing.assert_allclose(shown_gaussians(thing), animation.world_means(3), atol=1e-5)
+
+
+def test_small_tracks_stay_in_the_blend_file(crate, tmp_path):
+    animation = fabricate(tmp_path, crate, frames=5)
+    cache = TrackCache(tmp_path / "tracks", 10**9)
+    imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(cache=cache))
+    assert imported.splats.data.library is None
+    assert not (tmp_path / "tracks").exists()
+
+
+def test_a_saved_file_plays_without_the_extension_and_moves_together_with_its_tracks(crate, tmp_path):
+    animation, imported = import_cached(crate, tmp_path)
+    name = imported.splats.name
+    bpy.ops.wm.save_mainfile()
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (tmp_path / "scene.blend").rename(moved / "scene.blend")
+    (tmp_path / "tracks").rename(moved / "tracks")
+    script = f"""
+import bpy
+bpy.ops.wm.open_mainfile(filepath={str(moved / "scene.blend")!r})
+bpy.context.scene.frame_set(4)
+depsgraph = bpy.context.evaluated_depsgraph_get()
+shown = [i.matrix_world.translation[:] for i in depsgraph.object_instances
+         if i.is_instance and i.parent.name == {name!r}]
+import numpy
+numpy.save({str(tmp_path / "shown.npy")!r}, numpy.array(shown))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+    np.testing.assert_allclose(np.load(tmp_path / "shown.npy"), animation.world_means(3), atol=1e-5)
+
+
+def test_moved_tracks_are_found_again_by_their_content(crate, tmp_path):
+    animation, imported = import_cached(crate, tmp_path)
+    names = imported.splats.name, imported.points.name
+    bpy.ops.wm.save_mainfile()
+    (path,) = (tmp_path / "tracks").iterdir()
+    shelf = tmp_path / "shelf" / "deep"
+    shelf.mkdir(parents=True)
+    path.rename(shelf / "renamed.blend")
+    (shelf / "Crate.tracks.blend").write_bytes(b"another file of the old name")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
+    assert {thing.name for thing in lost_tracks(bpy.data.objects)} == set(names)
+    with pytest.raises(RuntimeError, match="does not hold the tracks"):
+        bpy.ops.gvf.find_tracks(directory=str(tmp_path / "tracks"))
+    assert bpy.ops.gvf.find_tracks(directory=str(tmp_path / "shelf")) == {"FINISHED"}
+    assert not lost_tracks(bpy.data.objects)
+    bpy.context.scene.frame_set(4)
+    for name in names:
+        np.testing.assert_allclose(shown_gaussians(bpy.data.objects[name]), animation.world_means(3), atol=1e-5)
+    with pytest.raises(RuntimeError, match="where they should be"):
+        bpy.ops.gvf.find_tracks(directory=str(tmp_path / "shelf"))
+
+
+def test_the_panel_tells_of_lost_tracks(crate, tmp_path):
+    _, imported = import_cached(crate, tmp_path)
+    bpy.context.view_layer.objects.active = imported.points
+    layout = RecordingLayout()
+    next((tmp_path / "tracks").iterdir()).unlink()
+    bpy.types.GVF_PT_result.draw(
+        SimpleNamespace(layout=layout),
+        SimpleNamespace(object=imported.points, region=None, preferences=bpy.context.preferences),
+    )
+    assert "gvf.find_tracks" in layout.names("operator")
+
+
+def test_a_cache_that_cannot_be_written_leaves_the_file_as_it_was(crate, tmp_path):
+    (tmp_path / "tracks").write_text("not a folder")
+    before = [len(bpy.data.objects), len(bpy.data.meshes), len(bpy.data.node_groups), len(bpy.data.libraries)]
+    with pytest.raises(FileError, match="could not be written"):
+        import_cached(crate, tmp_path)
+    assert [len(bpy.data.objects), len(bpy.data.meshes), len(bpy.data.node_groups), len(bpy.data.libraries)] == before
+    assert crate.data.shape_keys is None
+
+
+def test_a_failure_after_the_tracks_were_written_leaves_no_file(crate, tmp_path, monkeypatch):
+    from gvf_blender.importer import animation_import
+
+    def fail(*_):
+        raise FileError("no")
+
+    monkeypatch.setattr(animation_import, "add_motion", fail)
+    with pytest.raises(FileError):
+        import_cached(crate, tmp_path)
+    assert list((tmp_path / "tracks").iterdir()) == []
+    assert not bpy.data.libraries and not bpy.data.pointclouds
+
+
+def test_the_import_dialog_tells_the_size(crate, tmp_path):
+    from gvf_blender.import_cost import cost_of_file
+
+    animation = fabricate(tmp_path, crate, frames=5, gaussians=3000)
+    assert "of memory, and as much of the .blend file" in cost_of_file(bpy.context, animation.path, 2, True)
+    (tmp_path / "odd.safetensors").write_bytes(b"")
+    assert "not a well-formed" in cost_of_file(bpy.context, tmp_path / "odd.safetensors", 2, True)
+
+
+@pytest.mark.parametrize(("size", "words"), [(10, "1 MB"), (41_600_000, "42 MB"), (1_234_000_000, "1.2 GB")])
+def test_sizes_are_rough_words(size, words):
+    assert in_words(size) == words
+
+
+@pytest.mark.parametrize("display", ["SPLATS", "SOLID"])
+def test_a_grey_card_of_splats_renders_as_grey_as_it_is(addon, tmp_path, display):
+    """18 % grey is 0.4613 in sRGB, however many translucent splats of it lie over each other."""
+    bpy.ops.mesh.primitive_cube_add(size=1)
+    x, z = (axis.ravel() for axis in np.meshgrid(np.linspace(-0.5, 0.5, 15), np.linspace(-0.5, 0.5, 15)))
+    layers = np.concatenate([np.stack([x, np.full_like(x, y), z], axis=1) for y in (-0.02, 0.0, 0.02)])
+    count = len(layers)
+    card = {
+        "means": layers[None].astype(np.float32),
+        "quaternions": np.tile(np.array([1, 0, 0, 0], np.float16), (1, count, 1)),
+        "scales": np.full((1, count, 3), 0.06, np.float16),
+        "colors": np.full((1, count, 3), 0.18, np.float16),
+        "opacities": np.full((1, count), 0.8, np.float16),
+    }
+    animation = fabricate(tmp_path, bpy.context.object, gaussians=count, changes=card)
+    bpy.context.object.hide_render = True
+    options = ImportOptions(points=False, motion=False)
+    splats = import_animation(bpy.context, animation.path, animation.sources, options).splats
+    splats.gvf.display = display
+    bpy.ops.gvf.raise_transparent_bounces()
+    pixels = rendered_pixels(tmp_path / "card.png", samples=16)
+    card_pixels = pixels[10:22, 10:22]
+    np.testing.assert_allclose(card_pixels[..., :3], 0.4613, atol=0.01)
+    assert card_pixels[..., 3].min() > 0.95

@@ -1,0 +1,167 @@
+"""Speed, offset, loop, in-place and display of results, through the properties that the panel draws."""
+
+import bpy
+import numpy as np
+import pytest
+from fabricated_animation import evaluated_world_vertices, fabricate
+from test_import_results import instance_matrices, point_attribute
+
+from gvf_blender.importer import ImportOptions, import_animation
+
+FRAMES = 9
+
+
+@pytest.fixture
+def crate(addon):
+    bpy.ops.mesh.primitive_cube_add(size=2, location=(3, -1, 2), rotation=(0.3, 0.2, 1.0))
+    bpy.context.object.name = "Crate"
+    return bpy.context.object
+
+
+@pytest.fixture(params=["splats", "points", "shape keys", "modifier"])
+def result(request, crate, tmp_path):
+    """One result of every kind: (object, where its first points are at an animation frame, the animation)."""
+    if request.param == "modifier":
+        crate.modifiers.new("Bevel", "BEVEL")
+    animation = fabricate(tmp_path, crate, frames=FRAMES)
+    imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    if request.param in ("splats", "points"):
+        return getattr(imported, request.param), shown_gaussians, animation.world_means, animation
+    return crate, shown_vertices, lambda frame: animation.world_vertices(0, frame), animation
+
+
+def shown_vertices(thing):
+    return evaluated_world_vertices(thing.name)
+
+
+def shown_gaussians(thing):
+    if thing.type == "MESH":
+        return instance_matrices(thing)[:, :3, 3]
+    matrix = np.array(thing.matrix_world)
+    return point_attribute(thing, "position", "vector", 3) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def assert_shows(result, scene_frame, animation_frame, offset=(0, 0, 0)):
+    thing, shown, expected, _ = result
+    bpy.context.scene.frame_set(int(scene_frame), subframe=scene_frame - int(scene_frame))
+    np.testing.assert_allclose(shown(thing), expected(animation_frame) + offset, atol=2e-5)
+
+
+def test_speed_and_start_move_the_keys(result):
+    controls = result[0].gvf
+    assert (controls.play_start, controls.play_speed) == (1, pytest.approx(1))
+    controls.play_speed = 0.5
+    assert_shows(result, 1 + 6, 3)
+    controls.play_start = 101
+    assert (controls.play_start, controls.play_speed) == (101, pytest.approx(0.5))
+    assert_shows(result, 101 + 6, 3)
+    controls.play_speed = 2
+    assert_shows(result, 101 + 3, 6)
+
+
+def test_the_speed_counts_seconds_whatever_the_frame_rate_of_the_scene(result):
+    bpy.context.scene.render.fps = 48
+    assert result[0].gvf.play_speed == pytest.approx(2)
+    result[0].gvf.play_speed = 1
+    assert_shows(result, 1 + 6, 3)
+
+
+def test_a_loop_starts_again_or_goes_backwards(result):
+    controls, last = result[0].gvf, FRAMES - 1
+    assert controls.play_loop == "ONCE"
+    assert_shows(result, 1 + last + 3, last)
+    controls.play_loop = "REPEAT"
+    assert_shows(result, 1 + last + 3, 3)
+    controls.play_loop = "MIRROR"
+    assert_shows(result, 1 + last + 3, last - 3)
+    controls.play_loop = "ONCE"
+    assert_shows(result, 1 + last + 3, last)
+
+
+def test_stepped_frames_stand_still_until_the_next_one_also_in_a_loop(result):
+    controls = result[0].gvf
+    controls.play_speed = 0.25
+    controls.play_held = True
+    assert_shows(result, 1 + 8, 2)
+    assert_shows(result, 1 + 11.5, 2)
+    assert_shows(result, 1 + 12, 3)
+    controls.play_loop = "REPEAT"
+    assert controls.play_held
+    assert_shows(result, 1 + 32 + 11, 2)
+    controls.play_speed = 0.5
+    assert_shows(result, 1 + 5, 2)
+    controls.play_held = False
+    assert_shows(result, 1 + 5, 2.5)
+
+
+def test_in_place_takes_out_the_way_over_the_ground_and_puts_it_back(result):
+    controls, animation = result[0].gvf, result[3]
+    assert not controls.play_in_place
+    controls.play_in_place = True
+    assert controls.play_in_place
+    for frame in (0, 4, 4.5, 8):
+        way = animation.world_means(frame).mean(axis=0) - animation.world_means(0).mean(axis=0)
+        assert np.abs(way[:2]).max() > 0.05 or frame == 0
+        assert_shows(result, 1 + frame, frame, offset=(-way[0], -way[1], 0))
+    controls.play_in_place = False
+    assert_shows(result, 1 + 4, 4)
+
+
+def test_a_motion_that_is_removed_while_in_place_leaves_the_mesh_as_it_was(crate, tmp_path):
+    from gvf_blender.importer import remove_motion
+
+    before = shown_vertices(crate)
+    animation = fabricate(tmp_path, crate, frames=FRAMES)
+    import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    crate.gvf.play_in_place = True
+    assert remove_motion(crate)
+    bpy.context.view_layer.update()
+    np.testing.assert_array_equal(shown_vertices(crate), before)
+    assert not crate.gvf.play_in_place
+
+
+def test_results_play_as_set_after_saving_and_opening_the_file(result, tmp_path):
+    thing = result[0]
+    thing.gvf.play_speed, thing.gvf.play_loop, thing.gvf.play_in_place = 0.5, "MIRROR", True
+    name = thing.name
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
+    controls = bpy.data.objects[name].gvf
+    assert (controls.play_speed, controls.play_loop, controls.play_in_place) == (pytest.approx(0.5), "MIRROR", True)
+
+
+def test_the_display_can_be_chosen_and_thinned_out_for_viewports(crate, tmp_path):
+    animation = fabricate(tmp_path, crate, frames=3, gaussians=400)
+    imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    splats, points = imported.splats, imported.points
+    for choice in ("SOLID", "POINTS", "SPLATS"):
+        splats.gvf.display = choice
+        assert splats.gvf.display == choice
+    assert len(shown_gaussians(splats)) == len(shown_gaussians(points)) == 400
+    splats.gvf.display_amount = points.gvf.display_amount = 0.25
+    bpy.context.view_layer.update()
+    assert 60 <= len(shown_gaussians(splats)) <= 140
+    assert 60 <= len(shown_gaussians(points)) <= 140
+    splats.gvf.display = "POINTS"
+    points.gvf.display_size = 2.0
+    bpy.context.view_layer.update()
+    small, large = (point_attribute(thing, "radius", "value", 1).mean() for thing in (splats, points))
+    assert large == pytest.approx(2 * small, rel=0.2)
+
+
+def test_objects_without_a_result_have_no_controls(crate):
+    from gvf_blender.result_properties import result_controls
+
+    assert result_controls(crate) == ()
+    crate.gvf.play_speed = 3
+    crate.gvf.play_in_place = True
+    assert crate.gvf.play_speed == 1
+    assert crate.gvf.display == "SPLATS"
+    # Nor does a tree of the artist's own with inputs of the same names.
+    tree = bpy.data.node_groups.new("Own", "GeometryNodeTree")
+    for name in ("Frame", "Size", "In Place", "Display"):
+        tree.interface.new_socket(name, in_out="INPUT", socket_type="NodeSocketFloat")
+    crate.modifiers.new("Own", "NODES").node_group = tree
+    assert result_controls(crate) == ()
+    bpy.ops.object.light_add()
+    assert result_controls(bpy.context.object) == ()
