@@ -15,6 +15,7 @@ from gvf_core.canonical import Alignment, align_to_frame, check_views, find_view
 from gvf_core.capture import Capture
 from gvf_core.errors import VideoError
 from gvf_core.gaussians import Gaussians
+from gvf_core.geometry.mesh_doubts import mesh_doubts
 from gvf_core.memory import forget_peak, peak_mb
 from gvf_core.models.store import default_store
 from gvf_core.motion import MotionTask, open_engine
@@ -25,6 +26,7 @@ from gvf_core.progress import Monitor
 from gvf_core.settings import AnimateSettings
 from gvf_core.transfer import held, vertices_from_gaussians
 from gvf_core.video import cut_out, read_video
+from gvf_core.video.doubts import video_doubts
 
 LOGGER = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ def animate(
     with stages.run("Reading the video") as monitor:
         clip = read_video(video, settings.start_frame, settings.frame_stride, settings.max_frames, monitor.part(0, 0.4))
         frames = cut_out(clip, monitor.part(0.4, 1), settings.matting)
+        doubts = (*mesh_doubts(capture.vertices, capture.triangles), *video_doubts(clip.frames[..., :3], frames))
         other_frames = [_further_frames(one.path, settings, len(frames)) for one in further]
     with stages.run("Loading the engine"):
         check_views(capture)
@@ -155,7 +158,7 @@ def animate(
             "seconds": stages.seconds,
             "peak_memory_mb": stages.peak_mb,
             "mean_confidence": round(float(trusted.mean()), 4),
-            "warnings": [*remark, *placed.warnings, *motion.warnings],
+            "warnings": [*remark, *doubts, *placed.warnings, *motion.warnings],
             **canonical.figures,
             **motion.figures,
             **engine.provenance,

@@ -83,7 +83,7 @@ def build_deformation_graph(
     """
     fine, fine_triangles = trimesh.remesh.subdivide_to_size(vertices, triangles, MAX_EDGE, max_iter=12)
     # Rest vertices first, so that vertices that no triangle uses have a place as well.
-    points, inverse = _weld(np.concatenate([vertices.astype(np.float64), fine]))
+    points, inverse = weld(np.concatenate([vertices.astype(np.float64), fine]))
     corners = inverse[fine_triangles + len(vertices)]
     edges = _joined(points, np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]))
     node = _spread_nodes(edges, node_count)
@@ -104,7 +104,9 @@ def build_deformation_graph(
     )
 
 
-def _weld(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weld(
+    vertices: Float[np.ndarray, "vertices 3"],
+) -> tuple[Float[np.ndarray, "positions 3"], Int[np.ndarray, " vertices"]]:
     """Distinct positions, and for every vertex the index of its position."""
     cells = np.round(vertices / WELD_DISTANCE).astype(np.int64)
     _, first, inverse = np.unique(cells, axis=0, return_index=True, return_inverse=True)
