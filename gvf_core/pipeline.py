@@ -22,7 +22,7 @@ from gvf_core.motion import MotionTask, open_engine
 from gvf_core.motion.confidence import confidence
 from gvf_core.motion.engine import DrivingView, Frames, MotionEngine, Similarity
 from gvf_core.motion.engines import choose_engine
-from gvf_core.progress import Monitor
+from gvf_core.progress import Monitor, OnPreview
 from gvf_core.settings import AnimateSettings
 from gvf_core.transfer import held, vertices_from_gaussians
 from gvf_core.video import cut_out, read_video
@@ -92,6 +92,7 @@ def animate(
     cancelled: Callable[[], bool] = lambda: False,
     engine: MotionEngine[Any] | None = None,
     further: Sequence[FurtherVideo] = (),
+    on_preview: OnPreview = lambda frame, picture: None,
 ) -> Animation:
     """Make the captured asset move like the video.
 
@@ -103,6 +104,7 @@ def animate(
         cancelled: Whether to stop.
         engine: An engine that is open already; if not given, the chosen one is opened.
         further: Synchronised videos from other sides, for the engine `fit` and for refinement.
+        on_preview: Takes pictures of frames while their motion is found; only `fit` makes any.
 
     Raises:
         GvfError: The input cannot be used; message and hint say why and what to do.
@@ -110,7 +112,7 @@ def animate(
             times a second.
     """
     name = engine.name if engine else choose_engine(settings)
-    stages = _Stages(STAGES[name], on_progress, cancelled)
+    stages = _Stages(STAGES[name], on_progress, cancelled, on_preview)
     with stages.run("Reading the video") as monitor:
         clip = read_video(video, settings.start_frame, settings.frame_stride, settings.max_frames, monitor.part(0, 0.4))
         frames = cut_out(clip, monitor.part(0.4, 1), settings.matting)
@@ -231,8 +233,10 @@ def _place(
 class _Stages:
     """Turns progress within stages into progress of the whole job, and measures time and memory of each."""
 
-    def __init__(self, ends: dict[str, float], on_progress: Progress, cancelled: Callable[[], bool]) -> None:
-        self._ends, self._on_progress, self._cancelled = ends, on_progress, cancelled
+    def __init__(
+        self, ends: dict[str, float], on_progress: Progress, cancelled: Callable[[], bool], on_preview: OnPreview
+    ) -> None:
+        self._ends, self._on_progress, self._cancelled, self._on_preview = ends, on_progress, cancelled, on_preview
         self.seconds: dict[str, float] = {}
         self.peak_mb: dict[str, int] = {}
 
@@ -242,7 +246,7 @@ class _Stages:
         names = list(self._ends)
         position = names.index(name)
         begin = self._ends[names[position - 1]] if position else 0.0
-        report = Monitor(lambda fraction: self._on_progress(name, fraction), self._cancelled)
+        report = Monitor(lambda fraction: self._on_progress(name, fraction), self._cancelled, self._on_preview)
         monitor = report.part(begin, self._ends[name])
         monitor(0)
         start = time.perf_counter()

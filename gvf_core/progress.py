@@ -2,14 +2,25 @@
 
 from collections.abc import Callable
 
+import numpy as np
+from jaxtyping import Float32
+
 from gvf_core.errors import Cancelled
+
+OnPreview = Callable[[int, Float32[np.ndarray, "height width 4"]], None]
+"""Called with the number of a frame and how it looks so far: premultiplied colour and alpha, 0..1."""
 
 
 class Monitor:
     """Reports progress through one stage and stops the work when the caller asks for it."""
 
-    def __init__(self, on_progress: Callable[[float], None], cancelled: Callable[[], bool]) -> None:
-        self._on_progress, self._cancelled = on_progress, cancelled
+    def __init__(
+        self,
+        on_progress: Callable[[float], None],
+        cancelled: Callable[[], bool],
+        on_preview: OnPreview = lambda frame, picture: None,
+    ) -> None:
+        self._on_progress, self._cancelled, self.preview = on_progress, cancelled, on_preview
 
     def __call__(self, fraction: float) -> None:
         """Report the fraction that is done, 0..1.
@@ -23,4 +34,6 @@ class Monitor:
 
     def part(self, begin: float, end: float) -> "Monitor":
         """A monitor whose 0..1 is a part of this one's."""
-        return Monitor(lambda fraction: self._on_progress(begin + fraction * (end - begin)), self._cancelled)
+        return Monitor(
+            lambda fraction: self._on_progress(begin + fraction * (end - begin)), self._cancelled, self.preview
+        )

@@ -42,6 +42,7 @@ def track(body: Body, views: Sequence[DrivingView], search: Search, monitor: Mon
         part = monitor.part((index - 1) / (count - 1), index / (count - 1))
         predicted = _predicted(poses[-1], poses[-2] if index > 1 else poses[-1], forward)
         poses.append(body.held(search.pose_at(index, body.held(predicted), part)))
+        monitor.preview(index, body.draw(poses[-1], views[0].camera))
     return poses
 
 

@@ -195,6 +195,17 @@ def test_progress_never_falls_and_stays_within_the_whole():
     assert len(seen) > 20
 
 
+def test_every_frame_is_shown_as_soon_as_it_is_tracked():
+    given = task([0.0, 0.4, 0.8], gaussians=400)
+    shown: list[tuple[int, np.ndarray]] = []
+    fit(given, Monitor(lambda fraction: None, lambda: False, lambda *seen: shown.append(seen)), PRESETS["fast"])
+    assert [frame for frame, _ in shown] == [1, 2]
+    for frame, drawn in shown:
+        assert drawn.shape == given.frames[frame].shape
+        # Nearer to its own frame than the first one is.
+        assert np.abs(drawn - given.frames[frame]).mean() < np.abs(given.frames[0] - given.frames[frame]).mean()
+
+
 def test_a_part_of_a_monitor_fills_its_share():
     seen: list[float] = []
     half = Monitor(seen.append, lambda: False).part(0.5, 1).part(0.5, 1)
