@@ -6,18 +6,30 @@ import logging
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
+
 from gvf_core.errors import GvfError
 from gvf_core.settings import AnimateSettings
+from server.device import Device, describe_device
 from server.jobs import SMALLEST_PROGRESS_STEP, JobError
-from server.log import configure_logging
+from server.log import about_job, log_through
 
 LOGGER = logging.getLogger(__name__)
+
+NICENESS = 5
+
+OUT_OF_MEMORY = JobError(
+    "oom",
+    "The job ran out of memory.",
+    "Use fewer Gaussians or frames, or close other programs that use the graphics card or much memory.",
+)
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,8 @@ class JobTask:
         capture_sha256: Hash of the capture file.
         video_sha256: Hash of the video.
         settings: Settings of the animation.
-        folder: An empty folder for files that are being written, on the same file system as `result`.
-        result: Where the finished animation belongs; it must appear there complete or not at all.
+        result: Where the finished animation belongs: a file in a folder of the job's own.
+        smaller_chunks: Whether an attempt has run out of memory, so that this one should take less at a time.
     """
 
     job_id: str
@@ -41,8 +53,8 @@ class JobTask:
     capture_sha256: str
     video_sha256: str
     settings: AnimateSettings
-    folder: Path
     result: Path
+    smaller_chunks: bool = False
 
 
 JobFunction = Callable[[JobTask, Callable[[str, float], None], Callable[[], bool]], None]
@@ -61,7 +73,9 @@ class CancelTask:
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """From the worker: the job function is imported."""
+    """From the worker: the job function is imported, and this is what it computes on."""
+
+    device: Device
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,14 @@ class TaskFinished:
     error: JobError | None
 
 
-WorkerMessage = WorkerReady | WorkerFailedToStart | TaskProgress | TaskFinished
+@dataclass(frozen=True)
+class WorkerLog:
+    """From the worker: a record for the server's log, which has one writer only."""
+
+    record: logging.LogRecord
+
+
+WorkerMessage = WorkerReady | WorkerFailedToStart | TaskProgress | TaskFinished | WorkerLog
 
 _CancellableTask = tuple[JobTask, threading.Event]
 
@@ -102,22 +123,26 @@ def run_worker(connection: Connection, job_function: str) -> None:
     """
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # so that helper processes die with us
-    configure_logging()
+    # Blender and the server's answers go first: a job that takes minutes does not miss what they need
+    psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else NICENESS)
     faulthandler.enable()
     # the connection is read from the start, so that the end of the server ends even a slow import
     tasks: queue.SimpleQueue[_CancellableTask] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, tasks), name="receive", daemon=True).start()
     sender = _Sender(connection)
+    log_through(lambda record: sender.send(WorkerLog(record)))
     try:
         run_job = _import_function(job_function)
     except Exception as error:
         LOGGER.exception("the worker cannot import %s", job_function)
         sender.send(WorkerFailedToStart(f"{type(error).__name__}: {error}"))
         return
-    sender.send(WorkerReady())
+    sender.send(WorkerReady(describe_device()))
     while True:
         task, cancel = tasks.get()
-        sender.send(_perform(run_job, task, cancel, sender))
+        with about_job(task.job_id):
+            finished = _perform(run_job, task, cancel, sender)
+        sender.send(finished)
 
 
 def _import_function(name: str) -> JobFunction:
@@ -154,7 +179,9 @@ def _perform(run_job: JobFunction, task: JobTask, cancel: threading.Event, sende
     except GvfError as error:
         return TaskFinished(task.job_id, JobError(error.code, error.message, error.hint))
     except Exception as error:
-        LOGGER.exception("job %s failed", task.job_id)
+        LOGGER.exception("the job failed")
+        if _is_out_of_memory(error):
+            return TaskFinished(task.job_id, OUT_OF_MEMORY)
         return TaskFinished(
             task.job_id,
             JobError(
@@ -164,6 +191,15 @@ def _perform(run_job: JobFunction, task: JobTask, cancel: threading.Event, sende
             ),
         )
     return TaskFinished(task.job_id, None)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on the GPU or the host; torch's CPU allocator says so in words only."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 class _Sender:

@@ -67,7 +67,7 @@ class Client:
         target = f"/v1/blobs/{sha256}"
         if not self._http.exists(target):
             size = path.stat().st_size
-            limit = self.capabilities()["limits"]["max_blob_bytes"]
+            limit = round(self.capabilities()["limits"]["upload_mb"] * 1e6)
             if size > limit:
                 raise ServerError(
                     f"{path} has {size:,} bytes; the server at {self.address} accepts {limit:,}.",
@@ -166,7 +166,7 @@ class Client:
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._http.exchange("GET", _job(job_id) + "/result") as response, partial.open("wb") as file:
+            with self._http.exchange("GET", _job(job_id) + "/outputs/animation.safetensors") as response, partial.open("wb") as file:
                 self._receive(response, file.write, on_progress)
             partial.replace(path)
         except OSError as error:

@@ -1,0 +1,175 @@
+"""How the server is told what to do: flags, else the environment, else a TOML file, else defaults."""
+
+import argparse
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, get_args
+
+from server.errors import StartError
+from server.handshake import default_home
+from server.limits import Limits
+from server.log import LogFormat
+
+ANIMATE = "server.animation_job:animate_job"
+VARIABLE_PREFIX = "GVF_SERVER_"
+SHORTEST_TOKEN = 16
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How to run.
+
+    Attributes:
+        handshake: Where the handshake file goes.
+        data: Folder of uploads, results and jobs.
+        host: Address to listen on.
+        allowed_hosts: Names, besides the address, under which requests may ask for the server.
+        port: 0 lets the operating system choose.
+        token: The bearer token; None for a random one.
+        parent_pid: Process whose end ends the server.
+        log_format: Lines for people, or one JSON object per line.
+        limits: What the server takes on.
+        job_function: "module:function" that the worker runs for each job.
+        probes_media: Whether uploads are looked into before a job is queued.
+    """
+
+    handshake: Path
+    data: Path
+    host: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
+    port: int = 0
+    token: str | None = field(default=None, repr=False)
+    parent_pid: int | None = None
+    log_format: LogFormat = "text"
+    limits: Limits = field(default_factory=Limits)
+    job_function: str = ANIMATE
+    probes_media: bool = True
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host == "localhost" or ip_address(self.host).is_loopback
+
+
+def read_options(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> ServerOptions:
+    """What flags, environment and configuration file say together.
+
+    Raises:
+        StartError: A value cannot be used; the sentence names it.
+        SystemExit: A flag is unknown, or help was asked for.
+    """
+    flags = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
+    prefix = VARIABLE_PREFIX
+    variables = {name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)}
+    given = flags.get("config") or variables.get("config")
+    usual = default_home() / "server.toml"
+    file = _read_file(Path(given)) if given else _read_file(usual) if usual.is_file() else {}
+    values = {**file, **variables, **flags}
+    values.pop("config", None)
+    return _options(values)
+
+
+def _parser() -> argparse.ArgumentParser:
+    home = default_home()
+    parser = argparse.ArgumentParser(
+        prog="gvf serve",
+        description="Computes animations for the Blender extension.",
+        epilog=f"Each option can also be set as {VARIABLE_PREFIX}NAME in the environment or in the TOML file, with "
+        "underscores instead of hyphens.",
+    )
+    add = parser.add_argument
+    add("--config", metavar="FILE", help=f"TOML file with options (default: {home / 'server.toml'}, if there is one)")
+    add("--handshake", metavar="FILE", help=f"tells clients address and token (default: {home / 'server.json'})")
+    add("--data", metavar="DIR", help=f"uploads, results and jobs (default: {home / 'server'})")
+    add("--host", metavar="ADDRESS", help="address to listen on; other than 127.0.0.1 needs a token of your own")
+    add("--allowed-hosts", metavar="NAMES", help="comma-separated names under which requests may ask for the server")
+    add("--port", metavar="N", help="0, the default, lets the system choose")
+    add("--token-file", metavar="FILE", help="file whose first line is the token (default: a random token)")
+    add("--parent-pid", metavar="PID", help="stop when the process with this id has ended")
+    add("--log-format", metavar="FORMAT", help="text or json")
+    for limit in fields(Limits):
+        flag = f"--max-{limit.name.replace('_', '-')}"
+        add(flag, metavar="N", help=f"{limit.metadata['help']} (default: {limit.default:,})")
+    add("--job-function", help=argparse.SUPPRESS)
+    add("--unprobed", action="store_const", const=True, help=argparse.SUPPRESS)
+    return parser
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StartError(f"The configuration {path} cannot be read ({error}).", "Correct or remove it.") from error
+
+
+def _options(values: dict[str, Any]) -> ServerOptions:
+    home = default_home()
+    limits = {}
+    for limit in fields(Limits):
+        value = values.pop(f"max_{limit.name}", None)
+        if value is not None:
+            limits[limit.name] = _number(f"max_{limit.name}", value, limit.type)
+    token_file = values.pop("token_file", None)
+    token = _token(values.pop("token", None) if token_file is None else _first_line(Path(token_file)))
+    parent_pid = values.pop("parent_pid", None)
+    hosts = values.pop("allowed_hosts", ())
+    options = ServerOptions(
+        handshake=Path(values.pop("handshake", home / "server.json")).absolute(),
+        data=Path(values.pop("data", home / "server")).absolute(),
+        host=_host(str(values.pop("host", "127.0.0.1"))),
+        allowed_hosts=tuple(hosts.split(",")) if isinstance(hosts, str) else tuple(hosts),
+        port=_number("port", values.pop("port", 0), int),
+        token=token,
+        parent_pid=None if parent_pid is None else _number("parent_pid", parent_pid, int),
+        log_format=_choice("log_format", values.pop("log_format", "text"), get_args(LogFormat)),
+        limits=Limits(**limits),
+        job_function=values.pop("job_function", ANIMATE),
+        probes_media=not values.pop("unprobed", False),
+    )
+    if values:
+        raise StartError(f"There is no option {min(values)!r}.", "`gvf serve --help` lists them.")
+    if not options.is_local and token is None:
+        raise StartError(
+            f"The server would listen on {options.host}, where others can reach it.",
+            f"Give a token of your own with --token-file or {VARIABLE_PREFIX}TOKEN.",
+        )
+    return options
+
+
+def _number(name: str, value: Any, kind: Any) -> Any:
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise StartError(f"The option {name} is {value!r}.", "Give a number.") from None
+
+
+def _choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        raise StartError(f"The option {name} is {value!r}.", f"Choose one of {', '.join(choices)}.")
+    return value
+
+
+def _host(host: str) -> str:
+    try:
+        return host if host == "localhost" else str(ip_address(host))
+    except ValueError:
+        raise StartError(f"{host!r} is no address to listen on.", "Give one like 127.0.0.1 or 0.0.0.0.") from None
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, ValueError) as error:
+        raise StartError(f"The token file {path} cannot be read ({error}).", "Choose another --token-file.") from error
+
+
+def _token(token: str | None) -> str | None:
+    if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise StartError(
+            f"The token has {len(token)} characters.", f"Use at least {SHORTEST_TOKEN} printable ASCII characters."
+        )
+    return token
