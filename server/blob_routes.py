@@ -1,16 +1,18 @@
 """Uploads over HTTP: /v1/blobs."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from server.descriptions import Blob
 from server.metrics import UPLOADED_BYTES
 from server.service import Service
 from server.uploads import Part
 
-BUFFER_BYTES = 1 << 20
+PIECE_BYTES = 1 << 20
 
 
 def blob_routes(service: Service) -> APIRouter:
@@ -19,7 +21,10 @@ def blob_routes(service: Service) -> APIRouter:
 
     @router.head(
         "/v1/blobs/{sha256}",
-        responses={200: {"description": "It is here"}, 404: {"description": "Upload-Offset says how much of it is here"}},
+        responses={
+            200: {"description": "It is here"},
+            404: {"description": "Upload-Offset says how much of it is here"},
+        },
     )
     def find_blob(sha256: str) -> Response:
         """Whether a file is here; the header Upload-Offset says how many bytes of it are."""
@@ -55,15 +60,9 @@ def blob_routes(service: Service) -> APIRouter:
             response.status_code = 200
             return Blob(sha256, service.storage.blob(sha256).stat().st_size, complete=True)
         with service.uploads.receive(sha256, part) as upload:
-            buffer = bytearray()
-            async for chunk in request.stream():
-                buffer += chunk
-                if len(buffer) >= BUFFER_BYTES:
-                    await run_in_threadpool(upload.write, buffer)
-                    UPLOADED_BYTES.inc(len(buffer))
-                    buffer = bytearray()
-            await run_in_threadpool(upload.write, buffer)
-            UPLOADED_BYTES.inc(len(buffer))
+            async for piece in _pieces(request):
+                await run_in_threadpool(upload.write, piece)
+                UPLOADED_BYTES.inc(len(piece))
             await run_in_threadpool(upload.commit)
         if not upload.is_complete:
             response.status_code = 202
@@ -71,3 +70,22 @@ def blob_routes(service: Service) -> APIRouter:
         return Blob(sha256, upload.size, upload.is_complete)
 
     return router
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytearray]:
+    """The body in pieces that are worth a trip to another thread.
+
+    Raises:
+        ClientDisconnect: The client hung up; everything that it sent has been given before.
+    """
+    buffer = bytearray()
+    try:
+        async for chunk in request.stream():
+            buffer += chunk
+            if len(buffer) >= PIECE_BYTES:
+                yield buffer
+                buffer = bytearray()
+    except ClientDisconnect:
+        yield buffer
+        raise
+    yield buffer

@@ -1,7 +1,6 @@
 """How the server is told what to do: flags, else the environment, else a TOML file, else defaults."""
 
 import argparse
-import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -64,7 +63,9 @@ def read_options(arguments: Sequence[str] | None, environment: Mapping[str, str]
     """
     flags = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
     prefix = VARIABLE_PREFIX
-    variables = {name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)}
+    variables = {
+        name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)
+    }
     given = flags.get("config") or variables.get("config")
     usual = default_home() / "server.toml"
     file = _read_file(Path(given)) if given else _read_file(usual) if usual.is_file() else {}
@@ -144,7 +145,7 @@ def _number(name: str, value: Any, kind: Any) -> Any:
     try:
         return kind(value)
     except (TypeError, ValueError):
-        raise StartError(f"The option {name} is {value!r}.", "Give a number.") from None
+        raise StartError(f"The option --{name.replace('_', '-')} is {value!r}.", "Give a number.") from None
 
 
 def _choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:

@@ -25,7 +25,9 @@ def job_routes(service: Service) -> APIRouter:
         return describe(table.job(job_id), table, storage)
 
     @router.post(
-        "/v1/jobs", status_code=202, responses={429: {"description": "The queue is full; Retry-After says for how long"}}
+        "/v1/jobs",
+        status_code=202,
+        responses={429: {"description": "The queue is full; Retry-After says for how long"}},
     )
     def submit_job(submission: JobSubmission) -> JobDescription:
         """Check a job and queue it; the same idempotency key gives the same job."""
@@ -85,9 +87,7 @@ def job_routes(service: Service) -> APIRouter:
             304: {"description": "The client has it"},
         },
     )
-    def job_output(
-        job_id: str, name: str, if_none_match: Annotated[str | None, Header()] = None
-    ) -> Response:
+    def job_output(job_id: str, name: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """A file that a job has made; supports Range, If-Range and If-None-Match."""
         status = table.status(job_id)
         if name != OUTPUT_NAME:

@@ -139,11 +139,10 @@ class JobTable:
         """
         return self.job(job_id).status
 
-    def jobs(
-        self, states: Collection[JobState] = (), client_id: str | None = None, limit: int = 1000
-    ) -> list[Job]:
+    def jobs(self, states: Collection[JobState] = (), client_id: str | None = None, limit: int = 1000) -> list[Job]:
         """The newest jobs of all clients or one, in all states or some; the oldest of them first."""
-        wanted, values = ["1"], []
+        wanted: list[str] = ["1"]
+        values: list[str] = []
         if states:
             wanted.append(f"jobs.state IN ({', '.join('?' * len(states))})")
             values += list(states)

@@ -167,6 +167,4 @@ def progressed(
     fraction = max(status.progress, min(fraction, 1.0))
     if stage == status.stage and fraction - status.progress < SMALLEST_PROGRESS_STEP:
         return status
-    return replace(
-        status, stage=stage, progress=fraction, seq=status.seq + 1, time=time, seconds_left=seconds_left
-    )
+    return replace(status, stage=stage, progress=fraction, seq=status.seq + 1, time=time, seconds_left=seconds_left)

@@ -91,7 +91,7 @@ class _Formatter(logging.Formatter):
             "level": record.levelname,
             "process": record.processName,
             "module": record.name,
-            "job": record.job,
+            "job": vars(record)["job"],
             "message": record.getMessage(),
         }
         if record.exc_info:

@@ -106,8 +106,7 @@ class MediaProbe:
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 timeout=2 * limits.probe_seconds,  # of the wall clock; the process has a limit on its own time
             )
             answer = json.loads(ended.stdout)

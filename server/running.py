@@ -77,7 +77,7 @@ def run_server(options: ServerOptions) -> int:
         listener = held.enter_context(_listen(options.host, options.port))
         port = listener.getsockname()[1]
         # a server that listens everywhere is on this machine, too
-        reachable = "127.0.0.1" if options.host in ("0.0.0.0", "localhost") else options.host  # noqa: S104
+        reachable = "127.0.0.1" if options.host in ("0.0.0.0", "localhost") else options.host
         entrance = Entrance(
             token,
             f"{reachable}:{port}",
@@ -133,9 +133,7 @@ def _lock(held: contextlib.ExitStack, path: Path, what: str, flag: str) -> None:
 
 def _open_service(options: ServerOptions, stop: Callable[[], None], on_crash: Callable[[], None]) -> Service:
     try:
-        return open_service(
-            options.data, options.limits, options.job_function, options.probes_media, stop, on_crash
-        )
+        return open_service(options.data, options.limits, options.job_function, options.probes_media, stop, on_crash)
     except OSError as error:
         raise StartError(
             f"The data folder {options.data} cannot be used ({error}).", "Choose another --data."

@@ -83,6 +83,7 @@ class Storage:
         Raises:
             OSError: There is no such file, or the disk does not hold it.
         """
+        self.make_folders()
         with file.open("rb+") as written:
             os.fsync(written.fileno())
         file.replace(self.result(job_id))
@@ -191,7 +192,7 @@ def safe_name(name: str) -> str:
 
 def _files(*folders: Path) -> Iterator[_File]:
     for folder in folders:
-        for entry in os.scandir(folder):
+        for entry in os.scandir(folder) if folder.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # gone since the folder was read
                 status = entry.stat()
                 yield _File(Path(entry.path), status.st_size, status.st_atime)

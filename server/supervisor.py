@@ -178,7 +178,7 @@ class Supervisor:
 
     def _hear(self, worker: Worker, deadline: float) -> list[WorkerMessage]:
         """Sleep until there is something to do; what the worker logs goes to the log."""
-        heard = []
+        heard: list[WorkerMessage] = []
         for message in worker.wait(self._wake_reader, max(0.0, deadline - time.monotonic())):
             if isinstance(message, WorkerLog):
                 logging.getLogger(message.record.name).handle(message.record)
@@ -304,7 +304,9 @@ class Supervisor:
                 worker.send(CancelTask(job.id))
                 job.kill_at = now + CANCEL_GRACE_SECONDS
             elif now >= job.kill_at:
-                LOGGER.warning("worker %d is killed: the job does not stop by itself", worker.pid, extra={"job": job.id})
+                LOGGER.warning(
+                    "worker %d is killed: the job does not stop by itself", worker.pid, extra={"job": job.id}
+                )
                 self._kill_worker()
                 return SERVER_STOPPED  # whatever the reason: the request to cancel wins
 
@@ -382,5 +384,7 @@ def _too_slow(minutes: float) -> JobError:
 
 def _storage_unusable(error: OSError) -> JobError:
     return JobError(
-        "storage", f"The server's data folder cannot be used ({error.strerror or error}).", "Free some disk space there."
+        "storage",
+        f"The server's data folder cannot be used ({error.strerror or error}).",
+        "Free some disk space there.",
     )

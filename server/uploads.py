@@ -191,9 +191,7 @@ class Upload:
         part: What the request carries.
     """
 
-    def __init__(
-        self, uploads: Uploads, storage: Storage, file: BinaryIO, own: Path, target: Path, part: Part
-    ) -> None:
+    def __init__(self, uploads: Uploads, storage: Storage, file: BinaryIO, own: Path, target: Path, part: Part) -> None:
         self._uploads = uploads
         self._storage = storage
         self._file = file

@@ -54,7 +54,7 @@ class Client:
         return self._http.json("GET", "/v1/capabilities")
 
     def upload(self, path: Path, on_progress: Progress = lambda fraction: None) -> str:
-        """Bring a file to the server, unless its content is there already.
+        """Bring a file to the server, unless its content is there already; one that broke off goes on where it stopped.
 
         Returns:
             Its sha256, by which jobs refer to it.
@@ -65,7 +65,8 @@ class Client:
         """
         sha256 = _sha256(path)
         target = f"/v1/blobs/{sha256}"
-        if not self._http.exists(target):
+        here = self._http.uploaded(target)
+        if here is not None:
             size = path.stat().st_size
             limit = round(self.capabilities()["limits"]["upload_mb"] * 1e6)
             if size > limit:
@@ -74,7 +75,10 @@ class Client:
                     "Use a shorter or smaller video, or start the server with a larger --max-upload-mb.",
                     "too_large",
                 )
-            with self._http.exchange("PUT", target, _pieces(path, size, on_progress), size) as response:
+            start = here if here < size else 0
+            content_range = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
+            pieces = _pieces(path, start, size, on_progress)
+            with self._http.exchange("PUT", target, pieces, size - start, headers=content_range) as response:
                 self._http.read(response.read)
         on_progress(1.0)
         return sha256
@@ -166,7 +170,10 @@ class Client:
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._http.exchange("GET", _job(job_id) + "/outputs/animation.safetensors") as response, partial.open("wb") as file:
+            with (
+                self._http.exchange("GET", _job(job_id) + "/outputs/animation.safetensors") as response,
+                partial.open("wb") as file,
+            ):
                 self._receive(response, file.write, on_progress)
             partial.replace(path)
         except OSError as error:
@@ -246,15 +253,16 @@ def _sha256(path: Path) -> str:
         raise FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.") from error
 
 
-def _pieces(path: Path, size: int, on_progress: Progress) -> Iterator[bytes]:
-    """The file in pieces, exactly `size` bytes of it.
+def _pieces(path: Path, start: int, size: int, on_progress: Progress) -> Iterator[bytes]:
+    """The first `size` bytes of a file from `start` on, in pieces.
 
     Raises:
         FileError: The file cannot be read, or became shorter.
     """
-    sent = 0
+    sent = start
     try:
         with path.open("rb") as file:
+            file.seek(start)
             while sent < size:
                 piece = file.read(min(CHUNK_BYTES, size - sent))
                 if not piece:

@@ -113,11 +113,13 @@ class Server:
 
 
 def server_command(folder: Path, *flags: str, job_function: str = "fake_jobs:scripted") -> list[str]:
+    probing = ["--unprobed"] if job_function.startswith("fake_jobs") else []
     return [
         *(sys.executable, "-m", "server"),
         *("--handshake", str(folder / "server.json")),
         *("--data", str(folder / "data")),
         *("--job-function", job_function),
+        *probing,
         *flags,
     ]
 

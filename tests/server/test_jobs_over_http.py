@@ -116,7 +116,7 @@ def test_a_malformed_submission_is_refused_with_the_usual_body(server, body):
     assert (status, answer["error"]["code"]) == (422, "invalid_request")
 
 
-@pytest.mark.parametrize("path", ["", "/events", "/result"])
+@pytest.mark.parametrize("path", ["", "/events", "/outputs/animation.safetensors"])
 def test_an_unknown_job_is_named(server, path):
     status, body = server.raw("GET", f"/v1/jobs/nobody{path}")
     assert (status, body["error"]["code"]) == (404, "unknown_job")
