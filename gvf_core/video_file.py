@@ -12,6 +12,8 @@ PLAYLISTS = frozenset({"hls", "concat", "dash"})
 """Formats that name other files and addresses; a driving video is one local file."""
 LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
 DECODED = 2
+PADDING_PIXELS = 1_000_000
+"""FFmpeg counts its own buffers, too: with a limit of 40,000 it refused pictures of 64 x 48."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def inspect_video(path: Path, max_pixels: int, max_frames: int) -> VideoFacts:
         with av.open(str(path), options=LOCAL_FILES_ONLY) as container:
             stream = video_stream(path, container)
             # FFmpeg itself refuses larger pictures, before it allocates them
-            stream.codec_context.options = {"max_pixels": str(max_pixels)}
+            stream.codec_context.options = {"max_pixels": str(2 * max_pixels + PADDING_PIXELS)}
             stream.thread_type = "NONE"
             sizes = [(stream.width, stream.height)]
             decoded = 0

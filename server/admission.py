@@ -9,7 +9,7 @@ from server.finding import Finding
 from server.job_table import JobTable
 from server.jobs import JobRequest, JobStatus
 from server.media import MediaProbe
-from server.memory_estimate import available_mb, estimated_mb
+from server.memory_estimate import estimated_mb
 from server.storage import Storage
 
 
@@ -20,16 +20,16 @@ class Admission:
         table: The queue.
         storage: Where inputs are.
         probe: Looks into inputs; None takes them unseen, for jobs that are made up.
-        worker_pid: Gives the process id of the worker, if there is one.
+        available_mb: Tells how much memory a job may take, in MB (10^6 bytes).
     """
 
     def __init__(
-        self, table: JobTable, storage: Storage, probe: MediaProbe | None, worker_pid: Callable[[], int | None]
+        self, table: JobTable, storage: Storage, probe: MediaProbe | None, available_mb: Callable[[], int]
     ) -> None:
         self._table = table
         self._storage = storage
         self._probe = probe
-        self._worker_pid = worker_pid
+        self._available_mb = available_mb
 
     def submit(self, request: JobRequest, idempotency_key: str) -> JobStatus:
         """Queue a job, or give the one that has this key already.
@@ -76,7 +76,7 @@ class Admission:
                 )
 
     def _check_memory(self, settings: AnimateSettings, capture: Finding, video: Finding, networks: bool) -> None:
-        needed, available = estimated_mb(settings, capture, video, networks), available_mb(self._worker_pid())
+        needed, available = estimated_mb(settings, capture, video, networks), self._available_mb()
         if needed > available:
             raise NotEnoughMemoryError(
                 f"The job is expected to take about {needed:,} MB of memory; {available:,} MB are available.",

@@ -11,6 +11,7 @@ from server.database import Database
 from server.job_table import JobTable
 from server.limits import Limits
 from server.media import MediaProbe
+from server.memory_estimate import available_mb
 from server.storage import Storage
 from server.supervisor import INTERRUPTED, Supervisor
 from server.time_left import StageTimes
@@ -84,7 +85,7 @@ def open_service(
         announcements=announcements,
         storage=storage,
         uploads=Uploads(storage, limits.upload_bytes),
-        admission=Admission(table, storage, probe, lambda: supervisor.worker_pid),
+        admission=Admission(table, storage, probe, lambda: available_mb(supervisor.worker_pid)),
         supervisor=supervisor,
         log_file=data / "server.log",
         stop=stop,

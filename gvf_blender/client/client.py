@@ -131,6 +131,14 @@ class Client:
         """
         return self._status(self._http.json("POST", _job(job_id) + "/cancel"))
 
+    def retry(self, job_id: str) -> JobStatus:
+        """Queue a job that ended without success once more, as a new job; asked again, it gives that one.
+
+        Raises:
+            ServerError: With code "not_retryable" if it has not ended, or has succeeded.
+        """
+        return self._status(self._http.json("POST", _job(job_id) + "/retry"))
+
     def events(self, job_id: str, after: int = 0) -> Iterator[JobStatus]:
         """The statuses of a job as they come, until the one with which it ends.
 
@@ -185,8 +193,20 @@ class Client:
             with contextlib.suppress(OSError):  # what kept the file from being written may keep it from being removed
                 partial.unlink()
 
+    def unload(self) -> None:
+        """Ask the server to give back the memory of its models.
+
+        Raises:
+            ServerError: With code "busy" while it computes a job.
+        """
+        self._http.json("POST", "/v1/models/unload")
+
+    def log(self, lines: int = 200) -> list[str]:
+        """The last lines of the server's log, oldest first."""
+        return [str(line) for line in self._http.json("GET", f"/v1/log?tail={lines}").get("lines", [])]
+
     def shutdown(self) -> None:
-        """Ask the server to end; its unfinished jobs fail."""
+        """Ask the server to end; a running job is interrupted, queued ones wait for the next start."""
         self._http.json("POST", "/v1/shutdown")
 
     def _receive(

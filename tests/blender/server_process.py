@@ -27,7 +27,7 @@ def running_server(home: Path) -> Iterator[RunningServer]:
     home.mkdir(parents=True, exist_ok=True)
     folder = str(Path(__file__).parent)
     environment = {**os.environ, "GVF_HOME": str(home), "PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "server", "--job-function", "scripted_pipeline:run"]
+    command = [sys.executable, "-m", "server", "--job-function", "scripted_pipeline:run", "--unprobed"]
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:

@@ -40,12 +40,22 @@ def scripted(task, on_progress, cancelled):
                 raise ZeroDivisionError(argument)
             case "signal":
                 os.kill(os.getpid(), signal.Signals[argument])
+            case "run-out-of-memory":
+                raise MemoryError
+            case "run-out-of-memory-once":
+                on_progress(str(os.getpid()), 0.5)
+                if not task.smaller_chunks:
+                    raise MemoryError
             case "leave-result-and-fail":
                 task.result.write_bytes(b"half")
                 raise ZeroDivisionError
             case _:
                 raise AssertionError(f"unknown line {line!r}")
     task.result.write_bytes(b"fake animation " + repr(task.settings).encode())
+
+
+def instant(task, on_progress, cancelled):
+    task.result.write_bytes(b"fake animation")
 
 
 def fabricated_animation(task, on_progress, cancelled):

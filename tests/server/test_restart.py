@@ -1,0 +1,86 @@
+"""What a restart finds: nothing is lost that was finished, nothing half-done passes for a result."""
+
+import os
+import signal
+
+import pytest
+from server_under_test import PATIENCE, started
+
+from gvf_blender.client import JobState
+from gvf_blender.core.errors import ServerError
+
+
+def kill(server) -> None:
+    server.process.kill()
+    server.process.wait(PATIENCE)
+    server.handshake.unlink()
+
+
+def test_finished_jobs_and_their_results_outlive_a_killed_server(tmp_path):
+    with started(tmp_path) as server:
+        job = server.run("progress half 0.5")
+        events = list(server.client.events(job.id))
+        server.client.download(job.id, tmp_path / "before")
+        kill(server)
+    with started(tmp_path) as server:
+        assert server.client.status(job.id) == job
+        assert list(server.client.events(job.id)) == events
+        server.client.download(job.id, tmp_path / "after")
+        assert (tmp_path / "after").read_bytes() == (tmp_path / "before").read_bytes()
+
+
+def test_a_killed_server_interrupts_what_ran_keeps_what_waited_and_both_can_still_be_done(tmp_path):
+    with started(tmp_path) as server:
+        running = server.submit(f"progress begun 0.3\nwait-for {tmp_path / 'go'}")
+        waiting = server.submit("progress next 0.5", idempotency_key="waiting")
+        server.event(running, lambda status: status.stage == "begun")
+        kill(server)
+    (tmp_path / "go").touch()
+    with started(tmp_path) as server:
+        interrupted = server.client.status(running.id)
+        assert (interrupted.state, interrupted.error.code) == (JobState.INTERRUPTED, "interrupted")
+        assert interrupted.progress == 0.3
+        assert list(server.client.events(running.id))[-1] == interrupted
+        assert server.outcome(waiting).state is JobState.SUCCEEDED
+        assert server.submit("progress next 0.5", idempotency_key="waiting").id == waiting.id
+
+        again = server.client.retry(running.id)
+        assert again.id != running.id
+        assert server.client.retry(running.id).id == again.id
+        assert server.outcome(again).state is JobState.SUCCEEDED
+        with pytest.raises(ServerError) as caught:
+            server.client.retry(again.id)
+        assert caught.value.code == "not_retryable"
+
+
+def test_a_clean_end_keeps_what_waited(tmp_path):
+    with started(tmp_path) as server:
+        running = server.submit("ignore-cancel")
+        waiting = server.submit("")
+        server.running(running)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
+    with started(tmp_path) as server:
+        assert server.client.status(running.id).error.code == "server_stopped"
+        assert server.outcome(waiting).state is JobState.SUCCEEDED
+
+
+def test_a_cancel_that_a_killed_server_had_accepted_is_kept(tmp_path):
+    with started(tmp_path) as server:
+        job = server.submit("progress deaf 0.5\nignore-cancel")
+        server.event(job, lambda status: status.stage == "deaf")
+        os.kill(server.worker_group(), signal.SIGSTOP)  # so that the worker cannot let go meanwhile
+        server.client.cancel(job.id)
+        kill(server)
+    with started(tmp_path) as server:
+        assert server.client.status(job.id).state is JobState.CANCELLED
+
+
+def test_a_damaged_list_of_jobs_is_named_and_can_be_moved_away(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "jobs.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(AssertionError, match=r"jobs\.sqlite cannot be used .*Move the file away"), started(tmp_path):
+        pass
+    (tmp_path / "data" / "jobs.sqlite").unlink()
+    with started(tmp_path) as server:
+        assert server.run("").state is JobState.SUCCEEDED
