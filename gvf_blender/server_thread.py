@@ -209,7 +209,7 @@ class ServerThread:
                 match status.state:
                     case JobState.SUCCEEDED:
                         return
-                    case JobState.FAILED if status.error is not None:
+                    case JobState.FAILED | JobState.INTERRUPTED if status.error is not None:
                         raise ServerError(status.error.message, status.error.hint, status.error.code)
                     case JobState.QUEUED:
                         self._go_on(Advanced(Phase.QUEUED))

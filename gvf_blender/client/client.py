@@ -5,13 +5,13 @@ import hashlib
 import http.client
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ..core.errors import FileError, ServerError
-from ..core.job_state import JobStatus
+from ..core.job_state import JobState, JobStatus
 from .transport import Transport
 
 CHUNK_BYTES = 1 << 20
@@ -90,6 +90,7 @@ class Client:
         settings: dict[str, Any],
         idempotency_key: str | None = None,
         video_name: str = "",
+        client_id: str = "",
     ) -> JobStatus:
         """Queue a job.
 
@@ -99,6 +100,7 @@ class Client:
             settings: Fields of the server's settings; those left out take its defaults.
             idempotency_key: Submitting again with the same key gives the same job; None for a new key.
             video_name: Name of the video, for the server's messages about it.
+            client_id: Name under which `jobs` finds the job again.
         """
         body = {
             "capture": capture,
@@ -106,6 +108,7 @@ class Client:
             "video_name": video_name,
             "settings": settings,
             "idempotency_key": idempotency_key or uuid.uuid4().hex,
+            "client_id": client_id,
         }
         return self._status(self._http.json("POST", "/v1/jobs", body))
 
@@ -113,9 +116,18 @@ class Client:
         """The newest status of a job."""
         return self._status(self._http.json("GET", _job(job_id)))
 
-    def jobs(self) -> list[JobStatus]:
-        """The newest status of every job that the server knows, oldest first."""
-        jobs = self._http.json("GET", "/v1/jobs").get("jobs")
+    def jobs(self, states: Iterable[JobState] = (), client_id: str | None = None, limit: int = 1000) -> list[JobStatus]:
+        """The newest status of the newest jobs, oldest first; of one client or in some states only.
+
+        Args:
+            states: Which; none for all.
+            client_id: Whose; None for everybody's.
+            limit: At most so many, up to 1000.
+        """
+        query = [("limit", str(limit)), *(("state", state) for state in states)]
+        if client_id is not None:
+            query.append(("client_id", client_id))
+        jobs = self._http.json("GET", f"/v1/jobs?{urlencode(query)}").get("jobs")
         if not isinstance(jobs, list):
             raise self._http.wrong_service("its list of jobs is none")
         return [self._status(job) for job in jobs]

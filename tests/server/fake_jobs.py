@@ -29,6 +29,8 @@ def scripted(task, on_progress, cancelled):
                     if cancelled():
                         raise Cancelled()
                     never.wait(POLL_SECONDS)
+            case "sleep":
+                never.wait(float(argument))
             case "ignore-cancel":
                 never.wait()
             case "helper":  # a process of the job's own, as a video decoder would be
