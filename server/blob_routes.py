@@ -1,5 +1,6 @@
 """Uploads over HTTP: /v1/blobs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from server.descriptions import Blob
 from server.metrics import UPLOADED_BYTES
 from server.service import Service
-from server.uploads import Part
+from server.uploads import Part, Upload
 
 PIECE_BYTES = 1 << 20
 
@@ -60,9 +61,7 @@ def blob_routes(service: Service) -> APIRouter:
             response.status_code = 200
             return Blob(sha256, service.storage.blob(sha256).stat().st_size, complete=True)
         with service.uploads.receive(sha256, part) as upload:
-            async for piece in _pieces(request):
-                await run_in_threadpool(upload.write, piece)
-                UPLOADED_BYTES.inc(len(piece))
+            await _write_behind(upload, _pieces(request))
             await run_in_threadpool(upload.commit)
         if not upload.is_complete:
             response.status_code = 202
@@ -70,6 +69,20 @@ def blob_routes(service: Service) -> APIRouter:
         return Blob(sha256, upload.size, upload.is_complete)
 
     return router
+
+
+async def _write_behind(upload: Upload, pieces: AsyncIterator[bytearray]) -> None:
+    """Hash and write each piece while the next one arrives."""
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for piece in pieces:
+            if writing is not None:
+                await writing
+            writing = asyncio.create_task(run_in_threadpool(upload.write, piece))
+            UPLOADED_BYTES.inc(len(piece))
+    finally:
+        if writing is not None:
+            await writing
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytearray]:
