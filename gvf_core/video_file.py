@@ -65,13 +65,16 @@ def video_stream(path: Path, container: av.container.InputContainer) -> av.Video
     """The pictures in an open file.
 
     Raises:
-        VideoError: There are none, or the file names other files.
+        VideoError: There are none, they cannot be decoded, or the file names other files.
     """
     if container.format.name in PLAYLISTS:
         raise VideoError(f"{path.name} is a playlist.", "Choose the video file itself.")
     if not container.streams.video:
         raise VideoError(f"{path.name} has no video stream.", "Choose a file with moving pictures.")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise VideoError(f"{path.name} is coded in a way that cannot be decoded.", "Convert it to H.264 MP4.")
+    return stream
 
 
 def unreadable_video(path: Path, error: Exception) -> VideoError:
