@@ -14,7 +14,7 @@ class Device:
     Attributes:
         kind: "cuda" or "cpu".
         name: As its maker calls it, or the number of cores.
-        memory_mb: Memory of the device, in MB (2^20 bytes).
+        memory_mb: Memory of the device, in MB (10^6 bytes).
         free_mb: How much of it was free when the worker started.
     """
 
@@ -29,6 +29,6 @@ def describe_device() -> Device:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        return Device("cuda", torch.cuda.get_device_name(), total >> 20, free >> 20)
+        return Device("cuda", torch.cuda.get_device_name(), total // 10**6, free // 10**6)
     memory = psutil.virtual_memory()
-    return Device("cpu", f"{os.cpu_count()} cores", memory.total >> 20, memory.available >> 20)
+    return Device("cpu", f"{os.cpu_count()} cores", memory.total // 10**6, memory.available // 10**6)

@@ -99,7 +99,7 @@ class JobTable:
         job = self.job(job_id)
         if not job.status.state.is_retryable:
             raise NotRetryableError(
-                f"Job {job_id} is {job.status.state} and cannot be tried again.", "Submit a new job."
+                f"Job {job_id} is {job.status.state}: only one that ended without success can be tried again."
             )
         return self.submit(self.request(job_id), f"retry-of:{job_id}", retry_of=job_id)
 

@@ -76,11 +76,9 @@ def run_server(options: ServerOptions) -> int:
         configure_logging(options.log_format, options.data / "server.log", (token,))
         listener = held.enter_context(_listen(options.host, options.port))
         port = listener.getsockname()[1]
-        # a server that listens everywhere is on this machine, too
-        reachable = "127.0.0.1" if options.host in ("0.0.0.0", "localhost") else options.host
         entrance = Entrance(
             token,
-            f"{reachable}:{port}",
+            f"{_reachable(options.host)}:{port}",
             frozenset(f"{name.strip().lower()}:{port}" for name in ("localhost", *options.allowed_hosts)),
         )
         handshake = Handshake(f"http://{entrance.address}", token, os.getpid(), __version__)
@@ -138,6 +136,13 @@ def _open_service(options: ServerOptions, stop: Callable[[], None], on_crash: Ca
         raise StartError(
             f"The data folder {options.data} cannot be used ({error}).", "Choose another --data."
         ) from error
+
+
+def _reachable(host: str) -> str:
+    """Under which address this machine reaches a server that listens there; everywhere is here, too."""
+    if ":" in host:
+        return "[::1]" if host == "::" else f"[{host}]"
+    return "127.0.0.1" if host in ("0.0.0.0", "localhost") else host
 
 
 def _listen(host: str, port: int) -> socket.socket:

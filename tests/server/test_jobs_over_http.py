@@ -158,6 +158,14 @@ def test_an_unexpected_error_fails_the_job_leaves_its_trace_in_the_log_and_the_s
     assert server.run("").state is JobState.SUCCEEDED
 
 
+@pytest.mark.parametrize("stage", range(6))
+def test_a_job_that_fails_in_any_stage_is_failed_at_once_and_for_everybody(server, stage):
+    lines = [f"progress {number} {number / 6}" for number in range(6)]
+    job = server.run("\n".join([*lines[: stage + 1], "refuse", *lines[stage + 1 :]]))
+    assert (job.state, job.stage, job.error.code) == (JobState.FAILED, str(stage), "bad_video")
+    assert server.client.status(job.id) == job
+
+
 def test_a_failed_job_keeps_no_result_and_no_working_files(server):
     job = server.run("leave-result-and-fail")
     assert job.state is JobState.FAILED

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import statistics
+import time
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -55,6 +57,19 @@ def test_capabilities_say_what_it_computes_on_and_every_limit(server):
     assert capabilities["device"]["kind"] in ("cpu", "cuda")
     assert capabilities["memory_available_mb"] > 0
     assert "fit" in capabilities["engines"]
+
+
+def test_answers_do_not_wait_for_each_other(server):
+    connection = http.client.HTTPConnection(urlsplit(server.client.address).netloc)
+    seconds = []
+    for _ in range(51):
+        begin = time.perf_counter()
+        connection.request("GET", "/v1/health")
+        connection.getresponse().read()
+        seconds.append(time.perf_counter() - begin)
+    connection.close()
+    # Nagle's algorithm and delayed acknowledgements together would make each take 40 ms
+    assert statistics.median(seconds) < 0.03
 
 
 def test_a_result_can_be_fetched_in_parts_that_belong_together(server):

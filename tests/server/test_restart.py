@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from server_under_test import PATIENCE, started
+from server_under_test import PATIENCE, started, wait_until
 
 from gvf_blender.client import JobState
 from gvf_blender.core.errors import ServerError
@@ -83,4 +83,22 @@ def test_a_damaged_list_of_jobs_is_named_and_can_be_moved_away(tmp_path):
         pass
     (tmp_path / "data" / "jobs.sqlite").unlink()
     with started(tmp_path) as server:
+        assert server.run("").state is JobState.SUCCEEDED
+
+
+def test_a_full_disk_stops_the_jobs_and_not_the_server(tmp_path):
+    # a limit on the size of files stands in for a full disk: the database's log cannot grow further
+    with started(tmp_path, shell="ulimit -f 400") as server:
+        job = server.submit("\n".join(f"progress {number} {number / 2000}" for number in range(2000)))
+        wait_until(lambda: "progress is not written down" in server.log, "the disk is full")
+        status, body = server.raw("GET", f"/v1/jobs/{job.id}")
+        assert (status, body["state"]) == (200, "running")
+        with pytest.raises(ServerError, match=r"jobs\.sqlite") as caught:
+            server.submit("")
+        assert caught.value.code in ("storage", "disk_full")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
+    with started(tmp_path) as server:  # there is room again
+        again = server.client.status(job.id)
+        assert again.state in (JobState.SUCCEEDED, JobState.INTERRUPTED)
         assert server.run("").state is JobState.SUCCEEDED
