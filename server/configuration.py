@@ -34,6 +34,7 @@ class ServerOptions:
         limits: What the server takes on.
         job_function: "module:function" that the worker runs for each job.
         probes_media: Whether uploads are looked into before a job is queued.
+        gpus: GPUs that get a worker each; None for all that there are.
     """
 
     handshake: Path
@@ -47,6 +48,7 @@ class ServerOptions:
     limits: Limits = field(default_factory=Limits)
     job_function: str = ANIMATE
     probes_media: bool = True
+    gpus: tuple[str, ...] | None = None
 
     @property
     def is_local(self) -> bool:
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     for limit in fields(Limits):
         flag = f"--max-{limit.name.replace('_', '-')}"
         add(flag, metavar="N", help=f"{limit.metadata['help']} (default: {limit.default:,})")
+    add("--gpus", metavar="LIST", help="comma-separated GPUs that get a worker each (default: all that there are)")
     add("--job-function", help=argparse.SUPPRESS)
     add("--unprobed", action="store_const", const=True, help=argparse.SUPPRESS)
     return parser
@@ -117,12 +120,12 @@ def _options(values: dict[str, Any]) -> ServerOptions:
     token_file = values.pop("token_file", None)
     token = _token(values.pop("token", None) if token_file is None else _first_line(Path(token_file)))
     parent_pid = values.pop("parent_pid", None)
-    hosts = values.pop("allowed_hosts", ())
+    hosts, gpus = values.pop("allowed_hosts", ()), values.pop("gpus", None)
     options = ServerOptions(
         handshake=Path(values.pop("handshake", home / "server.json")).absolute(),
         data=Path(values.pop("data", home / "server")).absolute(),
         host=_host(str(values.pop("host", "127.0.0.1"))),
-        allowed_hosts=tuple(hosts.split(",")) if isinstance(hosts, str) else tuple(hosts),
+        allowed_hosts=_list(hosts),
         port=_number("port", values.pop("port", 0), int),
         token=token,
         parent_pid=None if parent_pid is None else _number("parent_pid", parent_pid, int),
@@ -130,6 +133,7 @@ def _options(values: dict[str, Any]) -> ServerOptions:
         limits=Limits(**limits),
         job_function=values.pop("job_function", ANIMATE),
         probes_media=not values.pop("unprobed", False),
+        gpus=None if gpus is None else _list(gpus),
     )
     if values:
         raise StartError(f"There is no option {min(values)!r}.", "`gvf serve --help` lists them.")
@@ -139,6 +143,12 @@ def _options(values: dict[str, Any]) -> ServerOptions:
             f"Give a token of your own with --token-file or {VARIABLE_PREFIX}TOKEN.",
         )
     return options
+
+
+def _list(value: Any) -> tuple[str, ...]:
+    """From a flag or variable, or from a list in the file."""
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(str(part).strip() for part in parts)
 
 
 def _number(name: str, value: Any, kind: Any) -> Any:

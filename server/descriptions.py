@@ -65,7 +65,8 @@ class Capabilities:
     formats: dict[str, list[str]]
     limits: Limits
     worker: WorkerState
-    device: Device | None
+    workers: list[WorkerState]
+    devices: list[Device]
     memory_available_mb: int
     disk_used_bytes: int
 

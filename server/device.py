@@ -1,10 +1,13 @@
 """What the worker computes on."""
 
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 
 import psutil
+
+ASK_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,19 @@ class Device:
     name: str
     memory_mb: int
     free_mb: int
+
+
+def installed_gpus() -> list[str]:
+    """The NVIDIA GPUs that workers may use, asked from the driver because this process must not load torch."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return asked.stdout.split() if asked.returncode == 0 else []
 
 
 def describe_device() -> Device:

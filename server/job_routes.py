@@ -36,7 +36,7 @@ def job_routes(service: Service) -> APIRouter:
             submission.capture, submission.video, submission.video_name, settings, submission.client_id
         )
         status = service.admission.submit(request, submission.idempotency_key)
-        service.supervisor.wake()
+        service.fleet.wake()
         return described(status.id)
 
     @router.get("/v1/jobs")
@@ -68,14 +68,14 @@ def job_routes(service: Service) -> APIRouter:
     def cancel_job(job_id: str) -> JobDescription:
         """Cancel exactly this job; 409 if it has ended otherwise."""
         table.cancel(job_id)
-        service.supervisor.wake()
+        service.fleet.wake()
         return described(job_id)
 
     @router.post("/v1/jobs/{job_id}/retry", status_code=202)
     def retry_job(job_id: str) -> JobDescription:
         """Queue a job that ended without success once more, as a new job; asked again, it gives that one."""
         status = service.admission.retry(job_id)
-        service.supervisor.wake()
+        service.fleet.wake()
         return described(status.id)
 
     @router.get(

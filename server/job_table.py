@@ -1,4 +1,4 @@
-"""Every job and its events, in the database; shared by the HTTP handlers and the supervisor's thread."""
+"""Every job and its events, in the database; shared by the HTTP handlers and the supervisors' threads."""
 
 import json
 import logging
@@ -195,14 +195,16 @@ class JobTable:
             return {sha256 for row in connection.execute(query) for sha256 in row}
 
     def start(self, job_id: str) -> bool:
-        """Move a queued job to running; False if it was cancelled a moment before."""
+        """Move a queued job to running; False if it was cancelled, or begun by another worker, a moment before."""
+        claimed = False
 
         def running(job: Job) -> JobStatus:
-            if job.status.state is JobState.CANCELLED:
-                return job.status
-            return moved(job.status, JobState.RUNNING, self._clock())
+            nonlocal claimed
+            claimed = job.status.state is JobState.QUEUED
+            return moved(job.status, JobState.RUNNING, self._clock()) if claimed else job.status
 
-        return self._append(job_id, running).state is JobState.RUNNING
+        self._append(job_id, running)
+        return claimed
 
     def progress(self, job_id: str, stage: str, fraction: float, seconds_left: float | None = None) -> None:
         """Record progress of a running job; reports that come after a request to cancel are dropped."""

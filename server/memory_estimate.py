@@ -1,5 +1,8 @@
 """About how much memory a job takes, from its settings and inputs; coefficients measured in docs/performance.md."""
 
+import contextlib
+from collections.abc import Sequence
+
 import psutil
 
 from gvf_core.settings import AnimateSettings
@@ -37,12 +40,14 @@ def estimated_mb(settings: AnimateSettings, capture: Finding, video: Finding, ne
     return PROCESS_MB + (NETWORKS_MB if networks else 0) + round((clip + views + motion) / 1e6)
 
 
-def available_mb(worker_pid: int | None) -> int:
-    """What a job may take on this host, in MB (10^6 bytes): free memory, and what the warm worker holds already."""
+def available_mb(workers: Sequence[int]) -> int:
+    """What a job may take on this host, in MB (10^6 bytes): free memory, and what warm workers hold already.
+
+    Args:
+        workers: Their process ids.
+    """
     held = 0
-    if worker_pid is not None:
-        try:
-            held = psutil.Process(worker_pid).memory_info().rss
-        except psutil.NoSuchProcess:
-            held = 0
+    for pid in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            held += psutil.Process(pid).memory_info().rss
     return round((psutil.virtual_memory().available + held) / 1e6)

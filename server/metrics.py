@@ -79,6 +79,8 @@ class _ServiceFigures:
             ("gvf_uptime_seconds", "Since the start", time.monotonic() - service.started),
         ):
             yield GaugeMetricFamily(name, text, value)
-        worker = GaugeMetricFamily("gvf_worker", "1 for the state of the worker", labels=["state"])
-        worker.add_metric([service.supervisor.worker_state], 1)
-        yield worker
+        workers = GaugeMetricFamily("gvf_workers", "Workers by state", labels=["state"])
+        states = service.fleet.states
+        for doing in sorted(set(states)):
+            workers.add_metric([doing], states.count(doing))
+        yield workers

@@ -16,6 +16,7 @@ from gvf_core import __version__
 from server.access import Entrance
 from server.app import create_app
 from server.configuration import ServerOptions
+from server.device import installed_gpus
 from server.errors import StartError
 from server.handshake import Handshake, published
 from server.locking import LockedError, exclusive_lock
@@ -53,7 +54,7 @@ class _HttpServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._published.close()
         # this holds up the event loop for as long as it takes to kill the worker; nobody is to be served any more
-        self._service.supervisor.stop()
+        self._service.fleet.stop()
         self._service.announcements.close()
         await super().shutdown(sockets)
 
@@ -107,8 +108,8 @@ def run_server(options: ServerOptions) -> int:
             signal.signal(number, lambda *_: stop())
         if options.parent_pid is not None:
             watch_parent(options.parent_pid, stop)
-        service.supervisor.start()
-        held.callback(service.supervisor.stop)
+        service.fleet.start()
+        held.callback(service.fleet.stop)
         LOGGER.info("serving on %s, data in %s", handshake.address, options.data)
         server.run(sockets=[listener])
         if server.start_error is not None:
@@ -131,7 +132,15 @@ def _lock(held: contextlib.ExitStack, path: Path, what: str, flag: str) -> None:
 
 def _open_service(options: ServerOptions, stop: Callable[[], None], on_crash: Callable[[], None]) -> Service:
     try:
-        return open_service(options.data, options.limits, options.job_function, options.probes_media, stop, on_crash)
+        return open_service(
+            options.data,
+            options.limits,
+            options.job_function,
+            options.probes_media,
+            installed_gpus() if options.gpus is None else options.gpus,
+            stop,
+            on_crash,
+        )
     except OSError as error:
         raise StartError(
             f"The data folder {options.data} cannot be used ({error}).", "Choose another --data."

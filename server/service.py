@@ -1,13 +1,14 @@
 """The parts of a running server, wired together once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.admission import Admission
 from server.announcements import Announcements
 from server.database import Database
+from server.fleet import Fleet
 from server.job_table import JobTable
 from server.limits import Limits
 from server.media import MediaProbe
@@ -29,7 +30,7 @@ class Service:
         storage: Uploads and results.
         uploads: Receives uploads.
         admission: Checks submissions.
-        supervisor: Runs the jobs.
+        fleet: Runs the jobs.
         log_file: Where the log is.
         stop: Asks the server to end.
         started: When it started, on `time.monotonic`.
@@ -42,7 +43,7 @@ class Service:
     storage: Storage
     uploads: Uploads
     admission: Admission
-    supervisor: Supervisor
+    fleet: Fleet
     log_file: Path
     stop: Callable[[], None]
     started: float = field(default_factory=time.monotonic)
@@ -53,6 +54,7 @@ def open_service(
     limits: Limits,
     job_function: str,
     probes_media: bool,
+    gpus: Sequence[str],
     stop: Callable[[], None],
     on_crash: Callable[[], None],
 ) -> Service:
@@ -63,8 +65,9 @@ def open_service(
         limits: What the server takes on.
         job_function: "module:function" that the worker runs for each job.
         probes_media: Whether uploads are looked into before a job is queued.
+        gpus: GPUs that get a worker each; without one, a worker uses the CPU.
         stop: Asks the server to end.
-        on_crash: Called if the supervisor fails.
+        on_crash: Called if a supervisor fails.
 
     Raises:
         StartError: The database cannot be used.
@@ -76,7 +79,8 @@ def open_service(
     table = JobTable(database, announcements, limits.queued_jobs)
     storage.protect(table.inputs_in_use)
     table.recover(storage.has_result, INTERRUPTED)
-    supervisor = Supervisor(table, storage, StageTimes(database), limits, job_function, on_crash)
+    times = StageTimes(database)
+    fleet = Fleet([Supervisor(table, storage, times, limits, job_function, gpu, on_crash) for gpu in gpus or (None,)])
     probe = MediaProbe(database, limits) if probes_media else None
     return Service(
         limits=limits,
@@ -85,8 +89,8 @@ def open_service(
         announcements=announcements,
         storage=storage,
         uploads=Uploads(storage, limits.upload_bytes),
-        admission=Admission(table, storage, probe, lambda: available_mb(supervisor.worker_pid)),
-        supervisor=supervisor,
+        admission=Admission(table, storage, probe, lambda: available_mb(fleet.pids)),
+        fleet=fleet,
         log_file=data / "server.log",
         stop=stop,
     )

@@ -21,7 +21,7 @@ API_VERSIONS = [1]
 def service_routes(service: Service) -> APIRouter:
     """The routes of the server itself."""
     router = APIRouter(tags=["server"])
-    supervisor, storage = service.supervisor, service.storage
+    fleet, storage = service.fleet, service.storage
 
     @router.get("/v1/health")
     def health() -> Health:
@@ -31,8 +31,8 @@ def service_routes(service: Service) -> APIRouter:
             api=API_VERSIONS,
             version=__version__,
             build=BUILD,
-            ready=supervisor.worker_state not in ("starting", "unavailable"),
-            worker=supervisor.worker_state,
+            ready=fleet.state not in ("starting", "unavailable"),
+            worker=fleet.state,
             uptime_seconds=round(time.monotonic() - service.started, 3),
         )
 
@@ -45,16 +45,17 @@ def service_routes(service: Service) -> APIRouter:
             weights=_weights(),
             formats={"capture": ["gvf-capture/1"], "result": ["gvf-animation/1"]},
             limits=service.limits,
-            worker=supervisor.worker_state,
-            device=supervisor.device,
-            memory_available_mb=available_mb(supervisor.worker_pid),
+            worker=fleet.state,
+            workers=fleet.states,
+            devices=fleet.devices,
+            memory_available_mb=available_mb(fleet.pids),
             disk_used_bytes=storage.used_bytes(),
         )
 
     @router.post("/v1/models/unload", status_code=202)
     def unload() -> Acknowledgement:
-        """Give back the memory of the models; the next job loads them again. 409 while a job runs."""
-        supervisor.unload()
+        """Give back the memory of the models; the next job loads them again. 409 if every worker is busy."""
+        fleet.unload()
         return Acknowledgement("unloading")
 
     @router.get("/v1/log")

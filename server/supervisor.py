@@ -1,4 +1,4 @@
-"""The thread that gives queued jobs to the worker, one at a time, and keeps a worker at hand."""
+"""The thread that gives queued jobs to one worker, one at a time, and keeps a worker at hand."""
 
 import logging
 import multiprocessing
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from server.device import Device
-from server.errors import BusyError, ServerError
+from server.errors import ServerError
 from server.job_table import JobTable
 from server.jobs import JobError, JobRequest, JobState
 from server.limits import Limits
@@ -76,6 +76,7 @@ class Supervisor:
         times: Where the durations of stages are learned.
         limits: How long a job may run and an idle worker stays.
         job_function: "module:function" that the worker runs for each job.
+        gpu: The one GPU that the worker sees, as in CUDA_VISIBLE_DEVICES; None leaves that to the environment.
         on_crash: Called if the thread itself fails, a defect after which no job could run.
     """
 
@@ -86,6 +87,7 @@ class Supervisor:
         times: StageTimes,
         limits: Limits,
         job_function: str,
+        gpu: str | None,
         on_crash: Callable[[], None],
     ) -> None:
         self._table = table
@@ -93,6 +95,7 @@ class Supervisor:
         self._times = times
         self._limits = limits
         self._job_function = job_function
+        self._gpu = gpu
         self._on_crash = on_crash
         self._worker: Worker | None = None
         self._stopping = threading.Event()
@@ -119,20 +122,17 @@ class Supervisor:
             self._wake_writer.send_bytes(b"!")
 
     def unload(self) -> None:
-        """End the idle worker, so that models and the GPU's memory are freed; the next job starts another one.
-
-        Raises:
-            BusyError: It computes a job.
-        """
-        if self.worker_state == "busy":
-            raise BusyError("The worker computes a job.", "Wait for it or cancel it first.")
+        """End the worker as soon as it is idle; the next job starts another one."""
         self._unload.set()
         self.wake()
 
     def stop(self) -> None:
-        """Kill the worker and end the thread; the running job is interrupted, queued ones stay queued."""
+        """Ask the thread to kill the worker and end; the running job is interrupted, queued ones stay queued."""
         self._stopping.set()
         self.wake()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
         self._thread.join()
 
     def _run(self) -> None:
@@ -192,14 +192,14 @@ class Supervisor:
         if error is not None:
             LOGGER.error("%s", error.message)
             self.worker_state = "unavailable"
-            if job_id is not None:
+            if job_id is not None and self._table.start(job_id):  # unless another worker has it meanwhile
                 self._finish(job_id, JobState.FAILED, error)
 
     def _start_worker(self) -> JobError | None:
         self.worker_state = "starting"
         self._unload.clear()
         try:
-            self._worker = worker = Worker(self._job_function)
+            self._worker = worker = Worker(self._job_function, self._gpu)
         except OSError as error:
             return _worker_unavailable(str(error))
         deadline = time.monotonic() + START_TIMEOUT_SECONDS

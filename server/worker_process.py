@@ -114,13 +114,16 @@ WorkerMessage = WorkerReady | WorkerFailedToStart | TaskProgress | TaskFinished 
 _CancellableTask = tuple[JobTask, threading.Event]
 
 
-def run_worker(connection: Connection, job_function: str) -> None:
+def run_worker(connection: Connection, job_function: str, gpu: str | None) -> None:
     """Body of the worker process: serve tasks until the connection to the server breaks.
 
     Args:
         connection: To the server.
         job_function: "module:function" of a `JobFunction`.
+        gpu: The one GPU to use; None leaves that to the environment.
     """
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before anything loads CUDA
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # so that helper processes die with us
     # Blender and the server's answers go first: a job that takes minutes does not miss what they need

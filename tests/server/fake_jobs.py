@@ -24,6 +24,8 @@ def scripted(task, on_progress, cancelled):
                 on_progress(stage, float(fraction))
             case "tell-pid":
                 on_progress(str(os.getpid()), 0.1)
+            case "tell-gpu":
+                on_progress(os.environ["CUDA_VISIBLE_DEVICES"], 0.1)
             case "wait-for":  # a file, or a request to cancel
                 while not Path(argument).exists():
                     if cancelled():

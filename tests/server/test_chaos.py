@@ -6,8 +6,8 @@ from server.bench.chaos import ChaosPlan, chaos
 from server.bench.laboratory import laboratory
 
 
-def storm(tmp_path, plan: ChaosPlan) -> None:
-    with laboratory(tmp_path, "--max-queued-jobs", "2000") as lab:
+def storm(tmp_path, plan: ChaosPlan, *flags: str) -> None:
+    with laboratory(tmp_path, "--max-queued-jobs", "2000", *flags) as lab:
         report = chaos(lab, plan)
     assert report.is_clean, report
     assert sum(report.states.values()) == plan.jobs
@@ -16,6 +16,11 @@ def storm(tmp_path, plan: ChaosPlan) -> None:
 
 def test_nothing_is_lost_or_done_twice_whoever_is_killed(tmp_path):
     storm(tmp_path, ChaosPlan(jobs=60, cancels=12, worker_kills=4, server_kills=3))
+
+
+def test_nothing_is_lost_or_done_twice_with_two_workers(tmp_path):
+    plan = ChaosPlan(jobs=60, cancels=12, worker_kills=4, server_kills=2, seed=3)
+    storm(tmp_path, plan, "--gpus", "a,b")
 
 
 @pytest.mark.slow

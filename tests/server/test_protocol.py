@@ -32,7 +32,7 @@ def answer(server, method: str, path: str, headers: dict | None = None):
 
 
 def test_the_committed_description_is_that_of_the_server(tmp_path):
-    service = open_service(tmp_path, Limits(), "none:none", True, lambda: None, lambda: None)
+    service = open_service(tmp_path, Limits(), "none:none", True, (), lambda: None, lambda: None)
     try:
         described = create_app(service, Entrance("token", "127.0.0.1:1")).openapi()
     finally:
@@ -54,7 +54,7 @@ def test_capabilities_say_what_it_computes_on_and_every_limit(server):
     server.run("")
     capabilities = server.client.capabilities()
     assert capabilities["limits"] == asdict(Limits(upload_mb=1))
-    assert capabilities["device"]["kind"] in ("cpu", "cuda")
+    assert capabilities["devices"][0]["kind"] in ("cpu", "cuda")
     assert capabilities["memory_available_mb"] > 0
     assert "fit" in capabilities["engines"]
 
