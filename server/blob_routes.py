@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from server.descriptions import Blob
@@ -60,7 +60,7 @@ def blob_routes(service: Service) -> APIRouter:
         if await run_in_threadpool(service.storage.has_blob, sha256):
             response.status_code = 200
             return Blob(sha256, service.storage.blob(sha256).stat().st_size, complete=True)
-        with service.uploads.receive(sha256, part) as upload:
+        async with contextmanager_in_threadpool(service.uploads.receive(sha256, part)) as upload:
             await _write_behind(upload, _pieces(request))
             await run_in_threadpool(upload.commit)
         if not upload.is_complete:

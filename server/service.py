@@ -25,6 +25,7 @@ class Service:
 
     Attributes:
         limits: What the server takes on.
+        database: Where jobs and findings are.
         table: Jobs.
         announcements: News of jobs, for event streams.
         storage: Uploads and results.

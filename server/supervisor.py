@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from gvf_core.errors import SettingsError
 from server.device import Device
 from server.errors import ServerError
 from server.job_table import JobTable
@@ -226,7 +227,12 @@ class Supervisor:
         if not self._table.start(job_id):
             return
         self.worker_state = "busy"
-        request = self._table.request(job_id)
+        try:
+            request = self._table.request(job_id)
+        except SettingsError as refusal:  # queued by another version of the server
+            self._finish(job_id, JobState.FAILED, JobError(refusal.code, refusal.message, refusal.hint))
+            self.worker_state = "ready"
+            return
         job = _Running(
             id=job_id,
             number=self._table.job(job_id).number,
@@ -238,15 +244,11 @@ class Supervisor:
         if error is OUT_OF_MEMORY and (again := self._fresh_worker(job)) is not None:
             error = self._attempt(again, job, smaller_chunks=True)
         error = error or self._keep_result(job)
-        if error is None:
-            self._finish(job_id, JobState.SUCCEEDED)
-        elif error is SERVER_STOPPED:
-            self._finish(job_id, JobState.INTERRUPTED, error)
-        else:
-            self._finish(job_id, JobState.FAILED, error)
+        end = JobState.FAILED if error else JobState.SUCCEEDED
+        has_succeeded = self._finish(job_id, JobState.INTERRUPTED if error is SERVER_STOPPED else end, error)
         self._storage.remove_job_folder(job_id)
         self.worker_state = "starting" if self._worker is None else "ready"
-        self._look_back(job, has_succeeded=error is None)
+        self._look_back(job, has_succeeded)
 
     def _attempt(self, worker: Worker, job: _Running, smaller_chunks: bool) -> JobError | None:
         """Let the worker do the job once; None if it has made the result."""
@@ -282,33 +284,35 @@ class Supervisor:
 
     def _follow(self, worker: Worker, job: _Running) -> JobError | None:
         """Wait for the end of an attempt; returns why it failed."""
-        while True:
+        while (reason := self._reason_to_end(worker, job)) is None:
             for message in self._hear(worker, min(job.deadline, job.kill_at or job.deadline)):
                 if isinstance(message, TaskProgress):
                     self._note_progress(job, message.stage, message.fraction)
                 elif isinstance(message, TaskFinished):
                     # what is pickled on the way is equal to the constant, and no longer the same object
                     return OUT_OF_MEMORY if message.error == OUT_OF_MEMORY else message.error
-            if self._stopping.is_set():
-                self._kill_worker()
-                return SERVER_STOPPED
-            if not worker.is_alive:
-                return _worker_died(worker.death)
-            now = time.monotonic()
-            if now >= job.deadline:
-                self._kill_worker()
-                return _too_slow(self._limits.job_minutes)
-            if not self._table.cancel_requested(job.id):
-                continue
+        return reason
+
+    def _reason_to_end(self, worker: Worker, job: _Running) -> JobError | None:
+        """Whether the attempt is over although the worker has not said so; passes on a request to cancel."""
+        if self._stopping.is_set():
+            self._kill_worker()
+            return SERVER_STOPPED
+        if not worker.is_alive:
+            return _worker_died(worker.death)
+        now = time.monotonic()
+        if now >= job.deadline:
+            self._kill_worker()
+            return _too_slow(self._limits.job_minutes)
+        if self._table.cancel_requested(job.id):
             if job.kill_at is None:
                 worker.send(CancelTask(job.id))
                 job.kill_at = now + CANCEL_GRACE_SECONDS
             elif now >= job.kill_at:
-                LOGGER.warning(
-                    "worker %d is killed: the job does not stop by itself", worker.pid, extra={"job": job.id}
-                )
+                LOGGER.warning("worker %d is killed: the job does not stop", worker.pid, extra={"job": job.id})
                 self._kill_worker()
                 return SERVER_STOPPED  # whatever the reason: the request to cancel wins
+        return None
 
     def _note_progress(self, job: _Running, stage: str, fraction: float) -> None:
         seconds_left = job.clock.report(stage, fraction, time.monotonic())
@@ -327,18 +331,19 @@ class Supervisor:
             return _storage_unusable(error)
         return None
 
-    def _finish(self, job_id: str, state: JobState, error: JobError | None = None) -> None:
-        """Write down how a job ended, as soon as the disk takes it."""
+    def _finish(self, job_id: str, state: JobState, error: JobError | None) -> bool:
+        """Write down how a job ended, as soon as the disk takes it; whether it has succeeded in the end."""
         while True:
             try:
-                status = self._table.finish(job_id, state, error)
+                has_succeeded = self._table.finish(job_id, state, error).state is JobState.SUCCEEDED
                 break
             except ServerError as problem:
                 LOGGER.error("the end of the job cannot be written down: %s", problem, extra={"job": job_id})
                 if self._stopping.wait(DISK_PATIENCE_SECONDS):
-                    return  # the next start finds the job running, and its result in place or not
-        if status.state is not JobState.SUCCEEDED:
+                    return False  # the next start finds the job running, and its result in place or not
+        if not has_succeeded:
             self._storage.remove_result(job_id)
+        return has_succeeded
 
     def _look_back(self, job: _Running, has_succeeded: bool) -> None:
         """Learn from the job, and keep the data folder and the history within their limits."""

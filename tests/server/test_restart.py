@@ -1,7 +1,9 @@
 """What a restart finds: nothing is lost that was finished, nothing half-done passes for a result."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 
 import pytest
 from server_under_test import PATIENCE, started, wait_until
@@ -101,4 +103,19 @@ def test_a_full_disk_stops_the_jobs_and_not_the_server(tmp_path):
     with started(tmp_path) as server:  # there is room again
         again = server.client.status(job.id)
         assert again.state in (JobState.SUCCEEDED, JobState.INTERRUPTED)
+        assert server.run("").state is JobState.SUCCEEDED
+
+
+def test_a_job_that_another_version_queued_with_settings_of_its_own_fails_with_a_sentence(tmp_path):
+    with started(tmp_path) as server:
+        running = server.submit("ignore-cancel")
+        waiting = server.submit("")
+        server.running(running)
+        kill(server)
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "jobs.sqlite")) as database, database:
+        database.execute("UPDATE jobs SET settings = ? WHERE id = ?", ('{"of another version": 1}', waiting.id))
+    with started(tmp_path) as server:
+        failed = server.outcome(waiting)
+        assert (failed.state, failed.error.code) == (JobState.FAILED, "bad_settings")
+        assert "of another version" in failed.error.message
         assert server.run("").state is JobState.SUCCEEDED

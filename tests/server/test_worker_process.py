@@ -48,6 +48,13 @@ def test_a_job_that_runs_out_of_memory_again_says_so(server):
     assert server.run("").state is JobState.SUCCEEDED
 
 
+def test_a_cancel_is_heard_while_another_worker_starts(server):
+    job = server.submit("run-out-of-memory-once\nignore-cancel")
+    server.event(job, lambda status: status.stage == "Trying again with less memory")
+    server.client.cancel(job.id)
+    assert server.outcome(job).state is JobState.CANCELLED
+
+
 def test_unloading_ends_the_idle_worker_and_the_next_job_starts_another(server):
     pid = server.worker_pid()
     watch = ProcessWatch.of(pid)
