@@ -20,11 +20,11 @@ class Admission:
         table: The queue.
         storage: Where inputs are.
         probe: Looks into inputs; None takes them unseen, for jobs that are made up.
-        available_mb: Tells how much memory a job may take, in MB (10^6 bytes).
+        available_mb: Tells how much memory a job may take, in MB (10^6 bytes); None if that is another's business.
     """
 
     def __init__(
-        self, table: JobTable, storage: Storage, probe: MediaProbe | None, available_mb: Callable[[], int]
+        self, table: JobTable, storage: Storage, probe: MediaProbe | None, available_mb: Callable[[], int] | None
     ) -> None:
         self._table = table
         self._storage = storage
@@ -76,6 +76,8 @@ class Admission:
                 )
 
     def _check_memory(self, settings: AnimateSettings, capture: Finding, video: Finding, networks: bool) -> None:
+        if self._available_mb is None:
+            return
         needed, available = estimated_mb(settings, capture, video, networks), self._available_mb()
         if needed > available:
             raise NotEnoughMemoryError(

@@ -4,6 +4,7 @@ import argparse
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,8 @@ from server.handshake import default_home
 from server.limits import Limits
 from server.log import LogFormat
 
+LOCAL = "local"
+CLUSTER_SCHEME = "ray://"
 ANIMATE = "server.animation_job:animate_job"
 VARIABLE_PREFIX = "GVF_SERVER_"
 SHORTEST_TOKEN = 16
@@ -35,6 +38,9 @@ class ServerOptions:
         job_function: "module:function" that the worker runs for each job.
         probes_media: Whether uploads are looked into before a job is queued.
         gpus: GPUs that get a worker each; None for all that there are.
+        executor: "local", or the address of a Ray cluster: "ray://HOST:PORT".
+        cluster_workers: Jobs at the same time on the cluster.
+        cluster_memory_gb: Memory that each of them reserves there, in gigabytes (10^9 bytes).
     """
 
     handshake: Path
@@ -49,6 +55,9 @@ class ServerOptions:
     job_function: str = ANIMATE
     probes_media: bool = True
     gpus: tuple[str, ...] | None = None
+    executor: str = LOCAL
+    cluster_workers: int = 1
+    cluster_memory_gb: float = 0.0
 
     @property
     def is_local(self) -> bool:
@@ -98,6 +107,13 @@ def _parser() -> argparse.ArgumentParser:
         flag = f"--max-{limit.name.replace('_', '-')}"
         add(flag, metavar="N", help=f"{limit.metadata['help']} (default: {limit.default:,})")
     add("--gpus", metavar="LIST", help="comma-separated GPUs that get a worker each (default: all that there are)")
+    add("--executor", metavar="WHERE", help="local, or a Ray cluster: ray://HOST:PORT (extra: ray)")
+    add(
+        "--cluster-workers",
+        metavar="N",
+        help="jobs at once on the cluster: the number of its GPUs (default: 1)",
+    )
+    add("--cluster-memory-gb", metavar="N", help="memory that each of them reserves there (default: 0, none)")
     add("--job-function", help=argparse.SUPPRESS)
     add("--unprobed", action="store_const", const=True, help=argparse.SUPPRESS)
     return parser
@@ -134,9 +150,14 @@ def _options(values: dict[str, Any]) -> ServerOptions:
         job_function=values.pop("job_function", ANIMATE),
         probes_media=not values.pop("unprobed", False),
         gpus=None if gpus is None else _list(gpus),
+        executor=_executor(values.pop("executor", LOCAL)),
+        cluster_workers=_number("cluster_workers", values.pop("cluster_workers", 1), int),
+        cluster_memory_gb=_number("cluster_memory_gb", values.pop("cluster_memory_gb", 0), float),
     )
     if values:
         raise StartError(f"There is no option {min(values)!r}.", "`gvf serve --help` lists them.")
+    if options.cluster_workers < 1:
+        raise StartError(f"The option --cluster-workers is {options.cluster_workers}.", "Give at least 1.")
     if not options.is_local and token is None:
         raise StartError(
             f"The server would listen on {options.host}, where others can reach it.",
@@ -162,6 +183,14 @@ def _choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
     if value not in choices:
         raise StartError(f"The option {name} is {value!r}.", f"Choose one of {', '.join(choices)}.")
     return value
+
+
+def _executor(executor: Any) -> str:
+    if executor != LOCAL and not str(executor).startswith(CLUSTER_SCHEME):
+        raise StartError(f"There is no executor {executor!r}.", f"Use {LOCAL}, or {CLUSTER_SCHEME}HOST:PORT.")
+    if executor != LOCAL and find_spec("ray") is None:
+        raise StartError("Ray is not installed.", "Install it: pip install 'gvf-blender[server,ray]'")
+    return str(executor)
 
 
 def _host(host: str) -> str:

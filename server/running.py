@@ -15,7 +15,7 @@ import uvicorn
 from gvf_core import __version__
 from server.access import Entrance
 from server.app import create_app
-from server.configuration import ServerOptions
+from server.configuration import LOCAL, ServerOptions
 from server.device import installed_gpus
 from server.errors import StartError
 from server.handshake import Handshake, published
@@ -132,12 +132,14 @@ def _lock(held: contextlib.ExitStack, path: Path, what: str, flag: str) -> None:
 
 def _open_service(options: ServerOptions, stop: Callable[[], None], on_crash: Callable[[], None]) -> Service:
     try:
+        job_function, workers = _on_cluster(options) if options.executor != LOCAL else _on_this_machine(options)
         return open_service(
             options.data,
             options.limits,
-            options.job_function,
+            job_function,
             options.probes_media,
-            installed_gpus() if options.gpus is None else options.gpus,
+            workers,
+            options.executor == LOCAL,
             stop,
             on_crash,
         )
@@ -145,6 +147,22 @@ def _open_service(options: ServerOptions, stop: Callable[[], None], on_crash: Ca
         raise StartError(
             f"The data folder {options.data} cannot be used ({error}).", "Choose another --data."
         ) from error
+
+
+def _on_this_machine(options: ServerOptions) -> tuple[str, list[str | None]]:
+    """The job function, and the GPU of each worker; without one, a worker uses the CPU."""
+    gpus = installed_gpus() if options.gpus is None else options.gpus
+    return options.job_function, [*gpus] or [None]
+
+
+def _on_cluster(options: ServerOptions) -> tuple[str, list[str | None]]:
+    """The job function that asks the cluster, told through the environment which one and for what."""
+    os.environ |= {
+        "GVF_RAY_ADDRESS": options.executor,
+        "GVF_RAY_JOB_FUNCTION": options.job_function,
+        "GVF_RAY_MEMORY_BYTES": str(round(options.cluster_memory_gb * 1e9)),
+    }
+    return "server.ray_job:ray_job", [None] * options.cluster_workers
 
 
 def _reachable(host: str) -> str:

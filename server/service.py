@@ -55,7 +55,8 @@ def open_service(
     limits: Limits,
     job_function: str,
     probes_media: bool,
-    gpus: Sequence[str],
+    workers: Sequence[str | None],
+    has_local_workers: bool,
     stop: Callable[[], None],
     on_crash: Callable[[], None],
 ) -> Service:
@@ -66,7 +67,8 @@ def open_service(
         limits: What the server takes on.
         job_function: "module:function" that the worker runs for each job.
         probes_media: Whether uploads are looked into before a job is queued.
-        gpus: GPUs that get a worker each; without one, a worker uses the CPU.
+        workers: The GPU of each worker; None leaves the choice to the worker.
+        has_local_workers: Whether jobs take memory of this machine.
         stop: Asks the server to end.
         on_crash: Called if a supervisor fails.
 
@@ -81,7 +83,7 @@ def open_service(
     storage.protect(table.inputs_in_use)
     table.recover(storage.has_result, INTERRUPTED)
     times = StageTimes(database)
-    fleet = Fleet([Supervisor(table, storage, times, limits, job_function, gpu, on_crash) for gpu in gpus or (None,)])
+    fleet = Fleet([Supervisor(table, storage, times, limits, job_function, gpu, on_crash) for gpu in workers])
     probe = MediaProbe(database, limits) if probes_media else None
     return Service(
         limits=limits,
@@ -90,7 +92,7 @@ def open_service(
         announcements=announcements,
         storage=storage,
         uploads=Uploads(storage, limits.upload_bytes),
-        admission=Admission(table, storage, probe, lambda: available_mb(fleet.pids)),
+        admission=Admission(table, storage, probe, (lambda: available_mb(fleet.pids)) if has_local_workers else None),
         fleet=fleet,
         log_file=data / "server.log",
         stop=stop,

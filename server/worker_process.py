@@ -135,22 +135,25 @@ def run_worker(connection: Connection, job_function: str, gpu: str | None) -> No
     sender = _Sender(connection)
     log_through(lambda record: sender.send(WorkerLog(record)))
     try:
-        run_job = _import_function(job_function)
+        run_job, describe = _import_function(job_function)
+        device = describe()
     except Exception as error:
-        LOGGER.exception("the worker cannot import %s", job_function)
+        LOGGER.exception("the worker cannot use %s", job_function)
         sender.send(WorkerFailedToStart(f"{type(error).__name__}: {error}"))
         return
-    sender.send(WorkerReady(describe_device()))
+    sender.send(WorkerReady(device))
     while True:
         task, cancel = tasks.get()
         with about_job(task.job_id):
-            finished = _perform(run_job, task, cancel, sender)
+            finished = perform(run_job, task, cancel, sender.send)
         sender.send(finished)
 
 
-def _import_function(name: str) -> JobFunction:
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+def _import_function(name: str) -> tuple[JobFunction, Callable[[], Device]]:
+    """The job function, and what tells the device: its module's own `describe_device` if it has one."""
+    name, _, function = name.partition(":")
+    module = importlib.import_module(name)
+    return getattr(module, function), getattr(module, "describe_device", describe_device)
 
 
 def _receive(connection: Connection, tasks: "queue.SimpleQueue[_CancellableTask]") -> None:
@@ -175,8 +178,18 @@ def _die() -> None:
     os._exit(1)
 
 
-def _perform(run_job: JobFunction, task: JobTask, cancel: threading.Event, sender: "_Sender") -> TaskFinished:
-    reporter = _ProgressReporter(sender, task.job_id)
+def perform(
+    run_job: JobFunction, task: JobTask, cancel: threading.Event, send: Callable[[WorkerMessage], None]
+) -> TaskFinished:
+    """Do one job; whatever goes wrong becomes part of what is returned.
+
+    Args:
+        run_job: Does it.
+        task: What to do.
+        cancel: Set when the job shall stop.
+        send: Takes reports of progress.
+    """
+    reporter = _ProgressReporter(send, task.job_id)
     try:
         run_job(task, reporter, cancel.is_set)
     except GvfError as error:
@@ -220,8 +233,8 @@ class _Sender:
 class _ProgressReporter:
     """Sends progress that is worth an event; may be called from every thread of the job."""
 
-    def __init__(self, sender: _Sender, job_id: str) -> None:
-        self._sender = sender
+    def __init__(self, send: Callable[[WorkerMessage], None], job_id: str) -> None:
+        self._send = send
         self._job_id = job_id
         self._stage = ""
         self._fraction = 0.0
@@ -230,4 +243,4 @@ class _ProgressReporter:
         if stage == self._stage and fraction - self._fraction < SMALLEST_PROGRESS_STEP:
             return
         self._stage, self._fraction = stage, fraction
-        self._sender.send(TaskProgress(self._job_id, stage, float(fraction)))
+        self._send(TaskProgress(self._job_id, stage, float(fraction)))

@@ -14,7 +14,7 @@ from server.service import open_service
 def main() -> int:
     """Write the description of a server with the usual limits."""
     with tempfile.TemporaryDirectory() as folder:
-        service = open_service(Path(folder), Limits(), "none:none", True, (), lambda: None, lambda: None)
+        service = open_service(Path(folder), Limits(), "none:none", True, [None], True, lambda: None, lambda: None)
         described = create_app(service, Entrance("token", "127.0.0.1:1")).openapi()
         service.database.close()
     described["info"]["version"] = "1"  # of the protocol: it does not change with every release

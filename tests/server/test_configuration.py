@@ -43,6 +43,8 @@ def test_the_defaults_are_local(home):
         (["--log-format", "xml"], "log_format is 'xml'"),
         (["--config", "/no/such/file"], "/no/such/file cannot be read"),
         (["--token-file", "/no/such/file"], "/no/such/file cannot be read"),
+        (["--executor", "slurm"], "There is no executor 'slurm'"),
+        (["--cluster-workers", "0"], "--cluster-workers is 0"),
     ],
 )
 def test_what_cannot_be_is_named(home, arguments, sentence):

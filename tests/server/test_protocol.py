@@ -32,7 +32,7 @@ def answer(server, method: str, path: str, headers: dict | None = None):
 
 
 def test_the_committed_description_is_that_of_the_server(tmp_path):
-    service = open_service(tmp_path, Limits(), "none:none", True, (), lambda: None, lambda: None)
+    service = open_service(tmp_path, Limits(), "none:none", True, [None], True, lambda: None, lambda: None)
     try:
         described = create_app(service, Entrance("token", "127.0.0.1:1")).openapi()
     finally:
