@@ -25,11 +25,12 @@ async def event_stream(table: JobTable, announcements: Announcements, job_id: st
         after: Sequence number of the last event that the client has already.
     """
     with announcements.listen(job_id) as news:  # before the replay, so that nothing falls between the two
-        for status in await run_in_threadpool(table.events, job_id, after):
+        replayed = await run_in_threadpool(table.events, job_id, after)
+        for status in replayed:
             after = status.seq
             yield _text(status)
-        newest = await run_in_threadpool(table.status, job_id)
-        if newest.state.is_terminal and newest.seq <= after:
+        newest = replayed[-1] if replayed else await run_in_threadpool(table.status, job_id)
+        if newest.state.is_terminal:
             return
         while True:
             try:

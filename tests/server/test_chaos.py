@@ -19,7 +19,7 @@ def test_nothing_is_lost_or_done_twice_whoever_is_killed(tmp_path):
 
 
 def test_nothing_is_lost_or_done_twice_with_two_workers(tmp_path):
-    plan = ChaosPlan(jobs=60, cancels=12, worker_kills=4, server_kills=2, seed=3)
+    plan = ChaosPlan(jobs=40, cancels=8, worker_kills=3, server_kills=1, seed=3)
     storm(tmp_path, plan, "--gpus", "a,b")
 
 

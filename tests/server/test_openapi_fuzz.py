@@ -9,7 +9,7 @@ from schemathesis.checks import not_a_server_error
 from server_under_test import Server, started
 
 DESCRIPTION = Path(__file__).parents[2] / "docs" / "openapi.json"
-EXAMPLES = 30
+EXAMPLES = 20
 
 description = schemathesis.openapi.from_path(DESCRIPTION).exclude(path="/v1/shutdown")
 
