@@ -134,12 +134,12 @@ def _options(values: dict[str, Any]) -> ServerOptions:
         if value is not None:
             limits[limit.name] = _number(f"max_{limit.name}", value, limit.type)
     token_file = values.pop("token_file", None)
-    token = _token(values.pop("token", None) if token_file is None else _first_line(Path(token_file)))
+    token = _token(values.pop("token", None) if token_file is None else _first_line(Path(str(token_file))))
     parent_pid = values.pop("parent_pid", None)
     hosts, gpus = values.pop("allowed_hosts", ()), values.pop("gpus", None)
     options = ServerOptions(
-        handshake=Path(values.pop("handshake", home / "server.json")).absolute(),
-        data=Path(values.pop("data", home / "server")).absolute(),
+        handshake=Path(str(values.pop("handshake", home / "server.json"))).absolute(),
+        data=Path(str(values.pop("data", home / "server"))).absolute(),
         host=_host(str(values.pop("host", "127.0.0.1"))),
         allowed_hosts=_list(hosts),
         port=_number("port", values.pop("port", 0), int),
@@ -207,8 +207,11 @@ def _first_line(path: Path) -> str:
         raise StartError(f"The token file {path} cannot be read ({error}).", "Choose another --token-file.") from error
 
 
-def _token(token: str | None) -> str | None:
-    if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
+def _token(token: Any) -> str | None:
+    if token is None:
+        return None
+    token = str(token)
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise StartError(
             f"The token has {len(token)} characters.", f"Use at least {SHORTEST_TOKEN} printable ASCII characters."
         )

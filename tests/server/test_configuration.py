@@ -52,7 +52,7 @@ def test_what_cannot_be_is_named(home, arguments, sentence):
         read_options(arguments, {})
 
 
-@pytest.mark.parametrize("content", ["port = ", "no_such_option = 1"])
+@pytest.mark.parametrize("content", ["port = ", "no_such_option = 1", "token = 5", "port = []", "log_format = 1"])
 def test_a_file_that_makes_no_sense_is_refused(home, content):
     (home / "server.toml").write_text(content)
     with pytest.raises(StartError):
