@@ -41,6 +41,7 @@ def configure_logging(form: LogFormat = "text", file: Path | None = None, secret
 def log_through(send: Callable[[logging.LogRecord], None]) -> None:
     """Give every record to a function instead: for the worker, whose server writes the log."""
     handler = _SendingHandler(send)
+    handler.setFormatter(logging.Formatter("%(message)s"))  # the server's adds the rest
     handler.addFilter(_add_job)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 

@@ -159,6 +159,7 @@ def test_a_log_for_machines_has_one_object_per_line(tmp_path):
         lines = [json.loads(line) for line in server.client.log(1000)]
         failed = next(line for line in lines if "something odd" in line["message"] and line["process"] == "gvf-worker")
         assert (failed["job"], failed["level"]) == (job.id, "ERROR")
+        assert failed["message"].startswith("the job failed\n")
 
 
 def test_figures_for_prometheus_count_what_happened(server):
