@@ -20,6 +20,7 @@ from .capture import CaptureOptions, CaptureSession
 from .core.errors import FileError, GvfBlenderError, JobCancelled, SelectionError
 from .core.job_phase import Phase, overall_progress
 from .core.sources import SourceObject
+from .core.time_left import time_left
 from .importer import Imported, ImportOptions, import_animation
 from .preferences import track_cache
 from .request import OUTPUTS, AnimateRequest, find_objects
@@ -57,6 +58,7 @@ class AnimateJob:
         phase: What the job is doing now.
         stage: The server's name of the present step while it runs, else the phase.
         progress: Fraction of the whole job that is done, 0..1; never falls.
+        seconds_left: How long the server may still compute; None if it does not know.
         error: Why the job failed; None unless it did.
         imported: The objects of the result; None before the import and after undo or file load, which
             invalidate them.
@@ -87,6 +89,7 @@ class AnimateJob:
         self.phase = Phase.CONNECTING
         self.stage = Phase.CONNECTING.value
         self.progress = 0.0
+        self.seconds_left: float | None = None
         self.error: GvfBlenderError | None = None
         self.imported: Imported | None = None
         self.warnings: tuple[str, ...] = ()
@@ -114,7 +117,8 @@ class AnimateJob:
         if self.error is not None:
             return str(self.error)
         if self.phase is Phase.RUNNING and self.stage != Phase.RUNNING:
-            return f"{_MESSAGES[Phase.RUNNING]}: {self.stage.replace('_', ' ')}"
+            left = "" if self.seconds_left is None else f", {time_left(self.seconds_left)}"
+            return f"{_MESSAGES[Phase.RUNNING]}: {self.stage.replace('_', ' ')}{left}"
         return _MESSAGES.get(self.phase, "")
 
     @property
@@ -260,7 +264,8 @@ class AnimateJob:
         match news:
             case Connected():
                 self._enter(Phase.CAPTURING)
-            case Advanced(phase=phase, stage=stage, fraction=fraction):
+            case Advanced(phase=phase, stage=stage, fraction=fraction, seconds_left=seconds_left):
+                self.seconds_left = seconds_left
                 self._enter(phase, fraction, stage)
             case Downloaded(path=path):
                 self.result_path = path

@@ -12,7 +12,6 @@ import bpy
 from bpy.app.handlers import persistent
 
 from .core.job_phase import Phase
-from .core.time_left import TimeLeft
 from .job import AnimateJob
 from .server_thread import JOIN_SECONDS
 
@@ -26,7 +25,6 @@ WAIT_INTERVAL = 0.1
 """Seconds between two looks at the server's news."""
 
 _jobs: list[AnimateJob] = []
-_times: dict[str, TimeLeft] = {}
 
 
 def jobs() -> tuple[AnimateJob, ...]:
@@ -54,16 +52,10 @@ def add(job: AnimateJob) -> None:
         bpy.app.timers.register(advance, first_interval=0.0, persistent=True)
 
 
-def seconds_left(job: AnimateJob) -> float | None:
-    """How long a running job may still take; None while that cannot be told."""
-    return _times[job.id].seconds if job.id in _times and not job.finished else None
-
-
 def remove(job: AnimateJob) -> None:
     """Cancel a job and take it out of the list, without waiting for its server."""
     job.close(patience=0.0)
     _jobs.remove(job)
-    _times.pop(job.id, None)
 
 
 def advance() -> float | None:
@@ -75,7 +67,6 @@ def advance() -> float | None:
     running = [job for job in _jobs if not job.finished]
     for job in running:
         job.poll()
-        _times.setdefault(job.id, TimeLeft()).note(job.phase, job.progress, time.monotonic())
         if job.phase is Phase.DONE:
             _push_undo()
         if job.finished:
@@ -149,4 +140,3 @@ def unregister() -> None:
     for job in _jobs:
         job.close(patience=max(0.0, deadline - time.monotonic()))
     _jobs.clear()
-    _times.clear()

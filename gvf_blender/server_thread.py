@@ -57,11 +57,13 @@ class Advanced:
         phase: Uploading, queued, running or downloading.
         stage: The server's name of the step; may be empty.
         fraction: Fraction of the phase that is done, 0..1.
+        seconds_left: How long the phase may still take; None if the server does not know.
     """
 
     phase: Phase
     stage: str = ""
     fraction: float = 0.0
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -209,12 +211,12 @@ class ServerThread:
                 match status.state:
                     case JobState.SUCCEEDED:
                         return
-                    case JobState.FAILED if status.error is not None:
+                    case JobState.FAILED | JobState.INTERRUPTED if status.error is not None:
                         raise ServerError(status.error.message, status.error.hint, status.error.code)
                     case JobState.QUEUED:
                         self._go_on(Advanced(Phase.QUEUED))
                     case JobState.RUNNING:
-                        self._go_on(Advanced(Phase.RUNNING, status.stage, status.progress))
+                        self._go_on(Advanced(Phase.RUNNING, status.stage, status.progress, status.seconds_left))
                     case _:
                         self._go_on(Advanced(Phase.RUNNING))
                         raise ServerError(f"The job was {status.state} on the server.", "Press Animate again.")

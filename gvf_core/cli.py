@@ -7,7 +7,7 @@ import sys
 import threading
 
 import gvf_core
-from gvf_core.commands import animate, bench, evaluate, models, train
+from gvf_core.commands import animate, bench, doctor, evaluate, models, serve, train
 from gvf_core.commands.console import say
 from gvf_core.errors import GvfError
 
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gvf {gvf_core.__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (animate, bench, evaluate, models, train):
+    for command in (animate, bench, doctor, evaluate, models, serve, train):
         command.add_parser(commands)
     return parser
 

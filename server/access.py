@@ -5,6 +5,7 @@ requests carry the page's Origin, or after DNS rebinding its Host; both are refu
 """
 
 import hmac
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,20 +16,34 @@ from server.errors import ForeignRequestError, ServerError, UnauthorizedError
 OPEN_PATHS = frozenset({"/v1/health"})
 
 
+@dataclass(frozen=True)
+class Entrance:
+    """Who may come in.
+
+    Attributes:
+        token: The bearer token.
+        address: Where the server says that it is: "HOST:PORT".
+        names: Further names under which requests may ask for it: "HOST:PORT" in lower case.
+    """
+
+    token: str = field(repr=False)
+    address: str
+    names: frozenset[str] = frozenset()
+
+
 class AccessControl:
     """ASGI middleware.
 
     Args:
         app: What it guards.
-        token: The bearer token.
-        port: The port the server listens on.
+        entrance: Who may come in.
     """
 
-    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, entrance: Entrance) -> None:
         self._app = app
-        self._credentials = f"Bearer {token}".encode()
-        self._address = f"127.0.0.1:{port}"
-        self._hosts = frozenset({self._address, f"localhost:{port}"})
+        self._credentials = f"Bearer {entrance.token}".encode()
+        self._address = entrance.address
+        self._hosts = entrance.names | {entrance.address}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer refused requests, pass the others on."""

@@ -1,6 +1,7 @@
 """What the worker does for a job: capture and video in, animation file out. Imported by the worker only."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +9,7 @@ from typing import Protocol
 from gvf_core import pipeline
 from gvf_core.animation import Animation, save_animation
 from gvf_core.capture import Capture, load_capture
+from gvf_core.chunks import smaller_chunks
 from gvf_core.settings import AnimateSettings
 from server.worker_process import JobTask
 
@@ -39,7 +41,8 @@ def animate_job(
         Cancelled: `cancelled` returned True.
     """
     capture = load_capture(task.capture)
-    animation = animate(capture, task.video, task.settings, on_progress, cancelled)
+    with smaller_chunks() if task.smaller_chunks else nullcontext():
+        animation = animate(capture, task.video, task.settings, on_progress, cancelled)
     hashes = {"capture_sha256": task.capture_sha256, "video_sha256": task.video_sha256}
     animation = replace(animation, provenance={**animation.provenance, **hashes})
     save_animation(task.result, animation)

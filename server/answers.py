@@ -10,15 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from gvf_core.errors import GvfError
-from server.errors import InvalidRequestError, ServerError, UnauthorizedError
+from server.errors import InvalidRequestError, ServerError
 
 LOGGER = logging.getLogger(__name__)
 
 
 def error_response(error: GvfError) -> JSONResponse:
     """The answer for an error raised on purpose; what the core refuses is an unprocessable request."""
-    status = error.status if isinstance(error, ServerError) else 422
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, UnauthorizedError) else None
+    status, headers = (error.status, error.headers) if isinstance(error, ServerError) else (422, None)
     return _error_body(status, error.code, error.message, error.hint, headers)
 
 

@@ -8,10 +8,16 @@ class ServerError(GvfError):
 
     Attributes:
         status: HTTP status of the answer.
+        headers: Further headers of the answer.
     """
 
     code = "server"
     status = 500
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """None, unless the kind of error has some."""
+        return {}
 
 
 class StartError(ServerError):
@@ -26,6 +32,11 @@ class UnauthorizedError(ServerError):
     code = "unauthorized"
     status = 401
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Which kind of credentials is wanted."""
+        return {"WWW-Authenticate": "Bearer"}
+
 
 class ForeignRequestError(ServerError):
     """The request carries a Host or Origin that only a web page would send."""
@@ -39,6 +50,28 @@ class InvalidRequestError(ServerError):
 
     code = "invalid_request"
     status = 422
+
+
+class OffsetMismatchError(ServerError):
+    """A part of an upload does not begin where the part before it ended.
+
+    Args:
+        message: See `GvfError`.
+        hint: See `GvfError`.
+        offset: How many bytes of the upload are here.
+    """
+
+    code = "offset_mismatch"
+    status = 409
+
+    def __init__(self, message: str, hint: str = "", offset: int = 0) -> None:
+        super().__init__(message, hint)
+        self.offset = offset
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Where to go on."""
+        return {"Upload-Offset": str(self.offset)}
 
 
 class UnknownBlobError(ServerError):
@@ -60,6 +93,42 @@ class BlobTooLargeError(ServerError):
 
     code = "too_large"
     status = 413
+
+
+class LimitError(ServerError):
+    """The inputs exceed what this server takes on."""
+
+    code = "beyond_limits"
+    status = 422
+
+
+class NotEnoughMemoryError(ServerError):
+    """The machine has less memory than the job is expected to take."""
+
+    code = "not_enough_memory"
+    status = 507
+
+
+class QueueFullError(ServerError):
+    """Too many jobs wait.
+
+    Args:
+        message: See `GvfError`.
+        hint: See `GvfError`.
+        retry_after: Seconds until another attempt makes sense.
+    """
+
+    code = "queue_full"
+    status = 429
+
+    def __init__(self, message: str, hint: str = "", retry_after: int = 0) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back."""
+        return {"Retry-After": str(self.retry_after)}
 
 
 class StorageError(ServerError):
@@ -90,10 +159,38 @@ class AlreadyFinishedError(ServerError):
     status = 409
 
 
+class NotRetryableError(ServerError):
+    """Only a job that ended without success can be tried again."""
+
+    code = "not_retryable"
+    status = 409
+
+
 class NoResultError(ServerError):
     """The job has no result, or not yet."""
 
     code = "no_result"
+    status = 409
+
+
+class UnknownOutputError(ServerError):
+    """A job has no output of this name."""
+
+    code = "unknown_output"
+    status = 404
+
+
+class ResultGoneError(ServerError):
+    """The result was there, and made room for others."""
+
+    code = "result_gone"
+    status = 410
+
+
+class BusyError(ServerError):
+    """The worker computes a job."""
+
+    code = "busy"
     status = 409
 
 

@@ -18,19 +18,31 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
 
     @property
     def is_terminal(self) -> bool:
         """Whether the job has ended for good."""
         return not _NEXT_STATES[self]
 
+    @property
+    def has_reason(self) -> bool:
+        """Whether the job ended in a way that needs an explanation."""
+        return self in (JobState.FAILED, JobState.INTERRUPTED)
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether a new job with the same inputs makes sense."""
+        return self.has_reason or self is JobState.CANCELLED
+
 
 _NEXT_STATES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
+    JobState.INTERRUPTED: frozenset(),
 }
 
 
@@ -40,7 +52,7 @@ class IllegalTransitionError(Exception):
 
 @dataclass(frozen=True)
 class JobError:
-    """Why a job failed.
+    """Why a job failed or was interrupted.
 
     Attributes:
         code: Stable machine-readable name.
@@ -62,12 +74,14 @@ class JobRequest:
         video: sha256 of the uploaded driving video.
         video_name: Name of the video for messages, without folders; may be empty.
         settings: Settings of the animation.
+        client_id: Name that the client gave itself, to find its jobs again; may be empty.
     """
 
     capture: str
     video: str
     video_name: str
     settings: AnimateSettings
+    client_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +95,8 @@ class JobStatus:
         progress: Fraction that is done, 0..1; never falls.
         seq: Number of this event within the job, from 1.
         time: When the event happened, seconds since the epoch.
-        error: Why the job failed; None in every other state.
+        seconds_left: How long the job may still run, learned from earlier ones on this machine; None if unknown.
+        error: Why the job failed or was interrupted; None in every other state.
     """
 
     id: str
@@ -90,7 +105,29 @@ class JobStatus:
     progress: float
     seq: int
     time: float
+    seconds_left: float | None = None
     error: JobError | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job with its newest status.
+
+    Attributes:
+        number: Jobs count from 1 in the order of their arrival.
+        client_id: Name of the client that submitted it; may be empty.
+        created: When it was submitted, seconds since the epoch.
+        retry_of: The job that this one repeats.
+        status: Its newest status.
+        cancel_requested: Whether somebody asked to cancel it.
+    """
+
+    number: int
+    client_id: str
+    created: float
+    retry_of: str | None
+    status: JobStatus
+    cancel_requested: bool
 
 
 def queued(job_id: str, time: float) -> JobStatus:
@@ -102,18 +139,22 @@ def moved(status: JobStatus, state: JobState, time: float, error: JobError | Non
     """The status after a change of state.
 
     Raises:
-        IllegalTransitionError: There is no way from the present state to `state`, or a failure without its
-            reason, or a reason without failure.
+        IllegalTransitionError: There is no way from the present state to `state`, or a failure or interruption without
+            its reason, or a reason without either.
     """
     if state not in _NEXT_STATES[status.state]:
         raise IllegalTransitionError(f"Job {status.id} cannot go from {status.state} to {state}.")
-    if (error is not None) != (state is JobState.FAILED):
+    if (error is not None) != state.has_reason:
         raise IllegalTransitionError(f"Job {status.id} goes to {state} with error {error}.")
     progress = 1.0 if state is JobState.SUCCEEDED else status.progress
-    return replace(status, state=state, progress=progress, seq=status.seq + 1, time=time, error=error)
+    return replace(
+        status, state=state, progress=progress, seq=status.seq + 1, time=time, seconds_left=None, error=error
+    )
 
 
-def progressed(status: JobStatus, stage: str, fraction: float, time: float) -> JobStatus:
+def progressed(
+    status: JobStatus, stage: str, fraction: float, time: float, seconds_left: float | None = None
+) -> JobStatus:
     """The status after a report of progress; the same object if the report shows nothing new.
 
     A report that runs backwards keeps the fraction reached so far. Reports of a job that does not run come
@@ -126,4 +167,4 @@ def progressed(status: JobStatus, stage: str, fraction: float, time: float) -> J
     fraction = max(status.progress, min(fraction, 1.0))
     if stage == status.stage and fraction - status.progress < SMALLEST_PROGRESS_STEP:
         return status
-    return replace(status, stage=stage, progress=fraction, seq=status.seq + 1, time=time)
+    return replace(status, stage=stage, progress=fraction, seq=status.seq + 1, time=time, seconds_left=seconds_left)

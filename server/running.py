@@ -7,20 +7,22 @@ import secrets
 import signal
 import socket
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
 
 from gvf_core import __version__
+from server.access import Entrance
 from server.app import create_app
+from server.configuration import LOCAL, ServerOptions
+from server.device import installed_gpus
 from server.errors import StartError
 from server.handshake import Handshake, published
-from server.job_table import JobTable
 from server.locking import LockedError, exclusive_lock
+from server.log import configure_logging
 from server.parent_watch import watch_parent
-from server.storage import Storage
-from server.supervisor import Supervisor
+from server.service import Service, open_service
 
 LOGGER = logging.getLogger(__name__)
 
@@ -28,33 +30,12 @@ GRACEFUL_SHUTDOWN_SECONDS = 2
 """For requests in flight at the end. Event streams need none of it: their jobs end first."""
 
 
-@dataclass(frozen=True)
-class ServerOptions:
-    """How to run.
-
-    Attributes:
-        handshake: Where the handshake file goes.
-        data: Folder of uploads and results.
-        port: Port on 127.0.0.1; 0 lets the operating system choose.
-        parent_pid: Process whose end ends the server.
-        max_blob_bytes: Largest accepted upload.
-        job_function: "module:function" that the worker runs for each job.
-    """
-
-    handshake: Path
-    data: Path
-    port: int
-    parent_pid: int | None
-    max_blob_bytes: int
-    job_function: str
-
-
 class _HttpServer(uvicorn.Server):
     """uvicorn that publishes the handshake while it accepts connections, and ends the jobs before it drains them."""
 
-    def __init__(self, config: uvicorn.Config, handshake: Handshake, path: Path, supervisor: Supervisor) -> None:
+    def __init__(self, config: uvicorn.Config, handshake: Handshake, path: Path, service: Service) -> None:
         super().__init__(config)
-        self._supervisor = supervisor
+        self._service = service
         self._publication = published(handshake, path)
         self._published = contextlib.ExitStack()
         self.start_error: StartError | None = None
@@ -73,7 +54,8 @@ class _HttpServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._published.close()
         # this holds up the event loop for as long as it takes to kill the worker; nobody is to be served any more
-        self._supervisor.stop()
+        self._service.fleet.stop()
+        self._service.announcements.close()
         await super().shutdown(sockets)
 
 
@@ -91,10 +73,16 @@ def run_server(options: ServerOptions) -> int:
         handshake_lock = options.handshake.with_name(options.handshake.name + ".lock")
         _lock(held, handshake_lock, f"handshake file {options.handshake}", "--handshake")
         _lock(held, options.data / "lock", f"data folder {options.data}", "--data")
-        storage = _open_storage(options)
-        listener = held.enter_context(_listen(options.port))
+        token = options.token or secrets.token_urlsafe(32)
+        configure_logging(options.log_format, options.data / "server.log", (token,))
+        listener = held.enter_context(_listen(options.host, options.port))
         port = listener.getsockname()[1]
-        handshake = Handshake(f"http://127.0.0.1:{port}", secrets.token_urlsafe(32), os.getpid(), __version__)
+        entrance = Entrance(
+            token,
+            f"{_reachable(options.host)}:{port}",
+            frozenset(f"{name.strip().lower()}:{port}" for name in ("localhost", *options.allowed_hosts)),
+        )
+        handshake = Handshake(f"http://{entrance.address}", token, os.getpid(), __version__)
         crashed = False
 
         def stop() -> None:
@@ -105,24 +93,23 @@ def run_server(options: ServerOptions) -> int:
             crashed = True
             stop()
 
-        table = JobTable()
-        supervisor = Supervisor(table, storage, options.job_function, on_crash)
-        app = create_app(table, storage, supervisor, handshake.token, port, stop)
+        service = _open_service(options, stop, on_crash)
+        held.callback(service.database.close)
         config = uvicorn.Config(
-            app,
+            create_app(service, entrance),
             log_config=None,
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
         )
-        server = _HttpServer(config, handshake, options.handshake, supervisor)
+        server = _HttpServer(config, handshake, options.handshake, service)
         for number in (signal.SIGTERM, signal.SIGINT):
             # uvicorn raises the signal once more after its own clean end; here it must not cut ours short
             signal.signal(number, lambda *_: stop())
         if options.parent_pid is not None:
             watch_parent(options.parent_pid, stop)
-        supervisor.start()
-        held.callback(supervisor.stop)
+        service.fleet.start()
+        held.callback(service.fleet.stop)
         LOGGER.info("serving on %s, data in %s", handshake.address, options.data)
         server.run(sockets=[listener])
         if server.start_error is not None:
@@ -143,27 +130,62 @@ def _lock(held: contextlib.ExitStack, path: Path, what: str, flag: str) -> None:
         raise StartError(f"The {what} cannot be used ({error}).", f"Choose another {flag}.") from error
 
 
-def _open_storage(options: ServerOptions) -> Storage:
+def _open_service(options: ServerOptions, stop: Callable[[], None], on_crash: Callable[[], None]) -> Service:
     try:
-        return Storage(options.data, options.max_blob_bytes)
+        job_function, workers = _on_cluster(options) if options.executor != LOCAL else _on_this_machine(options)
+        return open_service(
+            options.data,
+            options.limits,
+            job_function,
+            options.probes_media,
+            workers,
+            options.executor == LOCAL,
+            stop,
+            on_crash,
+        )
     except OSError as error:
         raise StartError(
             f"The data folder {options.data} cannot be used ({error}).", "Choose another --data."
         ) from error
 
 
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _on_this_machine(options: ServerOptions) -> tuple[str, list[str | None]]:
+    """The job function, and the GPU of each worker; without one, a worker uses the CPU."""
+    gpus = installed_gpus() if options.gpus is None else options.gpus
+    return options.job_function, [*gpus] or [None]
+
+
+def _on_cluster(options: ServerOptions) -> tuple[str, list[str | None]]:
+    """The job function that asks the cluster, told through the environment which one and for what."""
+    os.environ |= {
+        "GVF_RAY_ADDRESS": options.executor,
+        "GVF_RAY_JOB_FUNCTION": options.job_function,
+        "GVF_RAY_MEMORY_BYTES": str(round(options.cluster_memory_gb * 1e9)),
+    }
+    return "server.ray_job:ray_job", [None] * options.cluster_workers
+
+
+def _reachable(host: str) -> str:
+    """Under which address this machine reaches a server that listens there; everywhere is here, too."""
+    if ":" in host:
+        return "[::1]" if host == "::" else f"[{host}]"
+    return "127.0.0.1" if host in ("0.0.0.0", "localhost") else host
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # with the protocol spelled out, asyncio switches Nagle's algorithm off, which held up each answer by 40 ms
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if sys.platform == "win32":
         # there, SO_REUSEADDR would let two servers share the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     else:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
         raise StartError(
-            f"Port {port} on 127.0.0.1 cannot be opened ({error}).", "Choose another --port, or 0 for any free one."
+            f"Port {port} on {host} cannot be opened ({error}).", "Choose another --port, or 0 for any free one."
         ) from error
     return listener

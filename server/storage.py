@@ -1,21 +1,17 @@
 """The server's data folder: uploads by content hash, results by job id, files that are being written."""
 
 import contextlib
-import errno
-import hashlib
 import os
 import re
-import secrets
 import shutil
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from server.errors import BlobTooLargeError, HashMismatchError, InvalidRequestError, StorageError, StorageFullError
-
-DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Full disk, exhausted quota, and the limit on file size that some systems use as a quota."""
+from server.errors import InvalidRequestError, StorageFullError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9._ ()-]")
@@ -24,43 +20,34 @@ _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9._ ()-]")
 class Storage:
     """Files under one folder that belongs to one server at a time.
 
-    `incoming` (uploads on their way), `work` (files of running jobs) and half-written results are removed at the
-    start: what a killed server left there is of no use to anybody.
+    `work`, the files of running jobs, is removed at the start: what a killed server left there is of no use to anybody.
+    Parts of uploads stay, so that clients can go on where they stopped.
 
     Args:
         root: The data folder; created if missing.
-        max_blob_bytes: Largest accepted upload.
+        quota_bytes: How much uploads and results may take together.
     """
 
-    def __init__(self, root: Path, max_blob_bytes: int) -> None:
+    def __init__(self, root: Path, quota_bytes: int) -> None:
         self.root = root
-        self.max_blob_bytes = max_blob_bytes
-        for folder in (self._incoming, self._work):
-            shutil.rmtree(folder, ignore_errors=True)
-        self._make_folders()
-        for partial in self._results.glob("*.partial"):
-            partial.unlink()
+        self.quota_bytes = quota_bytes
+        self.blobs, self.incoming = root / "blobs", root / "incoming"
+        self.results, self._work = root / "results", root / "work"
+        self._in_use: Callable[[], set[str]] = set
+        self._cleaning = threading.Lock()
+        shutil.rmtree(self._work, ignore_errors=True)
+        self.make_folders()
 
-    def _make_folders(self) -> None:
+    def make_folders(self) -> None:
         """At the start, and again before each use: somebody may clean up while the server runs."""
-        for folder in (self._blobs, self._incoming, self._results, self._work):
+        for folder in (self.blobs, self.incoming, self.results, self._work):
             folder.mkdir(parents=True, exist_ok=True)
 
-    @property
-    def _blobs(self) -> Path:
-        return self.root / "blobs"
+    def protect(self, in_use: Callable[[], set[str]]) -> None:
+        """Name the source of what must not be removed: the hashes of uploads that unfinished jobs need."""
+        self._in_use = in_use
 
-    @property
-    def _incoming(self) -> Path:
-        return self.root / "incoming"
-
-    @property
-    def _results(self) -> Path:
-        return self.root / "results"
-
-    @property
-    def _work(self) -> Path:
-        return self.root / "work"
+    # Uploads
 
     def blob(self, sha256: str) -> Path:
         """Where an upload with this hash lies, or will lie.
@@ -70,64 +57,42 @@ class Storage:
         """
         if not _SHA256.fullmatch(sha256):
             raise InvalidRequestError(f"{sha256!r} is not a sha256.", "Give 64 lower-case hexadecimal digits.")
-        return self._blobs / sha256
+        return self.blobs / sha256
+
+    def has_blob(self, sha256: str) -> bool:
+        """Whether an upload is here; to ask counts as use.
+
+        Raises:
+            InvalidRequestError: That is not a sha256.
+        """
+        return _touch(self.blob(sha256))
+
+    # Results
 
     def result(self, job_id: str) -> Path:
         """Where the result of a job lies, or will lie."""
-        return self._results / f"{job_id}.safetensors"
+        return self.results / f"{job_id}.safetensors"
+
+    def has_result(self, job_id: str) -> bool:
+        """Whether the complete result of a job is here; to ask counts as use."""
+        return _touch(self.result(job_id))
+
+    def keep_result(self, job_id: str, file: Path) -> None:
+        """Move a finished result into place, complete or not at all, also for whoever looks after a power cut.
+
+        Raises:
+            OSError: There is no such file, or the disk does not hold it.
+        """
+        self.make_folders()
+        with file.open("rb+") as written:
+            os.fsync(written.fileno())
+        file.replace(self.result(job_id))
 
     def remove_result(self, job_id: str) -> None:
-        """Remove the result of a job that did not succeed, whole or half-written."""
-        for file in self._results.glob(f"{job_id}.*"):
-            file.unlink(missing_ok=True)
+        """Remove the result of a job that did not succeed after all."""
+        self.result(job_id).unlink(missing_ok=True)
 
-    @contextmanager
-    def upload(self, sha256: str, announced_bytes: int | None) -> Iterator["Upload"]:
-        """Receive one upload; whatever happens, nothing partial stays behind.
-
-        Args:
-            sha256: Hash of the content.
-            announced_bytes: Size that the client announced, if it did.
-
-        Raises:
-            BlobTooLargeError: Larger than the limit.
-            StorageFullError: The disk does not hold it.
-            StorageError: The data folder cannot be written for another reason.
-            InvalidRequestError: That is not a sha256.
-        """
-        target = self.blob(sha256)
-        if announced_bytes is not None:
-            self.check_size(announced_bytes)
-        partial = self._incoming / f"{sha256}.{secrets.token_hex(4)}"
-        try:
-            self._make_folders()
-            free = shutil.disk_usage(self._incoming).free
-            if announced_bytes is not None and announced_bytes > free:
-                raise _storage_full(self.root, f"{announced_bytes:,} bytes do not fit into the {free:,} that are free")
-            with partial.open("xb") as file:
-                yield Upload(self, file, partial, target)
-        except OSError as error:
-            if error.errno in DISK_FULL_ERRNOS:
-                raise _storage_full(self.root, error.strerror or "disk full") from error
-            raise StorageError(
-                f"The server's data folder {self.root} cannot be used ({error.strerror or error}).",
-                "Make it writable or start the server with another --data folder.",
-            ) from error
-        finally:
-            with contextlib.suppress(OSError):  # what kept the file from being written may keep it from being removed
-                partial.unlink()
-
-    def check_size(self, size: int) -> None:
-        """Refuse uploads above the limit.
-
-        Raises:
-            BlobTooLargeError: Larger than the limit.
-        """
-        if size > self.max_blob_bytes:
-            raise BlobTooLargeError(
-                f"The upload has at least {size:,} bytes; this server accepts {self.max_blob_bytes:,}.",
-                "Use a shorter or smaller video, or start the server with a larger --max-upload-mb.",
-            )
+    # Running jobs
 
     def make_job_folder(self, job_id: str) -> Path:
         """An empty folder for the files of a running job.
@@ -135,10 +100,15 @@ class Storage:
         Raises:
             OSError: The disk does not hold it.
         """
-        self._make_folders()
+        self.make_folders()
         folder = self._work / job_id
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
         folder.mkdir()
         return folder
+
+    def unfinished_result(self, job_id: str) -> Path:
+        """Where the worker writes the result of a running job."""
+        return self._work / job_id / self.result(job_id).name
 
     def remove_job_folder(self, job_id: str) -> None:
         """Remove what a job left in its folder."""
@@ -158,66 +128,80 @@ class Storage:
         blob = self.blob(sha256)
         inputs = folder / "inputs"  # of its own: a name must not meet a file that the job writes
         inputs.mkdir(exist_ok=True)
-        link = inputs / (_UNSAFE_IN_NAME.sub("_", name)[-100:].strip(". ") or "file")
+        link = inputs / safe_name(name)
         # a file system without hard links (exFAT), or two inputs of one name, cost the name and nothing else
         with contextlib.suppress(OSError):
             link.hardlink_to(blob)
             return link
         return blob
 
+    # Room
 
-class Upload:
-    """An upload on its way to disk. Its methods block; call them outside the event loop.
+    def used_bytes(self) -> int:
+        """What uploads, parts of them and results take now."""
+        return sum(file.size for file in _files(self.blobs, self.incoming, self.results))
 
-    Args:
-        storage: Where it goes.
-        file: The open partial file.
-        partial: Path of the partial file.
-        target: Path of the complete file.
-    """
-
-    def __init__(self, storage: Storage, file: BinaryIO, partial: Path, target: Path) -> None:
-        self._storage = storage
-        self._file = file
-        self._partial = partial
-        self._target = target
-        self._hash = hashlib.sha256()
-        self._size = 0
-
-    def write(self, data: bytes | bytearray) -> None:
-        """Append bytes.
+    def make_room(self, needed: int) -> None:
+        """Remove the least recently used uploads and results until so many more bytes fit.
 
         Raises:
-            BlobTooLargeError: Larger than the limit.
-            OSError: The disk does not hold it; `Storage.upload` turns that into `StorageFullError`.
+            StorageFullError: They do not fit, even then.
+            OSError: The folder cannot be read.
         """
-        self._size += len(data)
-        self._storage.check_size(self._size)
-        self._hash.update(data)
-        self._file.write(data)
+        with self._cleaning:
+            in_use = self._in_use()
+            files = list(_files(self.blobs, self.incoming, self.results))
+            free = shutil.disk_usage(self.root).free
+            excess = max(sum(file.size for file in files) + needed - self.quota_bytes, needed - free)
+            removable = [file for file in files if file.path.name not in in_use and file.path.suffix != RECEIVING]
+            kept_free = sum(file.size for file in removable)
+            if excess > kept_free:
+                raise StorageFullError(
+                    f"The server's disk is full: {needed:,} bytes do not fit into {self.root}, which may hold "
+                    f"{self.quota_bytes:,} bytes; {free:,} are free on the disk and {kept_free:,} could be removed.",
+                    "Free some disk space, start the server with a larger --max-disk-gb or another --data folder.",
+                )
+            for file in sorted(removable, key=lambda file: file.used):
+                if excess <= 0:
+                    return
+                file.path.unlink(missing_ok=True)
+                excess -= file.size
 
-    def commit(self) -> None:
-        """Check the hash and put the complete file in place.
-
-        Raises:
-            HashMismatchError: The bytes are not the announced ones.
-            OSError: The disk does not hold it; `Storage.upload` turns that into `StorageFullError`.
-        """
-        actual = self._hash.hexdigest()
-        if actual != self._target.name:
-            raise HashMismatchError(
-                f"The upload has sha256 {actual}, not {self._target.name}.",
-                "The file changed on the way or while it was read: upload it again.",
-            )
-        self._file.flush()
-        os.fsync(self._file.fileno())  # else a power cut could leave an empty file under a valid hash
-        self._file.close()
-        if not self._target.exists():
-            self._partial.replace(self._target)
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Nothing is removed while the context lasts."""
+        with self._cleaning:
+            yield
 
 
-def _storage_full(root: Path, reason: str) -> StorageFullError:
-    return StorageFullError(
-        f"The server's disk is full: {root} cannot take the upload ({reason}).",
-        "Free some disk space or start the server with another --data folder.",
-    )
+RECEIVING = ".receiving"
+"""Suffix of uploads that a request is writing right now."""
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    size: int
+    used: float
+
+
+def safe_name(name: str) -> str:
+    """A file's name without anything that means something to a file system."""
+    return _UNSAFE_IN_NAME.sub("_", name)[-100:].strip(". ") or "file"
+
+
+def _files(*folders: Path) -> Iterator[_File]:
+    for folder in folders:
+        for entry in os.scandir(folder) if folder.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):  # gone since the folder was read
+                status = entry.stat()
+                yield _File(Path(entry.path), status.st_size, status.st_atime)
+
+
+def _touch(path: Path) -> bool:
+    """Note that a file is used, in the time of access, which ETags do not depend on; whether it is there."""
+    try:
+        os.utime(path, (time.time(), path.stat().st_mtime))
+    except FileNotFoundError:
+        return False
+    return True

@@ -18,9 +18,10 @@ class Worker:
 
     Args:
         job_function: "module:function" that the process imports and runs for each job.
+        gpu: The one GPU that it sees, as in CUDA_VISIBLE_DEVICES; None leaves that to the environment.
     """
 
-    def __init__(self, job_function: str) -> None:
+    def __init__(self, job_function: str, gpu: str | None) -> None:
         if hasattr(signal, "pthread_sigmask"):
             # inherited by the process: Ctrl-C in the server's terminal is the server's to handle, also while the worker
             # imports; starting the tracker, which the first process would do, unblocks the signal again
@@ -28,7 +29,7 @@ class Worker:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=run_worker, args=(theirs, job_function), name="gvf-worker")
+        self._process = context.Process(target=run_worker, args=(theirs, job_function, gpu), name="gvf-worker")
         self._process.start()
         theirs.close()  # so that the death of the process closes the connection
 

@@ -6,18 +6,30 @@ import logging
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
+
 from gvf_core.errors import GvfError
 from gvf_core.settings import AnimateSettings
+from server.device import Device, describe_device
 from server.jobs import SMALLEST_PROGRESS_STEP, JobError
-from server.log import configure_logging
+from server.log import about_job, log_through
 
 LOGGER = logging.getLogger(__name__)
+
+NICENESS = 5
+
+OUT_OF_MEMORY = JobError(
+    "oom",
+    "The job ran out of memory.",
+    "Use fewer Gaussians or frames, or close other programs that use the graphics card or much memory.",
+)
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,8 @@ class JobTask:
         capture_sha256: Hash of the capture file.
         video_sha256: Hash of the video.
         settings: Settings of the animation.
-        folder: An empty folder for files that are being written, on the same file system as `result`.
-        result: Where the finished animation belongs; it must appear there complete or not at all.
+        result: Where the finished animation belongs: a file in a folder of the job's own.
+        smaller_chunks: Whether an attempt has run out of memory, so that this one should take less at a time.
     """
 
     job_id: str
@@ -41,8 +53,8 @@ class JobTask:
     capture_sha256: str
     video_sha256: str
     settings: AnimateSettings
-    folder: Path
     result: Path
+    smaller_chunks: bool = False
 
 
 JobFunction = Callable[[JobTask, Callable[[str, float], None], Callable[[], bool]], None]
@@ -61,7 +73,9 @@ class CancelTask:
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """From the worker: the job function is imported."""
+    """From the worker: the job function is imported, and this is what it computes on."""
+
+    device: Device
 
 
 @dataclass(frozen=True)
@@ -88,41 +102,58 @@ class TaskFinished:
     error: JobError | None
 
 
-WorkerMessage = WorkerReady | WorkerFailedToStart | TaskProgress | TaskFinished
+@dataclass(frozen=True)
+class WorkerLog:
+    """From the worker: a record for the server's log, which has one writer only."""
+
+    record: logging.LogRecord
+
+
+WorkerMessage = WorkerReady | WorkerFailedToStart | TaskProgress | TaskFinished | WorkerLog
 
 _CancellableTask = tuple[JobTask, threading.Event]
 
 
-def run_worker(connection: Connection, job_function: str) -> None:
+def run_worker(connection: Connection, job_function: str, gpu: str | None) -> None:
     """Body of the worker process: serve tasks until the connection to the server breaks.
 
     Args:
         connection: To the server.
         job_function: "module:function" of a `JobFunction`.
+        gpu: The one GPU to use; None leaves that to the environment.
     """
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before anything loads CUDA
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # so that helper processes die with us
-    configure_logging()
+    # Blender and the server's answers go first: a job that takes minutes does not miss what they need
+    psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else NICENESS)
     faulthandler.enable()
     # the connection is read from the start, so that the end of the server ends even a slow import
     tasks: queue.SimpleQueue[_CancellableTask] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, tasks), name="receive", daemon=True).start()
     sender = _Sender(connection)
+    log_through(lambda record: sender.send(WorkerLog(record)))
     try:
-        run_job = _import_function(job_function)
+        run_job, describe = _import_function(job_function)
+        device = describe()
     except Exception as error:
-        LOGGER.exception("the worker cannot import %s", job_function)
+        LOGGER.exception("the worker cannot use %s", job_function)
         sender.send(WorkerFailedToStart(f"{type(error).__name__}: {error}"))
         return
-    sender.send(WorkerReady())
+    sender.send(WorkerReady(device))
     while True:
         task, cancel = tasks.get()
-        sender.send(_perform(run_job, task, cancel, sender))
+        with about_job(task.job_id):
+            finished = perform(run_job, task, cancel, sender.send)
+        sender.send(finished)
 
 
-def _import_function(name: str) -> JobFunction:
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+def _import_function(name: str) -> tuple[JobFunction, Callable[[], Device]]:
+    """The job function, and what tells the device: its module's own `describe_device` if it has one."""
+    name, _, function = name.partition(":")
+    module = importlib.import_module(name)
+    return getattr(module, function), getattr(module, "describe_device", describe_device)
 
 
 def _receive(connection: Connection, tasks: "queue.SimpleQueue[_CancellableTask]") -> None:
@@ -147,14 +178,26 @@ def _die() -> None:
     os._exit(1)
 
 
-def _perform(run_job: JobFunction, task: JobTask, cancel: threading.Event, sender: "_Sender") -> TaskFinished:
-    reporter = _ProgressReporter(sender, task.job_id)
+def perform(
+    run_job: JobFunction, task: JobTask, cancel: threading.Event, send: Callable[[WorkerMessage], None]
+) -> TaskFinished:
+    """Do one job; whatever goes wrong becomes part of what is returned.
+
+    Args:
+        run_job: Does it.
+        task: What to do.
+        cancel: Set when the job shall stop.
+        send: Takes reports of progress.
+    """
+    reporter = _ProgressReporter(send, task.job_id)
     try:
         run_job(task, reporter, cancel.is_set)
     except GvfError as error:
         return TaskFinished(task.job_id, JobError(error.code, error.message, error.hint))
     except Exception as error:
-        LOGGER.exception("job %s failed", task.job_id)
+        LOGGER.exception("the job failed")
+        if _is_out_of_memory(error):
+            return TaskFinished(task.job_id, OUT_OF_MEMORY)
         return TaskFinished(
             task.job_id,
             JobError(
@@ -164,6 +207,15 @@ def _perform(run_job: JobFunction, task: JobTask, cancel: threading.Event, sende
             ),
         )
     return TaskFinished(task.job_id, None)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on the GPU or the host; torch's CPU allocator says so in words only."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 class _Sender:
@@ -181,8 +233,8 @@ class _Sender:
 class _ProgressReporter:
     """Sends progress that is worth an event; may be called from every thread of the job."""
 
-    def __init__(self, sender: _Sender, job_id: str) -> None:
-        self._sender = sender
+    def __init__(self, send: Callable[[WorkerMessage], None], job_id: str) -> None:
+        self._send = send
         self._job_id = job_id
         self._stage = ""
         self._fraction = 0.0
@@ -191,4 +243,4 @@ class _ProgressReporter:
         if stage == self._stage and fraction - self._fraction < SMALLEST_PROGRESS_STEP:
             return
         self._stage, self._fraction = stage, fraction
-        self._sender.send(TaskProgress(self._job_id, stage, float(fraction)))
+        self._send(TaskProgress(self._job_id, stage, float(fraction)))

@@ -5,13 +5,13 @@ import hashlib
 import http.client
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ..core.errors import FileError, ServerError
-from ..core.job_state import JobStatus
+from ..core.job_state import JobState, JobStatus
 from .transport import Transport
 
 CHUNK_BYTES = 1 << 20
@@ -54,7 +54,7 @@ class Client:
         return self._http.json("GET", "/v1/capabilities")
 
     def upload(self, path: Path, on_progress: Progress = lambda fraction: None) -> str:
-        """Bring a file to the server, unless its content is there already.
+        """Bring a file to the server, unless its content is there already; one that broke off goes on where it stopped.
 
         Returns:
             Its sha256, by which jobs refer to it.
@@ -65,16 +65,20 @@ class Client:
         """
         sha256 = _sha256(path)
         target = f"/v1/blobs/{sha256}"
-        if not self._http.exists(target):
+        here = self._http.uploaded(target)
+        if here is not None:
             size = path.stat().st_size
-            limit = self.capabilities()["limits"]["max_blob_bytes"]
+            limit = round(self.capabilities()["limits"]["upload_mb"] * 1e6)
             if size > limit:
                 raise ServerError(
                     f"{path} has {size:,} bytes; the server at {self.address} accepts {limit:,}.",
                     "Use a shorter or smaller video, or start the server with a larger --max-upload-mb.",
                     "too_large",
                 )
-            with self._http.exchange("PUT", target, _pieces(path, size, on_progress), size) as response:
+            start = here if here < size else 0
+            content_range = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
+            pieces = _pieces(path, start, size, on_progress)
+            with self._http.exchange("PUT", target, pieces, size - start, headers=content_range) as response:
                 self._http.read(response.read)
         on_progress(1.0)
         return sha256
@@ -86,6 +90,7 @@ class Client:
         settings: dict[str, Any],
         idempotency_key: str | None = None,
         video_name: str = "",
+        client_id: str = "",
     ) -> JobStatus:
         """Queue a job.
 
@@ -95,6 +100,7 @@ class Client:
             settings: Fields of the server's settings; those left out take its defaults.
             idempotency_key: Submitting again with the same key gives the same job; None for a new key.
             video_name: Name of the video, for the server's messages about it.
+            client_id: Name under which `jobs` finds the job again.
         """
         body = {
             "capture": capture,
@@ -102,6 +108,7 @@ class Client:
             "video_name": video_name,
             "settings": settings,
             "idempotency_key": idempotency_key or uuid.uuid4().hex,
+            "client_id": client_id,
         }
         return self._status(self._http.json("POST", "/v1/jobs", body))
 
@@ -109,9 +116,18 @@ class Client:
         """The newest status of a job."""
         return self._status(self._http.json("GET", _job(job_id)))
 
-    def jobs(self) -> list[JobStatus]:
-        """The newest status of every job that the server knows, oldest first."""
-        jobs = self._http.json("GET", "/v1/jobs").get("jobs")
+    def jobs(self, states: Iterable[JobState] = (), client_id: str | None = None, limit: int = 1000) -> list[JobStatus]:
+        """The newest status of the newest jobs, oldest first; of one client or in some states only.
+
+        Args:
+            states: Which; none for all.
+            client_id: Whose; None for everybody's.
+            limit: At most so many, up to 1000.
+        """
+        query = [("limit", str(limit)), *(("state", state) for state in states)]
+        if client_id is not None:
+            query.append(("client_id", client_id))
+        jobs = self._http.json("GET", f"/v1/jobs?{urlencode(query)}").get("jobs")
         if not isinstance(jobs, list):
             raise self._http.wrong_service("its list of jobs is none")
         return [self._status(job) for job in jobs]
@@ -126,6 +142,14 @@ class Client:
             ServerError: With code "already_finished" if it has succeeded or failed.
         """
         return self._status(self._http.json("POST", _job(job_id) + "/cancel"))
+
+    def retry(self, job_id: str) -> JobStatus:
+        """Queue a job that ended without success once more, as a new job; asked again, it gives that one.
+
+        Raises:
+            ServerError: With code "not_retryable" if it has not ended, or has succeeded.
+        """
+        return self._status(self._http.json("POST", _job(job_id) + "/retry"))
 
     def events(self, job_id: str, after: int = 0) -> Iterator[JobStatus]:
         """The statuses of a job as they come, until the one with which it ends.
@@ -166,7 +190,10 @@ class Client:
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._http.exchange("GET", _job(job_id) + "/result") as response, partial.open("wb") as file:
+            with (
+                self._http.exchange("GET", _job(job_id) + "/outputs/animation.safetensors") as response,
+                partial.open("wb") as file,
+            ):
                 self._receive(response, file.write, on_progress)
             partial.replace(path)
         except OSError as error:
@@ -178,8 +205,20 @@ class Client:
             with contextlib.suppress(OSError):  # what kept the file from being written may keep it from being removed
                 partial.unlink()
 
+    def unload(self) -> None:
+        """Ask the server to give back the memory of its models.
+
+        Raises:
+            ServerError: With code "busy" while it computes a job.
+        """
+        self._http.json("POST", "/v1/models/unload")
+
+    def log(self, lines: int = 200) -> list[str]:
+        """The last lines of the server's log, oldest first."""
+        return [str(line) for line in self._http.json("GET", f"/v1/log?tail={lines}").get("lines", [])]
+
     def shutdown(self) -> None:
-        """Ask the server to end; its unfinished jobs fail."""
+        """Ask the server to end; a running job is interrupted, queued ones wait for the next start."""
         self._http.json("POST", "/v1/shutdown")
 
     def _receive(
@@ -246,15 +285,16 @@ def _sha256(path: Path) -> str:
         raise FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.") from error
 
 
-def _pieces(path: Path, size: int, on_progress: Progress) -> Iterator[bytes]:
-    """The file in pieces, exactly `size` bytes of it.
+def _pieces(path: Path, start: int, size: int, on_progress: Progress) -> Iterator[bytes]:
+    """The first `size` bytes of a file from `start` on, in pieces.
 
     Raises:
         FileError: The file cannot be read, or became shorter.
     """
-    sent = 0
+    sent = start
     try:
         with path.open("rb") as file:
+            file.seek(start)
             while sent < size:
                 piece = file.read(min(CHUNK_BYTES, size - sent))
                 if not piece:

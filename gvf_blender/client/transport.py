@@ -6,7 +6,7 @@ and it streams uploads. Each request has a connection of its own, so threads sha
 
 import http.client
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,19 +57,21 @@ class Transport:
             raise self.wrong_service("its answer is not a JSON object")
         return decoded
 
-    def exists(self, path: str) -> bool:
-        """Whether a HEAD request finds something.
+    def uploaded(self, path: str) -> int | None:
+        """How many bytes of an upload the server has; None if it has all of it.
 
         Raises:
             ServerError: No answer, or another refusal than 404.
         """
-        with self._send("HEAD", path, [], 0, "", self.timeout) as response:
-            status = response.status
+        with self._send("HEAD", path, [], 0, {}, self.timeout) as response:
+            status, offset = response.status, response.headers.get("Upload-Offset", "0")
         if status not in (200, 404):
             # an answer to HEAD has no body that could say why; the same request as GET to a harmless place has
             self.json("GET", "/v1/capabilities")
             raise self.wrong_service(f"it answers {status} to HEAD {path}")
-        return status == 200
+        if status == 200:
+            return None
+        return int(offset) if offset.isdecimal() else 0
 
     @contextmanager
     def exchange(
@@ -80,6 +82,7 @@ class Transport:
         size: int = 0,
         content_type: str = "application/octet-stream",
         timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send a request and give its successful answer, to be read inside the context.
 
@@ -90,11 +93,13 @@ class Transport:
             size: Length of the body in bytes.
             content_type: Of the body.
             timeout: Instead of the usual one.
+            headers: Further headers.
 
         Raises:
             ServerError: No answer, or a refusal.
         """
-        with self._send(method, path, body, size, content_type, timeout or self.timeout) as response:
+        headers = {"Content-Type": content_type, **(headers or {})}
+        with self._send(method, path, body, size, headers, timeout or self.timeout) as response:
             if not 200 <= response.status < 300:
                 raise self._refusal(response)
             yield response
@@ -112,7 +117,7 @@ class Transport:
 
     @contextmanager
     def _send(
-        self, method: str, path: str, body: Iterable[bytes], size: int, content_type: str, timeout: float
+        self, method: str, path: str, body: Iterable[bytes], size: int, headers: Mapping[str, str], timeout: float
     ) -> Iterator[http.client.HTTPResponse]:
         assert self._host
         connection = self._connection_type(self._host, self._port, timeout=timeout)
@@ -124,8 +129,9 @@ class Transport:
             connection.putrequest(method, path, skip_accept_encoding=True)
             connection.putheader("Authorization", f"Bearer {self._token}")
             if method in ("PUT", "POST"):
-                connection.putheader("Content-Type", content_type)
                 connection.putheader("Content-Length", str(size))
+            for name, value in headers.items():
+                connection.putheader(name, value)
             try:
                 connection.endheaders()
                 for piece in body:

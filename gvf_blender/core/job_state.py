@@ -13,6 +13,7 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
 
     @property
     def is_terminal(self) -> bool:
@@ -22,7 +23,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True)
 class JobError:
-    """Why a job failed.
+    """Why a job failed or was interrupted.
 
     Attributes:
         code: Stable machine-readable name.
@@ -45,7 +46,8 @@ class JobStatus:
         stage: What it is doing, in the server's words; empty while queued.
         progress: Fraction that is done, 0..1; never falls.
         seq: Number of the event within the job, from 1.
-        error: Why the job failed; None in every other state.
+        error: Why the job failed or was interrupted; None in every other state.
+        seconds_left: How long the job may still run; None if the server does not know.
     """
 
     id: str
@@ -54,6 +56,7 @@ class JobStatus:
     progress: float
     seq: int
     error: JobError | None
+    seconds_left: float | None = None
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "JobStatus":
@@ -62,7 +65,7 @@ class JobStatus:
         Raises:
             KeyError, TypeError, ValueError: A member is missing or of the wrong kind.
         """
-        error = values["error"]
+        error, left = values["error"], values.get("seconds_left")
         return cls(
             id=str(values["id"]),
             state=JobState(values["state"]),
@@ -70,4 +73,5 @@ class JobStatus:
             progress=float(values["progress"]),
             seq=int(values["seq"]),
             error=None if error is None else JobError(error["code"], error["message"], error["hint"]),
+            seconds_left=None if left is None else float(left),
         )

@@ -4,7 +4,6 @@ import bpy
 
 from .. import job_list
 from ..core.job_phase import Phase
-from ..core.time_left import in_words
 from ..importer import lacks_transparent_bounces
 from ..job import AnimateJob
 from .place import GVFPanel
@@ -38,7 +37,7 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Anima
         row = layout.row(align=True)
         _draw_progress(row, job)
         row.operator("gvf.cancel", text="", icon="CANCEL").job_id = job.id
-    draw_sentence(layout, context, _with_time_left(job))
+    draw_sentence(layout, context, job.message)
     for warning in job.warnings:
         draw_sentence(layout, context, warning, icon="ERROR")
     row = layout.row(align=True)
@@ -46,11 +45,6 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Anima
         row.operator("gvf.import_result", icon="IMPORT").job_id = job.id
     if job.phase in (Phase.FAILED, Phase.CANCELLED):
         row.operator("gvf.retry_job", icon="FILE_REFRESH").job_id = job.id
-
-
-def _with_time_left(job: AnimateJob) -> str:
-    seconds = job_list.seconds_left(job)
-    return job.message if seconds is None else f"{job.message}, about {in_words(seconds)} left"
 
 
 def _draw_progress(layout: bpy.types.UILayout, job: AnimateJob) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from gvf_core.commands.animate import VIEW_PRESETS
 from gvf_core.commands.console import CONSOLE, results_console, say
+from gvf_core.commands.serve import run_module
 from gvf_core.errors import SettingsError
 from gvf_core.models.roles import PresetName
 from gvf_core.settings import RELEASED, check_set_name
@@ -42,6 +43,13 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     networks.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
     networks.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     networks.set_defaults(run=_bench_networks)
+
+    # with another prefix, flags are arguments like others and the benchmark's own parser gets them all
+    server = benchmarks.add_parser(
+        "server", help="run the server with made-up jobs (takes minutes)", add_help=False, prefix_chars="+"
+    )
+    server.add_argument("options", nargs=argparse.REMAINDER)
+    server.set_defaults(run=lambda parsed: run_module("server.bench", parsed.options))
 
 
 def _bench_rasterizer(parsed: argparse.Namespace) -> int:

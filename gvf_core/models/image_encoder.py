@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gvf_core.chunks import chunk_of
 from gvf_core.errors import WeightsError
 from gvf_core.models.checkpoint import load_weights, read_state_dict
 from gvf_core.models.dinov2_names import Dinov2Sizes, from_torch_hub, is_torch_hub, sizes_of, with_names_of
@@ -201,6 +202,7 @@ class ImageEncoder:
         if len(images) == 0 or chunk < 1:
             raise ValueError(f"{len(images)} images cannot be encoded {chunk} at a time.")
         tokens = None
+        chunk = chunk_of(chunk)
         for start in range(0, len(images), chunk):
             on_progress(start / len(images))
             with torch.inference_mode():

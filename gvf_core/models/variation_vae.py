@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gvf_core.chunks import chunk_of
 from gvf_core.geometry import farthest_points, interpolation_weights
 from gvf_core.geometry.interpolation import DECAY, NEIGHBORS
 from gvf_core.models.attention import CrossAttention, KeysValues, attend
@@ -155,7 +156,7 @@ class VariationVae(nn.Module):
         weight = self.to_outputs.weight @ attention.to_out.weight.float()
         bias = self.to_outputs.weight @ attention.to_out.bias.float() + self.to_outputs.bias
         chunks = []
-        for part in gaussians.split(chunk, dim=1):
+        for part in gaussians.split(chunk_of(chunk), dim=1):
             queries = self.decoder_cross_attn.queries(self.gs_embedding(part) + self.position_encoding(part[..., :3]))
             frames = [attend(queries, context) for context in contexts]
             chunks.append(torch.stack([F.linear(frame.float(), weight, bias) for frame in frames], dim=1))

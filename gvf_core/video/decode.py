@@ -12,14 +12,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gvf_core.errors import VideoError
+from gvf_core.video_file import LOCAL_FILES_ONLY, unreadable_video, video_stream
 
 MAX_PIXELS = 8192 * 8192
 """Larger pictures are refused."""
 MAX_CLIP_PIXELS = 100_000_000
 """Larger clips are scaled down: 48 frames of 1920 x 1080, 1.6 GB once they are cut out."""
 DEFAULT_FPS = 24.0
-PLAYLISTS = frozenset({"hls", "concat", "dash"})
-"""Formats that name other files and addresses; a driving video is one local file."""
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that keep the alpha of WebM files, by the name of FFmpeg's own decoder, which drops it."""
 
@@ -65,12 +64,8 @@ def read_video(
     frames: list[np.ndarray] = []
     size, alpha = None, False
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            if container.format.name in PLAYLISTS:
-                raise VideoError(f"{path.name} is a playlist.", "Choose the video file itself.")
-            if not container.streams.video:
-                raise VideoError(f"{path.name} has no video stream.", "Choose a file with moving pictures.")
-            stream = container.streams.video[0]
+        with av.open(str(path), options=LOCAL_FILES_ONLY) as container:
+            stream = video_stream(path, container)
             rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
             kept = _kept_frames(stream.frames, start, stride, max_frames)
             for index, frame in enumerate(_decode(container, stream)):
@@ -88,9 +83,7 @@ def read_video(
                 if len(frames) == max_frames:
                     break
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        # Not the error itself: its text holds the full path, which on a server means nothing to the artist.
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise VideoError(f"{path.name} is not a readable video ({reason}).", "Convert it to H.264 MP4.") from error
+        raise unreadable_video(path, error) from error
     if len(frames) < 2:
         raise VideoError(
             f"{path.name} has {'one usable frame' if frames else 'no usable frames'}; motion needs at least 2.",

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ SHIFT = 0.25
 class ScriptedClient:
     """Answers at once, but waits at one step until it is released."""
 
-    def __init__(self, hold_at: str = "") -> None:
+    def __init__(self, hold_at: str = "", seconds_left: float | None = None) -> None:
         self._hold_at = hold_at
+        self._seconds_left = seconds_left
         self.released = threading.Event()
         self.cancelled_jobs: list[str] = []
         self.threads: set[str] = set()
@@ -41,7 +43,7 @@ class ScriptedClient:
     def events(self, job_id: str) -> Iterator[JobStatus]:
         yield _status(JobState.QUEUED, 1)
         self._step("queued")
-        yield _status(JobState.RUNNING, 2, "tracking", 0.5)
+        yield replace(_status(JobState.RUNNING, 2, "tracking", 0.5), seconds_left=self._seconds_left)
         self._step("running")
         yield _status(JobState.SUCCEEDED, 3, "", 1.0)
 

@@ -26,8 +26,9 @@ def running_server(home: Path) -> Iterator[RunningServer]:
     """A server that publishes its handshake in the given GVF_HOME, until the context ends."""
     home.mkdir(parents=True, exist_ok=True)
     folder = str(Path(__file__).parent)
-    environment = {**os.environ, "GVF_HOME": str(home), "PYTHONPATH": folder}
-    command = [sys.executable, "-m", "server", "--job-function", "scripted_pipeline:run"]
+    places = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "GVF_HOME": str(home), "PYTHONPATH": places}
+    command = [sys.executable, "-m", "server", "--job-function", "scripted_pipeline:run", "--unprobed"]
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:

@@ -86,6 +86,15 @@ def test_progress_never_falls_and_ends_at_one(make_job):
     assert "capturing" in [stage for stage, _ in reports]
 
 
+def test_the_message_tells_how_long_the_server_may_still_take(make_job, monkeypatch):
+    client = ScriptedClient(hold_at="running", seconds_left=200.0)
+    job = make_job(client)
+    advance_to(job, Phase.RUNNING)
+    assert job.message == "Finding the motion: tracking, about 4 min left"
+    client.released.set()
+    job.run_to_end()
+
+
 def test_the_animation_starts_at_the_frame_that_was_current_when_the_job_began(make_job, cube):
     bpy.context.scene.frame_set(10)
     job = make_job(ScriptedClient(), outputs=["motion"])

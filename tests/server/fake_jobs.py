@@ -24,11 +24,15 @@ def scripted(task, on_progress, cancelled):
                 on_progress(stage, float(fraction))
             case "tell-pid":
                 on_progress(str(os.getpid()), 0.1)
+            case "tell-gpu":
+                on_progress(os.environ["CUDA_VISIBLE_DEVICES"], 0.1)
             case "wait-for":  # a file, or a request to cancel
                 while not Path(argument).exists():
                     if cancelled():
                         raise Cancelled()
                     never.wait(POLL_SECONDS)
+            case "sleep":
+                never.wait(float(argument))
             case "ignore-cancel":
                 never.wait()
             case "helper":  # a process of the job's own, as a video decoder would be
@@ -40,12 +44,22 @@ def scripted(task, on_progress, cancelled):
                 raise ZeroDivisionError(argument)
             case "signal":
                 os.kill(os.getpid(), signal.Signals[argument])
+            case "run-out-of-memory":
+                raise MemoryError
+            case "run-out-of-memory-once":
+                on_progress(str(os.getpid()), 0.5)
+                if not task.smaller_chunks:
+                    raise MemoryError
             case "leave-result-and-fail":
                 task.result.write_bytes(b"half")
                 raise ZeroDivisionError
             case _:
                 raise AssertionError(f"unknown line {line!r}")
     task.result.write_bytes(b"fake animation " + repr(task.settings).encode())
+
+
+def instant(task, on_progress, cancelled):
+    task.result.write_bytes(b"fake animation")
 
 
 def fabricated_animation(task, on_progress, cancelled):

@@ -63,9 +63,15 @@ class Server:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def upload(self, text: str) -> str:
+    def worker_group(self) -> int:
+        """Process id of the worker, told by the operating system."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+        return next(pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+    def upload(self, content: str | bytes) -> str:
         path = self.folder / f"{uuid.uuid4().hex}.upload"
-        path.write_text(text)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return self.client.upload(path)
 
     def submit(self, script: str, settings: dict | None = None, **options) -> JobStatus:
@@ -113,11 +119,13 @@ class Server:
 
 
 def server_command(folder: Path, *flags: str, job_function: str = "fake_jobs:scripted") -> list[str]:
+    probing = [] if job_function == "fake_jobs:instant" else ["--unprobed"]
     return [
         *(sys.executable, "-m", "server"),
         *("--handshake", str(folder / "server.json")),
         *("--data", str(folder / "data")),
         *("--job-function", job_function),
+        *probing,
         *flags,
     ]
 

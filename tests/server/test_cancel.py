@@ -1,10 +1,11 @@
 """Cancelling: exactly one job, at once or within two seconds."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gvf_blender.client import JobState
+from gvf_blender.client import Client, JobState
 from gvf_blender.core.errors import ServerError
 
 PROMISED_SECONDS = 2.0
@@ -68,3 +69,23 @@ def test_the_events_of_a_cancelled_job_end_with_its_cancellation(server, tmp_pat
         (JobState.RUNNING, "cancelling", 0.5),
         (JobState.CANCELLED, "cancelling", 0.5),
     ]
+
+
+def test_two_clients_that_cancel_at_the_same_time_hit_their_own_jobs_only(server, tmp_path):
+    running = server.submit(f"wait-for {tmp_path / 'go'}")
+    server.running(running)
+    jobs = {name: [server.submit("", client_id=name).id for _ in range(8)] for name in ("one", "two")}
+
+    def cancel_every_second(name):
+        client = Client(server.client.address, server.token)
+        for job in jobs[name][::2]:
+            client.cancel(job)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(cancel_every_second, jobs))
+    (tmp_path / "go").touch()
+    assert server.outcome(running).state is JobState.SUCCEEDED
+    for name, ids in jobs.items():
+        server.outcome(server.client.status(ids[-1]))
+        states = [job.state for job in server.client.jobs(client_id=name)][-8:]
+        assert states == [JobState.CANCELLED, JobState.SUCCEEDED] * 4

@@ -10,7 +10,7 @@ ERROR = JobError("code", "message")
 
 
 def error_for(state: JobState) -> JobError | None:
-    return ERROR if state is JobState.FAILED else None
+    return ERROR if state.has_reason else None
 
 
 def test_a_job_starts_queued_with_the_first_sequence_number():

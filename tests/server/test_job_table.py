@@ -1,9 +1,20 @@
 """Races between a cancel and an outcome, decided by the table; order of the queue; idempotency."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 
 from gvf_core.settings import AnimateSettings
-from server.errors import AlreadyFinishedError, IdempotencyConflictError, UnknownJobError
+from server.announcements import Announcements
+from server.database import Database
+from server.errors import (
+    AlreadyFinishedError,
+    IdempotencyConflictError,
+    NotRetryableError,
+    QueueFullError,
+    UnknownJobError,
+)
 from server.job_table import JobTable
 from server.jobs import JobError, JobRequest, JobState
 
@@ -12,8 +23,10 @@ ERROR = JobError("code", "message")
 
 
 @pytest.fixture
-def table() -> JobTable:
-    return JobTable(clock=lambda: 0.0)
+def table(tmp_path) -> Iterator[JobTable]:
+    database = Database(tmp_path / "jobs.sqlite")
+    yield JobTable(database, Announcements(), max_queued=3, clock=lambda: 0.0)
+    database.close()
 
 
 def test_jobs_run_in_the_order_of_their_arrival(table):
@@ -61,7 +74,7 @@ def test_a_finished_job_cannot_be_cancelled(table):
 
 def test_the_same_key_gives_the_same_job(table):
     assert table.submit(REQUEST, "key") == table.submit(REQUEST, "key")
-    assert len(table.statuses()) == 1
+    assert len(table.jobs()) == 1
 
 
 def test_the_same_key_for_another_request_is_refused(table):
@@ -75,8 +88,83 @@ def test_an_unknown_job_is_named(table):
         table.status("nobody")
 
 
-def test_ending_the_server_leaves_no_job_unfinished(table):
+def test_a_restart_interrupts_what_ran_and_keeps_what_waits(table):
     ids = [table.submit(REQUEST, key).id for key in "ab"]
     table.start(ids[0])
-    table.fail_unfinished(ERROR)
-    assert [status.state for status in table.statuses()] == [JobState.FAILED, JobState.FAILED]
+    table.recover(has_result=lambda job_id: False, error=ERROR)
+    assert [job.status.state for job in table.jobs()] == [JobState.INTERRUPTED, JobState.QUEUED]
+    assert table.status(ids[0]).error == ERROR
+
+
+def test_a_restart_completes_a_job_whose_result_is_in_place(table):
+    job = table.submit(REQUEST, "key").id
+    table.start(job)
+    table.recover(has_result=lambda job_id: True, error=ERROR)
+    assert table.status(job).state is JobState.SUCCEEDED
+
+
+def test_a_restart_honours_a_request_to_cancel(table):
+    job = table.submit(REQUEST, "key").id
+    table.start(job)
+    table.cancel(job)
+    table.recover(has_result=lambda job_id: True, error=ERROR)
+    assert table.status(job).state is JobState.CANCELLED
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back(table):
+    for key in "abc":
+        table.submit(REQUEST, key)
+    with pytest.raises(QueueFullError, match="3 jobs are waiting") as caught:
+        table.submit(REQUEST, "d")
+    assert int(caught.value.headers["Retry-After"]) > 0
+    assert table.submit(REQUEST, "a").state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("end", [JobState.FAILED, JobState.INTERRUPTED])
+def test_a_job_that_ended_without_success_is_tried_again_as_one_new_job(table, end):
+    job = table.submit(REQUEST, "key").id
+    table.start(job)
+    table.finish(job, end, ERROR)
+    again = table.retry(job)
+    assert (table.retry(job), table.job(again.id).retry_of) == (again, job)
+    assert table.request(again.id) == REQUEST
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_job_that_waits_or_has_succeeded_is_not_tried_again(table, succeeds):
+    job = table.submit(REQUEST, "key").id
+    if succeeds:
+        table.start(job)
+        table.finish(job, JobState.SUCCEEDED)
+    with pytest.raises(NotRetryableError):
+        table.retry(job)
+
+
+def test_jobs_are_found_by_state_and_client(table):
+    mine = table.submit(replace(REQUEST, client_id="me"), "a").id
+    table.submit(replace(REQUEST, client_id="you"), "b")
+    table.start(mine)
+    assert [job.status.id for job in table.jobs(client_id="me")] == [mine]
+    assert [job.status.id for job in table.jobs([JobState.RUNNING])] == [mine]
+    assert [job.client_id for job in table.jobs(limit=1)] == ["you"]
+
+
+def test_the_history_forgets_the_oldest_finished_jobs_and_nothing_else(table):
+    ids = [table.submit(REQUEST, key).id for key in "abc"]
+    for job in ids[:2]:
+        table.cancel(job)
+    table.forget_oldest(kept=1)
+    assert [job.status.id for job in table.jobs()] == ids[1:]
+
+
+def test_jobs_and_events_outlive_the_process_that_wrote_them(tmp_path):
+    def open_table():
+        return JobTable(Database(tmp_path / "jobs.sqlite"), Announcements(), max_queued=3)
+
+    first = open_table()
+    job = first.submit(REQUEST, "key").id
+    first.start(job)
+    first.progress(job, "stage", 0.5, seconds_left=3.0)
+    second = open_table()
+    assert second.events(job, 0) == first.events(job, 0)
+    assert second.submit(REQUEST, "key") == first.status(job)

@@ -116,7 +116,7 @@ def test_a_malformed_submission_is_refused_with_the_usual_body(server, body):
     assert (status, answer["error"]["code"]) == (422, "invalid_request")
 
 
-@pytest.mark.parametrize("path", ["", "/events", "/result"])
+@pytest.mark.parametrize("path", ["", "/events", "/outputs/animation.safetensors"])
 def test_an_unknown_job_is_named(server, path):
     status, body = server.raw("GET", f"/v1/jobs/nobody{path}")
     assert (status, body["error"]["code"]) == (404, "unknown_job")
@@ -156,6 +156,14 @@ def test_an_unexpected_error_fails_the_job_leaves_its_trace_in_the_log_and_the_s
     assert "Traceback" in server.log
     assert job.id in server.log
     assert server.run("").state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("stage", range(6))
+def test_a_job_that_fails_in_any_stage_is_failed_at_once_and_for_everybody(server, stage):
+    lines = [f"progress {number} {number / 6}" for number in range(6)]
+    job = server.run("\n".join([*lines[: stage + 1], "refuse", *lines[stage + 1 :]]))
+    assert (job.state, job.stage, job.error.code) == (JobState.FAILED, str(stage), "bad_video")
+    assert server.client.status(job.id) == job
 
 
 def test_a_failed_job_keeps_no_result_and_no_working_files(server):

@@ -1,6 +1,7 @@
 """Uploads by content hash."""
 
 import hashlib
+import http.client
 import shutil
 import socket
 from urllib.parse import urlsplit
@@ -83,16 +84,91 @@ def test_the_client_names_a_file_that_is_missing(server, tmp_path):
         server.client.upload(tmp_path / "gone.mp4")
 
 
-def test_a_client_that_hangs_up_leaves_nothing_behind(server):
+def hang_up_after(server, content: bytes, sent: int) -> None:
+    """Begin to upload and close the connection."""
     parts = urlsplit(server.client.address)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
-        connection.sendall(
-            f"PUT /v1/blobs/{'1' * 64} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {server.token}\r\n"
-            "Content-Length: 1000\r\n\r\nhalf".encode()
+        head = (
+            f"PUT /v1/blobs/{sha256(content)} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Authorization: Bearer {server.token}\r\nContent-Length: {len(content)}\r\n\r\n"
         )
+        connection.sendall(head.encode() + content[:sent])
         wait_until(lambda: bool(leftovers(server)), "the upload has begun")
-    wait_until(lambda: not leftovers(server), "the upload is gone")
-    assert server.client.health()["service"] == "gvf"
+
+
+def offset(server, content: bytes) -> int:
+    """How many bytes of an upload the server has."""
+    connection = http.client.HTTPConnection(urlsplit(server.client.address).netloc)
+    connection.request("HEAD", f"/v1/blobs/{sha256(content)}", headers={"Authorization": f"Bearer {server.token}"})
+    found = int(connection.getresponse().headers["Upload-Offset"])
+    connection.close()
+    return found
+
+
+def put_part(server, content: bytes, start: int, end: int):
+    content_range = {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}
+    return server.raw("PUT", f"/v1/blobs/{sha256(content)}", content_range, content[start:end])
+
+
+def test_an_upload_that_broke_off_goes_on_where_it_stopped(server):
+    content = b"an upload that breaks off" * 100
+    hang_up_after(server, content, 1000)
+    wait_until(lambda: offset(server, content) == 1000, "the server has noticed")
+    status, body = put_part(server, content, 1000, len(content))
+    assert (status, body["complete"]) == (201, True)
+    assert (server.data / "blobs" / sha256(content)).read_bytes() == content
+    assert leftovers(server) == []
+
+
+def test_an_upload_may_come_in_parts(server):
+    content = bytes(range(100))
+    assert put_part(server, content, 0, 40)[0] == 202
+    assert put_part(server, content, 40, 70) == (
+        202,
+        {"sha256": sha256(content), "offset": 70, "complete": False},
+    )
+    assert put_part(server, content, 70, 100)[0] == 201
+
+
+def test_the_client_goes_on_where_an_upload_stopped(server, tmp_path):
+    content = b"the client goes on" * 100
+    (tmp_path / "file").write_bytes(content)
+    assert put_part(server, content, 0, 900)[0] == 202
+    fractions = []
+    server.client.upload(tmp_path / "file", fractions.append)
+    assert fractions[0] >= 0.5
+    assert (server.data / "blobs" / sha256(content)).read_bytes() == content
+
+
+@pytest.mark.parametrize("start", [10, 50])
+def test_a_part_that_leaves_a_gap_or_overlaps_is_refused_with_the_right_offset(server, start):
+    content = b"gap" + bytes([start]) * 97
+    assert put_part(server, content, 0, 30)[0] == 202
+    status, body = put_part(server, content, start, 100)
+    assert (status, body["error"]["code"]) == (409, "offset_mismatch")
+    assert "30 bytes" in body["error"]["message"]
+    assert offset(server, content) == 30
+    assert put_part(server, content, 30, 100)[0] == 201
+
+
+@pytest.mark.parametrize("content_range", ["bytes 5-1/10", "bytes 0-9/5", "bytes 0-3/100", "bytes */10", "all of it"])
+def test_a_range_that_contradicts_itself_is_refused(server, content_range):
+    status, body = server.raw("PUT", f"/v1/blobs/{'2' * 64}", {"Content-Range": content_range}, b"0123456789")
+    assert (status, body["error"]["code"]) == (422, "invalid_request")
+    assert offset(server, b"") == 0
+
+
+def test_parts_of_an_upload_outlive_a_killed_server(tmp_path):
+    content = b"kept" * 50_000
+    with started(tmp_path) as server:
+        hang_up_after(server, content, 100_000)
+        wait_until(lambda: offset(server, content) == 100_000, "the server has noticed")
+        server.process.kill()
+        server.process.wait()
+        server.handshake.unlink()
+    with started(tmp_path) as server:
+        assert offset(server, content) == 100_000
+        assert put_part(server, content, 100_000, len(content))[0] == 201
 
 
 def test_a_full_disk_refuses_the_upload_and_keeps_nothing(tmp_path):

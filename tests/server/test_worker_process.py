@@ -2,16 +2,15 @@
 
 import os
 import signal
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from capture_files import capture_bytes
 from server_under_test import ProcessWatch, started, wait_until
 
 from gvf_blender.client import JobState
-from gvf_blender.core.safetensors_file import read_tensors, write_tensors
+from gvf_blender.core.errors import ServerError
+from gvf_blender.core.safetensors_file import read_tensors
 
 
 def test_one_worker_stays_warm_for_many_jobs(server):
@@ -32,6 +31,54 @@ def test_a_worker_killed_from_outside_fails_its_job_and_the_next_one_runs(server
     os.kill(pid, signal.SIGKILL)
     assert server.outcome(job).error.code == "worker_died"
     assert server.worker_pid() != pid
+
+
+def test_a_job_that_runs_out_of_memory_is_tried_again_in_smaller_chunks_by_a_new_worker(server):
+    job = server.submit("run-out-of-memory-once")
+    events = list(server.client.events(job.id))
+    assert events[-1].state is JobState.SUCCEEDED
+    assert len({event.stage for event in events if event.stage.isdigit()}) == 2
+    assert any(event.stage == "Trying again with less memory" for event in events)
+    assert [event.progress for event in events] == sorted(event.progress for event in events)
+
+
+def test_a_job_that_runs_out_of_memory_again_says_so(server):
+    job = server.run("run-out-of-memory")
+    assert (job.state, job.error.code) == (JobState.FAILED, "oom")
+    assert server.run("").state is JobState.SUCCEEDED
+
+
+def test_a_cancel_is_heard_while_another_worker_starts(server):
+    job = server.submit("run-out-of-memory-once\nignore-cancel")
+    server.event(job, lambda status: status.stage == "Trying again with less memory")
+    server.client.cancel(job.id)
+    assert server.outcome(job).state is JobState.CANCELLED
+
+
+def test_unloading_ends_the_idle_worker_and_the_next_job_starts_another(server):
+    pid = server.worker_pid()
+    watch = ProcessWatch.of(pid)
+    wait_until(lambda: server.client.capabilities()["worker"] == "ready", "the worker is idle")
+    server.client.unload()
+    assert watch.ends()
+    wait_until(lambda: server.client.capabilities()["worker"] == "asleep", "the server has noticed")
+    assert server.worker_pid() != pid
+
+
+def test_unloading_while_a_job_runs_is_refused(server, tmp_path):
+    job = server.submit(f"wait-for {tmp_path / 'go'}")
+    server.running(job)
+    with pytest.raises(ServerError) as caught:
+        server.client.unload()
+    assert caught.value.code == "busy"
+    (tmp_path / "go").touch()
+    assert server.outcome(job).state is JobState.SUCCEEDED
+
+
+def test_an_idle_worker_gives_its_memory_back_after_a_while(tmp_path):
+    with started(tmp_path, "--max-idle-minutes", "0.005") as server:
+        wait_until(lambda: server.client.capabilities()["worker"] == "asleep", "the worker has gone")
+        assert server.run("").state is JobState.SUCCEEDED
 
 
 def test_a_worker_killed_between_jobs_is_replaced(server):
@@ -62,32 +109,9 @@ def test_a_worker_that_cannot_start_fails_each_job_with_the_reason(tmp_path):
         assert server.client.capabilities()["worker"] == "unavailable"
 
 
-@pytest.fixture
-def capture_file(tmp_path) -> Path:
-    """The smallest capture: a triangle, seen once."""
-    png = BytesIO()
-    Image.new("RGBA", (4, 4), (255, 0, 0, 255)).save(png, "PNG")
-    path = tmp_path / "triangle.safetensors"
-    write_tensors(
-        path,
-        {
-            "vertices": np.eye(3, dtype=np.float32) / 2,
-            "triangles": np.array([[0, 1, 2]], np.int32),
-            "object_id": np.zeros(3, np.int32),
-            "world_from_unit": np.eye(4),
-            "world_to_camera": np.eye(4, dtype=np.float32)[None],
-            "intrinsics": np.full((1, 4), 0.5, np.float32),
-            "png": np.frombuffer(png.getvalue(), np.uint8),
-            "png_offsets": np.array([0, len(png.getvalue())], np.int64),
-        },
-        {"format": "gvf-capture", "version": "1", "objects": '["triangle"]'},
-    )
-    return path
-
-
-def test_a_result_knows_its_inputs_and_only_the_worker_loads_torch(tmp_path, capture_file):
+def test_a_result_knows_its_inputs_and_only_the_worker_loads_torch(tmp_path):
     with started(tmp_path, job_function="fake_jobs:fabricated_animation") as server:
-        capture, video = server.client.upload(capture_file), server.upload("video")
+        capture, video = server.upload(capture_bytes()), server.upload("video")
         job = server.outcome(server.client.submit(capture, video, {"gaussians": 100}))
         assert job.error is None
         server.client.download(job.id, tmp_path / "result.safetensors")

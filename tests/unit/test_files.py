@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from gvf_blender.core.animation_file import read_animation
 from gvf_blender.core.capture_file import write_capture
-from gvf_core import capture as capture_module
+from gvf_core import capture_format as capture_module
 from gvf_core.animation import Animation, save_animation
 from gvf_core.capture import load_capture
 from gvf_core.errors import CaptureError, FileFormatError, FileNotWrittenError, GvfError

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gvf_core.chunks import smaller_chunks
 from gvf_core.errors import Cancelled, WeightsError
 from gvf_core.models.dinov2_names import Dinov2Sizes, from_torch_hub, sizes_of, with_names_of
 from gvf_core.models.image_encoder import IMAGE_SIZE, ImageEncoder, build_network, load_image_encoder, prepare_images
@@ -187,13 +188,24 @@ def test_tokens_do_not_depend_on_the_chunk(encoder: ImageEncoder, method: str):
     assert (getattr(encoder, method)(images, chunk=2) - whole).abs().max() < 1e-6
 
 
-def test_never_more_images_than_the_chunk_pass_through_the_network_at_once(encoder: ImageEncoder):
+def images_at_once(encoder: ImageEncoder, chunk: int) -> list[int]:
+    """How many of five images pass through the network each time."""
     sizes: list[int] = []
     embeddings = encoder.network.get_submodule("embeddings")
     handle = embeddings.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
-    encoder.video_tokens(random_images(5), chunk=2)
+    encoder.video_tokens(random_images(5), chunk=chunk)
     handle.remove()
-    assert sizes == [2, 2, 1]
+    return sizes
+
+
+def test_never_more_images_than_the_chunk_pass_through_the_network_at_once(encoder: ImageEncoder):
+    assert images_at_once(encoder, chunk=2) == [2, 2, 1]
+
+
+def test_after_memory_ran_out_fewer_images_pass_at_once(encoder: ImageEncoder):
+    with smaller_chunks():
+        assert images_at_once(encoder, chunk=8) == [2, 2, 1]
+    assert images_at_once(encoder, chunk=8) == [5]
 
 
 def test_bytes_give_the_tokens_of_the_prepared_images(encoder: ImageEncoder):

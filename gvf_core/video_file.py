@@ -1,0 +1,83 @@
+"""What a video file says about itself, told without torch and by decoding no more than two frames."""
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import av
+
+from gvf_core.errors import VideoError
+
+PLAYLISTS = frozenset({"hls", "concat", "dash"})
+"""Formats that name other files and addresses; a driving video is one local file."""
+LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
+DECODED = 2
+PADDING_PIXELS = 1_000_000
+"""FFmpeg counts its own buffers, too: with a limit of 40,000 it refused pictures of 64 x 48."""
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """Size of a video.
+
+    Attributes:
+        width: Pixels, of the largest picture that was seen.
+        height: Pixels.
+        frames: How many there are; counting ends one above the limit.
+    """
+
+    width: int
+    height: int
+    frames: int
+
+
+def inspect_video(path: Path, max_pixels: int, max_frames: int) -> VideoFacts:
+    """Look into a video file. Nothing larger than the limits is decoded.
+
+    Args:
+        path: The file.
+        max_pixels: Of one picture.
+        max_frames: How far frames are counted in files that do not say how many they hold.
+
+    Raises:
+        VideoError: The file is not a readable video.
+    """
+    try:
+        with av.open(str(path), options=LOCAL_FILES_ONLY) as container:
+            stream = video_stream(path, container)
+            # FFmpeg itself refuses larger pictures, before it allocates them
+            stream.codec_context.options = {"max_pixels": str(2 * max_pixels + PADDING_PIXELS)}
+            stream.thread_type = "NONE"
+            sizes = [(stream.width, stream.height)]
+            decoded = 0
+            if stream.width * stream.height <= max_pixels:
+                for frame in islice(container.decode(stream), DECODED):
+                    sizes.append((frame.width, frame.height))
+                    decoded += 1
+            width, height = max(sizes, key=lambda size: size[0] * size[1])
+            frames = stream.frames or decoded + sum(1 for _ in islice(container.demux(stream), max_frames + 1))
+            return VideoFacts(width, height, frames)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise unreadable_video(path, error) from error
+
+
+def video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    """The pictures in an open file.
+
+    Raises:
+        VideoError: There are none, they cannot be decoded, or the file names other files.
+    """
+    if container.format.name in PLAYLISTS:
+        raise VideoError(f"{path.name} is a playlist.", "Choose the video file itself.")
+    if not container.streams.video:
+        raise VideoError(f"{path.name} has no video stream.", "Choose a file with moving pictures.")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise VideoError(f"{path.name} is coded in a way that cannot be decoded.", "Convert it to H.264 MP4.")
+    return stream
+
+
+def unreadable_video(path: Path, error: Exception) -> VideoError:
+    """FFmpeg cannot read the file; not in its own words, which hold the full path."""
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return VideoError(f"{path.name} is not a readable video ({reason}).", "Convert it to H.264 MP4.")

@@ -1,0 +1,90 @@
+"""Who may join the queue: everything about a submission is checked here, before it becomes a job."""
+
+from collections.abc import Callable
+
+from gvf_core.models.store import default_store
+from gvf_core.settings import AnimateSettings
+from server.errors import NotEnoughMemoryError, UnknownBlobError
+from server.finding import Finding
+from server.job_table import JobTable
+from server.jobs import JobRequest, JobStatus
+from server.media import MediaProbe
+from server.memory_estimate import estimated_mb
+from server.storage import Storage
+
+
+class Admission:
+    """Checks submissions and queues them.
+
+    Args:
+        table: The queue.
+        storage: Where inputs are.
+        probe: Looks into inputs; None takes them unseen, for jobs that are made up.
+        available_mb: Tells how much memory a job may take, in MB (10^6 bytes); None if that is another's business.
+    """
+
+    def __init__(
+        self, table: JobTable, storage: Storage, probe: MediaProbe | None, available_mb: Callable[[], int] | None
+    ) -> None:
+        self._table = table
+        self._storage = storage
+        self._probe = probe
+        self._available_mb = available_mb
+
+    def submit(self, request: JobRequest, idempotency_key: str) -> JobStatus:
+        """Queue a job, or give the one that has this key already.
+
+        Raises:
+            GvfError: Why not; the class says with which status.
+        """
+        known = self._table.known(request, idempotency_key)
+        if known is not None:
+            return known
+        self._check(request)
+        with self._storage.keeping():
+            self._check_inputs(request)
+            return self._table.submit(request, idempotency_key)
+
+    def retry(self, job_id: str) -> JobStatus:
+        """Queue a job once more, as a new one.
+
+        Raises:
+            GvfError: Why not; the class says with which status.
+        """
+        with self._storage.keeping():
+            self._check_inputs(self._table.request(job_id))
+            return self._table.retry(job_id)
+
+    def _check(self, request: JobRequest) -> None:
+        self._check_inputs(request)
+        settings = request.settings
+        networks = settings.engine == "diffusion"
+        if networks:
+            default_store().of_set(settings.weights).for_animating()
+        if self._probe is None:
+            return
+        capture = self._probe.capture(self._storage.blob(request.capture))
+        video = self._probe.video(self._storage.blob(request.video), request.video_name)
+        self._check_memory(settings, capture, video, networks or _takes_networks(settings))
+
+    def _check_inputs(self, request: JobRequest) -> None:
+        for kind, sha256 in (("capture", request.capture), ("video", request.video)):
+            if not self._storage.has_blob(sha256):
+                raise UnknownBlobError(
+                    f"The {kind} {sha256} has not been uploaded, or made room for others.",
+                    f"Upload it with PUT /v1/blobs/{sha256} first.",
+                )
+
+    def _check_memory(self, settings: AnimateSettings, capture: Finding, video: Finding, networks: bool) -> None:
+        if self._available_mb is None:
+            return
+        needed, available = estimated_mb(settings, capture, video, networks), self._available_mb()
+        if needed > available:
+            raise NotEnoughMemoryError(
+                f"The job is expected to take about {needed:,} MB of memory; {available:,} MB are available.",
+                "Use fewer frames or Gaussians, or close other programs.",
+            )
+
+
+def _takes_networks(settings: AnimateSettings) -> bool:
+    return settings.engine == "auto" and default_store().of_set(settings.weights).is_ready()

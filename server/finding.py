@@ -1,0 +1,18 @@
+"""What an upload holds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is in an upload.
+
+    Attributes:
+        pixels: Of one picture of a video; of all pictures of a capture together.
+        pictures: Frames or views.
+        vertices: Of a capture; 0 for a video.
+    """
+
+    pixels: int = 0
+    pictures: int = 0
+    vertices: int = 0

@@ -1,0 +1,53 @@
+"""About how much memory a job takes, from its settings and inputs; coefficients measured in docs/performance.md."""
+
+import contextlib
+from collections.abc import Sequence
+
+import psutil
+
+from gvf_core.settings import AnimateSettings
+from server.finding import Finding
+
+PROCESS_MB = 600
+"""A worker that has read the example's video."""
+NETWORKS_MB = 5500
+"""What the engine `diffusion` adds at full size, on a CPU; on a GPU less of it is on the host."""
+CLIP_BYTES_PER_PIXEL = 20
+"""4 as decoded, 16 once it is cut out."""
+MOST_CLIP_PIXELS = 100_000_000
+"""Larger clips are scaled down."""
+VIEW_BYTES_PER_PIXEL = 4
+VARIATION_BYTES = 4 * 14 * 4
+"""Four copies of 14 float32 values, per Gaussian and frame."""
+VERTEX_BYTES = 3 * 4 * 3
+"""Three copies of a position, per vertex and frame."""
+
+
+def estimated_mb(settings: AnimateSettings, capture: Finding, video: Finding, networks: bool) -> int:
+    """Memory at the peak of a job, in MB (10^6 bytes).
+
+    Args:
+        settings: Of the job.
+        capture: What is in the capture.
+        video: What is in the video.
+        networks: Whether the engine `diffusion` will run.
+    """
+    usable = max(0, video.pictures - settings.start_frame) // settings.frame_stride + 1
+    frames = min(settings.max_frames, usable)
+    clip = min(frames * video.pixels, MOST_CLIP_PIXELS) * CLIP_BYTES_PER_PIXEL
+    views = capture.pixels * VIEW_BYTES_PER_PIXEL
+    motion = frames * (settings.gaussians * VARIATION_BYTES + capture.vertices * VERTEX_BYTES)
+    return PROCESS_MB + (NETWORKS_MB if networks else 0) + round((clip + views + motion) / 1e6)
+
+
+def available_mb(workers: Sequence[int]) -> int:
+    """What a job may take on this host, in MB (10^6 bytes): free memory, and what warm workers hold already.
+
+    Args:
+        workers: Their process ids.
+    """
+    held = 0
+    for pid in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            held += psutil.Process(pid).memory_info().rss
+    return round((psutil.virtual_memory().available + held) / 1e6)
