@@ -42,7 +42,9 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     add("--clips", type=int, default=12, help="how many, spread over kinds of assets (default 12)")
     add("--clip", action="append", default=[], metavar="ASSET:CLIP", help="just this one; repeatable")
     add("--seed", type=int, default=0, help="draws the clips; also the engines' seed")
-    add("--engine", default="auto", help="names, comma-separated: auto, fit, diffusion, unmoved, rigid-only")
+    add(
+        "--engine", default="auto", help="names, comma-separated: auto, fit, diffusion, unmoved, rigid-only, rest-depth"
+    )
     add("--preset", default=_default_preset(), help=f"of the engine (default {_default_preset()})")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the engines; repeatable")
     add("--out", type=Path, required=True, help=f"folder for {REPORT}, {DATA}, sheets/ and what is kept for next time")

@@ -14,10 +14,11 @@ from gvf_core.settings import AnimateSettings
 PROTOCOL = "existing-asset"
 REVISION = 1
 """Raised when figures change their meaning, so that kept results of an earlier one are made again."""
-UNMOVED, RIGID = "unmoved", "rigid-only"
+UNMOVED, RIGID, FLAT = "unmoved", "rigid-only", "rest-depth"
 BETWEEN_FILMS = 90.0
-BASELINES = {UNMOVED: "unmoved", RIGID: "rigid-only (oracle)"}
-"""Rows beside the engines. The second knows the truth: the best that any rigid motion can do."""
+BASELINES = {UNMOVED: "unmoved", RIGID: "rigid-only (oracle)", FLAT: "rest-depth (oracle)"}
+"""Rows beside the engines. The others know the truth: the best that any rigid motion can do, and every pixel right but
+no depth, hidden points included."""
 
 
 @dataclass(frozen=True)

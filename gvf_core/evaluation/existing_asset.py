@@ -20,10 +20,10 @@ from gvf_core.capture import Capture, load_capture
 from gvf_core.commands.blender import capture_beside, read_clip
 from gvf_core.errors import Cancelled, CaptureError, GvfError
 from gvf_core.evaluation.clip_file import AssetClip, load_clip
-from gvf_core.evaluation.clip_task import BASELINES, BETWEEN_FILMS, RIGID, UNMOVED, ClipTask, ProtocolOptions
+from gvf_core.evaluation.clip_task import BASELINES, BETWEEN_FILMS, FLAT, RIGID, UNMOVED, ClipTask, ProtocolOptions
 from gvf_core.evaluation.contact_sheet import SheetRow, cropped, sheet_frames, write_sheet
 from gvf_core.evaluation.image_metrics import peak_signal_to_noise
-from gvf_core.evaluation.motion_metrics import best_rigid_motion, motion_errors
+from gvf_core.evaluation.motion_metrics import at_rest_depth, best_rigid_motion, motion_errors
 from gvf_core.evaluation.true_motion import (
     TrueMotion,
     contrasting_color,
@@ -228,6 +228,8 @@ def _run(engine: str, task: ClipTask, film: Film, monitor: Monitor) -> Found:
         vertices = np.broadcast_to(clip.vertices[:1], clip.vertices.shape)
         if engine == RIGID:
             vertices = best_rigid_motion(clip.vertices, clip.triangles, np.random.default_rng(task.options.seed))
+        elif engine == FLAT:
+            vertices = at_rest_depth(clip.vertices, film.camera).astype(np.float32)
         carried = TrueMotion(dataclasses.replace(clip, vertices=vertices), canonical)
         return Found(vertices, carried.splats)
     settings = dataclasses.replace(

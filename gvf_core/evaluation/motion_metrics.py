@@ -161,6 +161,16 @@ def best_rigid_motion(
     return np.stack(frames)
 
 
+def at_rest_depth(truth: Vertices, camera: Camera) -> Vertices:
+    """The true motion as the camera shows it, without its depth: every point at its rest depth on its true ray.
+
+    Knows the truth, hidden points included; what is missing is what one view does not show.
+    """
+    positions = truth.astype(np.float64)
+    _, depth = camera.project(positions)
+    return camera.position + (positions - camera.position) * (depth[:1] / depth)[..., None]
+
+
 def _best_rigid(
     start: Float[np.ndarray, "points 3"], goal: Float[np.ndarray, "points 3"]
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:

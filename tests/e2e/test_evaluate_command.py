@@ -125,7 +125,10 @@ def test_a_second_run_takes_what_is_there_and_one_with_other_settings_does_not(o
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (("--engine", "magic"), "There is no engine 'magic'. Choose from auto, fit, diffusion, unmoved, rigid-only"),
+        (
+            ("--engine", "magic"),
+            "There is no engine 'magic'. Choose from auto, fit, diffusion, unmoved, rigid-only, rest-depth",
+        ),
         (("--set", "azimuth=3"), "--set azimuth=3 cannot be used"),
         (("--set", "gaussians=many"), "The setting gaussians is 'many', not a number"),
         (("--set", "gaussians=1"), "The setting gaussians is 1. Choose a whole number"),

@@ -10,6 +10,7 @@ import trimesh
 from gvf_core.errors import CaptureError, FileFormatError
 from gvf_core.evaluation.clip_choice import AnimatedAsset, ClipChoice, drawn_clips, find_assets, named_clips
 from gvf_core.evaluation.motion_metrics import (
+    at_rest_depth,
     best_rigid_motion,
     edge_distortion,
     jerk,
@@ -53,6 +54,16 @@ def shifts(vertices: np.ndarray, *steps: tuple[float, float, float]) -> np.ndarr
 
 def ratios(moved, truth, triangles, rng, count=512):
     return motion_errors(moved, truth, triangles, CAMERA, rng, count)
+
+
+def test_motion_at_rest_depth_is_right_in_every_picture_and_keeps_the_depth(cube):
+    vertices, _ = cube
+    truth = shifts(vertices, (0.1, 0.2, 0.0), (0.0, -0.3, 0.3))
+    flat = at_rest_depth(truth, CAMERA)
+    (pixels, depth), (true_pixels, true_depth) = CAMERA.project(flat), CAMERA.project(truth)
+    np.testing.assert_allclose(pixels, true_pixels, atol=1e-9)
+    np.testing.assert_allclose(depth, np.broadcast_to(true_depth[:1], depth.shape))
+    np.testing.assert_allclose(flat[0], truth[0])
 
 
 def test_the_truth_has_ratio_0_and_the_unmoved_mesh_ratio_1(cube, rng):
