@@ -24,7 +24,7 @@ from gvf_core.motion.engine import DrivingView, Motion, MotionTask
 from gvf_core.motion.guidance import guide, shipped_prior
 from gvf_core.motion.observe import Observer
 from gvf_core.motion.polish import PolishOptions, polish
-from gvf_core.motion.tracking import GaussNewton, Search, TrackingOptions, Witness, residual, track
+from gvf_core.motion.tracking import BEND_COST, GaussNewton, Search, TrackingOptions, Witness, residual, track
 from gvf_core.progress import Monitor
 from gvf_core.settings import FitPreset
 
@@ -60,11 +60,6 @@ PRESETS: dict[FitPreset, FitOptions] = {
         {"rigid": RIGID, "tracked": TrackingOptions()}, DescentOptions(), PolishOptions(iterations=40), guided=True
     ),
 }
-BEND_COST = 0.6
-"""Mean bend of the links (unit frame) in units of picture difference (0..1): of explanations that are about as good,
-the less crumpled one is taken. On four research clips this takes the better one of steps and descent, which bends
-more, or one as good: in-plane errors of the running fox .44 by steps, .34 by descent; jab .51, .78; spider .48, .46;
-snake .36, .39."""
 GUIDED_SLACK = 1.15
 """The residual of a motion that the prior guided may be so much larger than that of another one."""
 CALIBRATED, TRACKED, POLISHED = 0.05, 0.55, 0.98
