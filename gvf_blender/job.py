@@ -21,10 +21,22 @@ from .core.errors import FileError, GvfBlenderError, JobCancelled, SelectionErro
 from .core.job_phase import Phase, overall_progress
 from .core.sources import SourceObject
 from .core.time_left import time_left
+from .frame_picture import FramePicture
 from .importer import Imported, ImportOptions, import_animation
 from .preferences import track_cache
 from .request import OUTPUTS, AnimateRequest, find_objects
-from .server_thread import JOIN_SECONDS, Advanced, Connect, Connected, Downloaded, Failed, ServerOrder, ServerThread
+from .server_thread import (
+    JOIN_SECONDS,
+    Advanced,
+    Connect,
+    Connected,
+    Downloaded,
+    Failed,
+    News,
+    Previewed,
+    ServerOrder,
+    ServerThread,
+)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -64,6 +76,7 @@ class AnimateJob:
             invalidate them.
         warnings: What the result does not do as asked, one sentence each.
         result_path: The downloaded result as long as it exists.
+        picture: How the newest frame of the running job looks.
     """
 
     def __init__(
@@ -94,6 +107,7 @@ class AnimateJob:
         self.imported: Imported | None = None
         self.warnings: tuple[str, ...] = ()
         self.result_path: Path | None = None
+        self.picture = FramePicture()
         self._capture_options = capture_options or CaptureOptions(views=request.views, movable=request.movable)
         self._scene_name = bpy.context.scene.name
         self._frame_start = bpy.context.scene.frame_current if request.frame_start is None else request.frame_start
@@ -260,13 +274,15 @@ class AnimateJob:
         """Note whether the open file is still the one that the result belongs to."""
         self._left_file = not self._home_file or bpy.data.filepath != self._home_file
 
-    def _take(self, news: Connected | Advanced | Downloaded | Failed) -> None:
+    def _take(self, news: News) -> None:
         match news:
             case Connected():
                 self._enter(Phase.CAPTURING)
             case Advanced(phase=phase, stage=stage, fraction=fraction, seconds_left=seconds_left):
                 self.seconds_left = seconds_left
                 self._enter(phase, fraction, stage)
+            case Previewed(path=path):
+                self.picture.show(path)
             case Downloaded(path=path):
                 self.result_path = path
                 self._enter(Phase.IMPORTING)
@@ -310,6 +326,8 @@ class AnimateJob:
     def _enter(self, phase: Phase, fraction: float = 0.0, stage: str = "") -> None:
         self.phase = phase
         self.stage = stage or phase.value
+        if phase is not Phase.RUNNING:
+            self.picture.clear()
         if phase not in (Phase.FAILED, Phase.CANCELLED):
             self.progress = max(self.progress, overall_progress(phase, fraction))
 

@@ -10,6 +10,7 @@ import queue
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ LOGGER = logging.getLogger(__name__)
 
 JOIN_SECONDS = 5.0
 """How long the end of a job may wait for a thread whose server does not answer; it is a daemon thread."""
+
+PREVIEW_SECONDS = 0.5
+"""Between two looks at how the running job's newest frame looks."""
 
 Connect = Callable[[], Client]
 
@@ -67,6 +71,17 @@ class Advanced:
 
 
 @dataclass(frozen=True)
+class Previewed:
+    """A newer frame of the running job can be seen.
+
+    Attributes:
+        path: A small PNG file; gone with the scratch folder when the thread ends.
+    """
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Downloaded:
     """The result has arrived, complete."""
 
@@ -80,7 +95,7 @@ class Failed:
     error: GvfBlenderError
 
 
-News = Connected | Advanced | Downloaded | Failed
+News = Connected | Advanced | Previewed | Downloaded | Failed
 
 
 class ServerThread:
@@ -102,6 +117,8 @@ class ServerThread:
         self._cancelled = threading.Event()
         self._client: Client | None = None
         self._job_id: str | None = None
+        self._preview_etag = ""
+        self._next_preview = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._canceller: threading.Thread | None = None
 
@@ -217,6 +234,7 @@ class ServerThread:
                         self._go_on(Advanced(Phase.QUEUED))
                     case JobState.RUNNING:
                         self._go_on(Advanced(Phase.RUNNING, status.stage, status.progress, status.seconds_left))
+                        self._fetch_preview(client, job_id)
                     case _:
                         self._go_on(Advanced(Phase.RUNNING))
                         raise ServerError(f"The job was {status.state} on the server.", "Press Animate again.")
@@ -226,6 +244,24 @@ class ServerThread:
             raise ServerError(
                 f"The server went away while it ran the job. {error.message}", error.hint, error.code
             ) from error
+
+    def _fetch_preview(self, client: Client, job_id: str) -> None:
+        """Pass the newest frame on; a job without one goes on all the same."""
+        now = time.monotonic()
+        if now < self._next_preview:
+            return
+        self._next_preview = now + PREVIEW_SECONDS
+        try:
+            newer = client.preview(job_id, self._preview_etag)
+            if newer is None:
+                return
+            png, self._preview_etag = newer
+            path = self._scratch / f"preview-{uuid.uuid4().hex}.png"
+            path.write_bytes(png)
+        except (ServerError, OSError) as error:
+            LOGGER.info("%s shows no preview: %s", self._thread.name, error)
+        else:
+            self._go_on(Previewed(path))
 
     def _go_on(self, news: News) -> None:
         if self._cancelled.is_set():

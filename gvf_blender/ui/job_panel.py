@@ -11,6 +11,8 @@ from .text import draw_sentence
 
 _ICONS = {Phase.DONE: "CHECKMARK", Phase.FAILED: "ERROR", Phase.CANCELLED: "CANCEL"}
 
+_PICTURE_SCALE = 5.0
+
 
 class GVF_PT_jobs(GVFPanel, bpy.types.Panel):
     """Running and finished jobs of this session."""
@@ -37,6 +39,8 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Anima
         row = layout.row(align=True)
         _draw_progress(row, job)
         row.operator("gvf.cancel", text="", icon="CANCEL").job_id = job.id
+    if job.picture.icon:
+        layout.template_icon(icon_value=job.picture.icon, scale=_PICTURE_SCALE)
     draw_sentence(layout, context, job.message)
     for warning in job.warnings:
         draw_sentence(layout, context, warning, icon="ERROR")

@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Callable
 
+import numpy as np
 from scripted_client import write_animation
 
 from gvf_blender.core.safetensors_file import read_tensors
 from gvf_core.errors import Cancelled, VideoError
+from server.preview import PreviewFile
 from server.worker_process import JobTask
 
 SEED_FAILS = 1
@@ -15,6 +17,7 @@ SEED_NEVER_ENDS = 2
 
 def run(task: JobTask, on_progress: Callable[[str, float], None], cancelled: Callable[[], bool]) -> None:
     """Write a made-up animation of the capture, fail, or go on until it is cancelled."""
+    PreviewFile(task.preview)(0, np.tile(np.float32([0.5, 0.25, 0, 0.5]), (16, 32, 1)))
     on_progress("tracking", 0.5)
     if task.settings.seed == SEED_FAILS:
         raise VideoError("The driving video shows nothing.", "Use a video in which something moves.")
