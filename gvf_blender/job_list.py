@@ -68,7 +68,7 @@ def advance() -> float | None:
     for job in running:
         job.poll()
         if job.phase is Phase.DONE:
-            _push_undo()
+            push_undo("Import Animation")
         if job.finished:
             LOGGER.info("%s: %s", job.request.title, job.message)
     if running:
@@ -88,12 +88,15 @@ def redraw_panels() -> None:
                         region.tag_redraw()
 
 
-def _push_undo() -> None:
-    # A timer is no operator: without this, undo would take back the artist's last step together with the import.
+def push_undo(message: str) -> None:
+    """Make what a timer has just done a step of its own.
+
+    A timer is no operator: without this, undo would take back the artist's last step together with it.
+    """
     window = next(iter(bpy.context.window_manager.windows), None)
     with bpy.context.temp_override(window=window) if window is not None else nullcontext():
         if bpy.ops.ed.undo_push.poll():
-            bpy.ops.ed.undo_push(message="Import Animation")
+            bpy.ops.ed.undo_push(message=message)
 
 
 @persistent

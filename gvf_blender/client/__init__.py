@@ -7,6 +7,7 @@ from ..core.job_state import JobError, JobState, JobStatus
 from .client import Client
 from .connection import connect
 from .handshake import Handshake, default_handshake_path, read_handshake
+from .server_process import ServerProcess
 
 __all__ = [
     "Client",
@@ -14,6 +15,7 @@ __all__ = [
     "JobError",
     "JobState",
     "JobStatus",
+    "ServerProcess",
     "connect",
     "default_handshake_path",
     "read_handshake",

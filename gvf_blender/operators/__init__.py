@@ -1,6 +1,20 @@
 """Operators: thin, scriptable doors to what the rest of the extension does."""
 
-from . import animate, diagnose, drop, export, jobs, motion, overlay, render, settings, start_frame, tracks, view
+from . import (
+    animate,
+    diagnose,
+    drop,
+    export,
+    jobs,
+    motion,
+    overlay,
+    render,
+    server,
+    settings,
+    start_frame,
+    tracks,
+    view,
+)
 
 CLASSES = (
     *animate.CLASSES,
@@ -11,6 +25,7 @@ CLASSES = (
     *motion.CLASSES,
     *overlay.CLASSES,
     *render.CLASSES,
+    *server.CLASSES,
     *settings.CLASSES,
     *start_frame.CLASSES,
     *tracks.CLASSES,

@@ -200,10 +200,10 @@ def test_long_words_such_as_paths_are_broken(addon):
     assert "".join(layout.names("label")) == "/a" * 100
 
 
-def test_the_preferences_draw_in_both_modes(addon):
+def test_the_preferences_draw_in_every_mode(addon):
     from gvf_blender.preferences import GVFPreferences
 
-    for mode, shown in (("HANDSHAKE", "handshake_path"), ("ADDRESS", "token")):
+    for mode, shown in (("HANDSHAKE", "handshake_path"), ("ADDRESS", "token"), ("MANAGED", "python")):
         layout = RecordingLayout()
         preferences = SimpleNamespace(
             layout=layout,
