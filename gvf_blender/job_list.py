@@ -52,6 +52,13 @@ def add(job: AnimateJob) -> None:
         bpy.app.timers.register(advance, first_interval=0.0, persistent=True)
 
 
+def replace(old: AnimateJob, new: AnimateJob) -> None:
+    """Take a job into the list in place of one that goes on as this one."""
+    old.leave()
+    _jobs.remove(old)
+    add(new)
+
+
 def remove(job: AnimateJob) -> None:
     """Cancel a job and take it out of the list, without waiting for its server."""
     job.close(patience=0.0)
@@ -132,13 +139,13 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Stop the timer and every job; the servers get a few seconds to hear of it."""
+    """Stop the timer and leave every job: what a server has goes on, the rest is cancelled within a few seconds."""
     if bpy.app.timers.is_registered(advance):
         bpy.app.timers.unregister(advance)
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).remove(handler)
     for job in _jobs:
-        job.cancel()
+        job.leave()
     deadline = time.monotonic() + JOIN_SECONDS
     for job in _jobs:
         job.close(patience=max(0.0, deadline - time.monotonic()))

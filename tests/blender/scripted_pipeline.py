@@ -1,7 +1,9 @@
 """A job function for the server's worker that needs no torch; the seed says how the job goes."""
 
+import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from scripted_client import write_animation
@@ -13,6 +15,8 @@ from server.worker_process import JobTask
 
 SEED_FAILS = 1
 SEED_NEVER_ENDS = 2
+SEED_WAITS = 3
+"""Until there is a file "go" in GVF_HOME."""
 
 
 def run(task: JobTask, on_progress: Callable[[str, float], None], cancelled: Callable[[], bool]) -> None:
@@ -24,6 +28,8 @@ def run(task: JobTask, on_progress: Callable[[str, float], None], cancelled: Cal
     while task.settings.seed == SEED_NEVER_ENDS:
         if cancelled():
             raise Cancelled()
+        threading.Event().wait(0.02)
+    while task.settings.seed == SEED_WAITS and not (Path(os.environ["GVF_HOME"]) / "go").exists():
         threading.Event().wait(0.02)
     tensors, _ = read_tensors(task.capture)
     write_animation(task.result, tensors["vertices"], tensors["world_from_unit"])
