@@ -163,7 +163,7 @@ class AnimateJob:
             return str(self.error)
         if self.phase is Phase.RUNNING and self.stage != Phase.RUNNING:
             left = "" if self.seconds_left is None else f", {time_left(self.seconds_left)}"
-            return f"{_MESSAGES[Phase.RUNNING]}: {self.stage.replace('_', ' ')}{left}"
+            return f"{self.stage[:1].upper()}{self.stage[1:]}{left}"
         return _MESSAGES.get(self.phase, "")
 
     @property

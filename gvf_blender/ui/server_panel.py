@@ -43,11 +43,11 @@ class GVF_PT_server(GVFPanel, bpy.types.Panel):
             row = layout.row(align=True)
             row.operator("gvf.start_server", icon="PLAY")
             row.operator("gvf.stop_server", icon="SNAP_FACE")
-        row = layout.row(align=True)
-        row.operator("gvf.show_server_log", icon="TEXT")
+        column = layout.column(align=True)
+        column.operator("gvf.show_server_log", icon="TEXT")
         if report.facts is not None:
-            row.operator("gvf.unload_models", icon="TRASH")
-        layout.operator("gvf.diagnose", icon="COPYDOWN")
+            column.operator("gvf.unload_models", icon="TRASH")
+        column.operator("gvf.diagnose", icon="COPYDOWN")
         layout.operator("preferences.addon_show", text="Preferences", icon="PREFERENCES").module = _ADDON
 
 
@@ -59,7 +59,8 @@ def _draw_facts(layout: bpy.types.UILayout, context: bpy.types.Context, facts: S
     layout.label(text=f"Engines: {', '.join(facts.engines)}")
     for name, is_ready in facts.weights.items():
         icon = "CHECKMARK" if is_ready else "X"
-        layout.label(text=f"Weights {name}: {'installed' if is_ready else 'not installed'}", icon=icon)
+        state = "installed" if is_ready else "not installed"
+        draw_sentence(layout, context, f"Weights {name}: {state}", icon=icon)
 
 
 CLASSES = (GVF_PT_server,)
