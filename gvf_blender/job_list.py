@@ -47,6 +47,7 @@ def add(job: AnimateJob) -> None:
     _jobs.append(job)
     finished = [each for each in _jobs if each.finished]
     for old in finished[: max(0, len(finished) - MAX_FINISHED)]:
+        old.leave()  # what can be taken up again is offered from now on, and not lost with its place in the list
         remove(old)
     if not bpy.app.background and not bpy.app.timers.is_registered(advance):
         bpy.app.timers.register(advance, first_interval=0.0, persistent=True)

@@ -1,7 +1,7 @@
 """Pictures of the panels in a real Blender window, for the documentation: `python -m tools.screenshot_panels`.
 
-Needs `blender`, `xvfb-run` and `xdotool` (Debian: packages blender, xvfb, xauth, xdotool and python3-numpy). The job in the pictures is real: the bpy module
-starts it on a real server, and the Blender with a window takes it up.
+Needs `blender`, `xvfb-run` and `xdotool` (Debian: packages blender, python3-numpy, xauth, xdotool and xvfb). The job in
+the pictures is real: the bpy module starts it on a real server, and the Blender with a window takes it up.
 """
 
 import argparse
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "docs" / "images"
 PICTURES = {"jobs-and-server": (1280, 900), "animate-panel": (1280, 900)}
 """Names, and width and height of the window in pixels."""
-SHOWN = (560, 26, 1280, 850)
+SHOWN = (300, 26, 1280, 850)
 """Left, top, right and bottom of what is kept: the sidebar and some of the viewport."""
 WINDOW_SECONDS = 300
 

@@ -127,7 +127,7 @@ def kept_jobs(folder: Path) -> Iterator[KeptJob]:
                 continue
             yield KeptJob.from_json(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            LOGGER.info("%s is no kept job: %r", file, error)
+            LOGGER.debug("%s is no kept job: %r", file, error)
 
 
 def _file(folder: Path, job_id: str) -> Path:

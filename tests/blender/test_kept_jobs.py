@@ -1,6 +1,7 @@
 """Jobs outlive the Blender that started them."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from scripted_client import SHIFT, ScriptedClient
 from scripted_pipeline import SEED_WAITS
 from server_process import running_server
 
-from gvf_blender.client import JobState
+from gvf_blender.client import JobState, read_handshake
 from gvf_blender.core.job_phase import Phase
 from gvf_blender.core.kept_job import KeptJob, keep, kept_jobs, release
 from gvf_blender.core.sources import SourceObject
@@ -224,3 +225,62 @@ def test_a_finished_and_a_cancelled_job_leave_nothing_to_take_up(addon, cube, vi
     done.close()
     assert not list((tmp_path / "home" / "blender" / "jobs").iterdir())
     assert client.cancelled_jobs == ["job-1"]
+
+
+def test_after_a_crash_of_blenders_own_server_the_job_is_taken_up_and_the_server_starts_again(
+    addon, cube, video, tmp_path, monkeypatch
+):
+    from gvf_blender import job_list
+    from gvf_blender.core.motion_settings import MotionSettings
+    from gvf_blender.job import AnimateJob
+    from gvf_blender.managed_server import managed_server
+    from gvf_blender.operators import kept_jobs as operators
+    from gvf_blender.request import make_request
+    from gvf_blender.server_choice import ServerChoice
+
+    folders = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))
+    monkeypatch.setenv("GVF_SERVER_JOB_FUNCTION", "scripted_pipeline:run")
+    monkeypatch.setenv("GVF_SERVER_UNPROBED", "1")
+    choice = ServerChoice(process=managed_server(), python=Path(sys.executable))
+    monkeypatch.setattr(operators, "server_choice", lambda context: choice)
+    request = make_request(cube, video, MotionSettings(seed=SEED_WAITS))
+    job = AnimateJob(request, choice.connect, tmp_path / "results")
+    job_list.add(job)
+    while job.phase is not Phase.RUNNING:
+        assert not job.finished, job.message
+        job.poll()
+    first = read_handshake(choice.process.handshake).pid
+    os.kill(first, signal.SIGKILL)
+    while not job.finished:
+        job.poll()
+    assert job.can_be_taken_up, job.message
+    assert "signal 9" in choice.process.exit_reason
+    (tmp_path / "home" / "go").touch()
+    assert bpy.ops.gvf.take_up_job(job_id=job.id) == {"FINISHED"}
+    assert cube.data.shape_keys is not None
+    assert read_handshake(choice.process.handshake).pid != first
+    choice.process.stop()
+
+
+def test_a_failed_job_that_leaves_the_full_list_is_offered(addon, cube, video, tmp_path):
+    from gvf_blender import job_list
+    from gvf_blender.core.errors import ServerError
+    from gvf_blender.core.motion_settings import MotionSettings
+    from gvf_blender.job import AnimateJob
+    from gvf_blender.request import make_request
+
+    request = make_request(cube, video, MotionSettings())
+    client = ScriptedClient(hold_at="running")
+    lost = AnimateJob(request, client.connect, tmp_path / "results")
+    job_list.add(lost)
+    while lost.phase is not Phase.RUNNING:
+        lost.poll()
+    lost._fail(ServerError("Nothing answers.", "", "unreachable"))
+    client.released.set()
+    for _ in range(job_list.MAX_FINISHED + 1):
+        job = AnimateJob(request, ScriptedClient().connect, tmp_path / "results")
+        job.cancel()
+        job_list.add(job)
+    assert lost not in job_list.jobs()
+    assert [kept.id for kept in offered()] == [lost.id]

@@ -25,4 +25,4 @@ def test_the_panel_draws_in_a_real_window(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
     assert result.returncode == 0, result.stderr
-    assert Image.open(tmp_path / "animate-panel.png").size == (720, 824)
+    assert Image.open(tmp_path / "animate-panel.png").size == (980, 824)
