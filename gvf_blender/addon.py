@@ -11,6 +11,7 @@ from . import (
     operators,
     preferences,
     properties,
+    server_installation,
     server_watch,
     ui,
     video_facts,
@@ -39,6 +40,7 @@ def unregister() -> None:
     server_watch.unregister()
     job_list.unregister()
     managed_server.unregister()
+    server_installation.unregister()
     video_facts.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)

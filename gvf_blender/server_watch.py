@@ -88,6 +88,8 @@ class ServerWatch:
                 break
             outcome()
             redraw_panels()
+        if self._acting:
+            redraw_panels()
         now = time.monotonic()
         is_looking = now - self._looked < LOOKING_SECONDS
         if is_looking and not self._asking and now - self._asked >= REFRESH_SECONDS and self._choice is not None:

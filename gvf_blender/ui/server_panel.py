@@ -7,6 +7,7 @@ import bpy
 from .. import server_watch
 from ..core.server_facts import ServerFacts, ServerState
 from ..preferences import server_choice
+from ..server_installation import present_installation
 from .place import GVFPanel
 from .text import draw_sentence
 
@@ -40,6 +41,7 @@ class GVF_PT_server(GVFPanel, bpy.types.Panel):
         if report.facts is not None:
             _draw_facts(layout.box(), context, report.facts)
         if choice.process is not None:
+            draw_installation(layout, context)
             row = layout.row(align=True)
             row.operator("gvf.start_server", icon="PLAY")
             row.operator("gvf.stop_server", icon="SNAP_FACE")
@@ -49,6 +51,16 @@ class GVF_PT_server(GVFPanel, bpy.types.Panel):
             column.operator("gvf.unload_models", icon="TRASH")
         column.operator("gvf.diagnose", icon="COPYDOWN")
         layout.operator("preferences.addon_show", text="Preferences", icon="PREFERENCES").module = _ADDON
+
+
+def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """The guided installation: a button, or how far it is. Also for the preferences."""
+    installation = present_installation()
+    if installation is not None and installation.step:
+        draw_sentence(layout, context, installation.step, icon="IMPORT")
+        layout.operator("gvf.cancel_installation", icon="CANCEL")
+    else:
+        layout.operator("gvf.install_server", icon="IMPORT")
 
 
 def _draw_facts(layout: bpy.types.UILayout, context: bpy.types.Context, facts: ServerFacts) -> None:
