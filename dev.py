@@ -126,7 +126,22 @@ def build(python, arguments):
         shutil.copytree(str(ROOT / "gvf_blender"), str(source), ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("blender_manifest.toml", "LICENSE"):
             shutil.copy(str(ROOT / name), str(source / name))
+        # The server of the very same version, for the extension to install; a data file, so the zip fits every Python.
+        wheel = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+        if run([*wheel, "--wheel-dir", source / "wheel", copy_of_project(Path(folder) / "project")]) != 0:
+            raise SetupError("The wheel of core and server could not be made; see pip's message above.")
+        shutil.copy(str(CONSTRAINTS), str(source / "wheel" / CONSTRAINTS.name))
         return run([python, str(packer), "build", "--source-dir", str(source), "--output-dir", str(output)])
+
+
+def copy_of_project(folder):
+    """What the wheel is made from; in place, files that were removed since the last build would get into it."""
+    folder.mkdir()
+    for name in ("gvf_core", "server", "gvf_blender"):
+        shutil.copytree(str(ROOT / name), str(folder / name), ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "blender_manifest.toml", "README.md", "LICENSE"):
+        shutil.copy(str(ROOT / name), str(folder / name))
+    return folder
 
 
 def run(command):

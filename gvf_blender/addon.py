@@ -4,7 +4,18 @@ import atexit
 
 import bpy
 
-from . import job_list, object_properties, operators, preferences, properties, ui, video_facts
+from . import (
+    job_list,
+    managed_server,
+    object_properties,
+    operators,
+    preferences,
+    properties,
+    server_installation,
+    server_watch,
+    ui,
+    video_facts,
+)
 
 _CLASSES = (*operators.CLASSES, *ui.CLASSES)
 
@@ -26,7 +37,10 @@ def register() -> None:
 def unregister() -> None:
     """Cancel running jobs and undo `register`."""
     atexit.unregister(unregister)
+    server_watch.unregister()
     job_list.unregister()
+    managed_server.unregister()
+    server_installation.unregister()
     video_facts.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)

@@ -8,7 +8,7 @@ from importlib import resources
 import bpy
 import numpy as np
 
-from . import job_list
+from . import job_list, server_watch
 from .asset_summary import summarise
 from .core.errors import GvfBlenderError, ServerError
 from .preferences import server_choice
@@ -27,6 +27,8 @@ def _lines(context: bpy.types.Context) -> Iterator[str]:
     yield f"{platform.platform()}, Python {sys.version.split()[0]}, NumPy {np.__version__}"
     yield f"Background: {bpy.app.background}, online access: {bpy.app.online_access}"
     yield f"Server: {_of(lambda: server_choice(context).locate())}"
+    known = server_watch.watch().report
+    yield f"Server state: {known.state}, {known.facts or known.reason or 'nothing more is known'}"
     settings = context.scene.gvf
     yield f"Video: {_of(lambda: check_video(settings.video))}"
     changed = (name for name in SHARED_NAMES if settings.is_property_set(name))

@@ -7,6 +7,7 @@ running capture is the exception, and is given up before either happens.
 """
 
 import logging
+import shutil
 import tempfile
 import time
 import uuid
@@ -17,14 +18,30 @@ from pathlib import Path
 import bpy
 
 from .capture import CaptureOptions, CaptureSession
-from .core.errors import FileError, GvfBlenderError, JobCancelled, SelectionError
+from .core.errors import FileError, GvfBlenderError, JobCancelled, SelectionError, ServerError
 from .core.job_phase import Phase, overall_progress
+from .core.kept_job import RESUMABLE_CODES, KeptJob
 from .core.sources import SourceObject
 from .core.time_left import time_left
+from .frame_picture import FramePicture
 from .importer import Imported, ImportOptions, import_animation
+from .kept_jobs import Keeper, request_of
 from .preferences import track_cache
 from .request import OUTPUTS, AnimateRequest, find_objects
-from .server_thread import JOIN_SECONDS, Advanced, Connect, Connected, Downloaded, Failed, ServerOrder, ServerThread
+from .server_thread import (
+    JOIN_SECONDS,
+    Advanced,
+    Connect,
+    Connected,
+    Downloaded,
+    Failed,
+    News,
+    Previewed,
+    ResumeOrder,
+    ServerOrder,
+    ServerThread,
+    Submitted,
+)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -64,6 +81,7 @@ class AnimateJob:
             invalidate them.
         warnings: What the result does not do as asked, one sentence each.
         result_path: The downloaded result as long as it exists.
+        picture: How the newest frame of the running job looks.
     """
 
     def __init__(
@@ -94,6 +112,8 @@ class AnimateJob:
         self.imported: Imported | None = None
         self.warnings: tuple[str, ...] = ()
         self.result_path: Path | None = None
+        self.picture = FramePicture()
+        self._keeper = Keeper()
         self._capture_options = capture_options or CaptureOptions(views=request.views, movable=request.movable)
         self._scene_name = bpy.context.scene.name
         self._frame_start = bpy.context.scene.frame_current if request.frame_start is None else request.frame_start
@@ -105,6 +125,31 @@ class AnimateJob:
         self._wanted_result = results_folder / f"{request.video.stem}-{self.id}.safetensors"
         self._thread = ServerThread(connect, self._scratch, name=f"gvf-job-{self.id}")
         self._thread.start()
+
+    @classmethod
+    def take_up(cls, kept: KeptJob, connect: Connect, results_folder: Path) -> "AnimateJob":
+        """Go on with a job of an earlier session, in the present file; an interrupted one starts again on the server.
+
+        Args:
+            kept: The job.
+            connect: As for a new job.
+            results_folder: As for a new job.
+
+        Raises:
+            SettingsError: The job is from a version of the extension with other settings.
+            FileError: A folder cannot be made.
+        """
+        job = cls(request_of(kept), connect, results_folder)
+        job.id, job._scene_name, job._sources = kept.id, kept.scene, kept.sources
+        job._keeper.keep(kept)
+        job._enter(Phase.QUEUED)
+        job._thread.send(ResumeOrder(kept.server_job, job._wanted_result))
+        return job
+
+    @property
+    def kept(self) -> KeptJob | None:
+        """What another session needs to take the job up; None before the server has it and once it is over for good."""
+        return self._keeper.job
 
     @property
     def finished(self) -> bool:
@@ -118,8 +163,13 @@ class AnimateJob:
             return str(self.error)
         if self.phase is Phase.RUNNING and self.stage != Phase.RUNNING:
             left = "" if self.seconds_left is None else f", {time_left(self.seconds_left)}"
-            return f"{_MESSAGES[Phase.RUNNING]}: {self.stage.replace('_', ' ')}{left}"
+            return f"{self.stage[:1].upper()}{self.stage[1:]}{left}"
         return _MESSAGES.get(self.phase, "")
+
+    @property
+    def can_be_taken_up(self) -> bool:
+        """The server may still have the job, or can do it again from what was sent."""
+        return self.phase is Phase.FAILED and self.kept is not None and not self.can_import_again
 
     @property
     def can_import_again(self) -> bool:
@@ -137,6 +187,7 @@ class AnimateJob:
         if self.finished:
             return
         deadline = time.monotonic() + time_budget
+        self._keeper.touch()
         try:
             if self.phase is Phase.CAPTURING:
                 self._render_a_view()
@@ -191,10 +242,23 @@ class AnimateJob:
             return
         self._close_capture()
         self._thread.cancel()
+        self._keeper.forget()
         self._enter(Phase.CANCELLED)
         # The thread removes the result too if it arrives after this moment.
         self._wanted_result.unlink(missing_ok=True)
         self.result_path = None
+
+    def leave(self) -> None:
+        """Let the server go on without Blender, for another session to take the job up; else cancel."""
+        if self.kept is None:
+            self.cancel()
+            return
+        self._keeper.release()
+        if not self.finished:
+            self._thread.leave()
+            # Not left to the thread, which may end with Blender.
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._enter(Phase.CANCELLED)
 
     def close(self, patience: float = JOIN_SECONDS) -> None:
         """Cancel if unfinished, and remove a result that has been imported.
@@ -203,6 +267,7 @@ class AnimateJob:
             patience: Seconds to wait for the job's thread; it goes on by itself to tell the server of a cancel.
         """
         self.cancel()
+        self._keeper.forget()
         self._thread.join(patience)
         if self.phase is Phase.DONE and self.result_path is not None:
             try:
@@ -240,6 +305,7 @@ class AnimateJob:
             raise SelectionError("Nothing was imported.", " ".join(imported.warnings))
         self.imported, self.error = imported, None
         self.warnings = tuple(imported.warnings)
+        self._keeper.forget()
         self._enter(Phase.DONE)
         return imported
 
@@ -260,13 +326,18 @@ class AnimateJob:
         """Note whether the open file is still the one that the result belongs to."""
         self._left_file = not self._home_file or bpy.data.filepath != self._home_file
 
-    def _take(self, news: Connected | Advanced | Downloaded | Failed) -> None:
+    def _take(self, news: News) -> None:
         match news:
             case Connected():
-                self._enter(Phase.CAPTURING)
+                if self.kept is None:
+                    self._enter(Phase.CAPTURING)
+            case Submitted(job_id=job_id):
+                self._keeper.keep(self._record(job_id))
             case Advanced(phase=phase, stage=stage, fraction=fraction, seconds_left=seconds_left):
                 self.seconds_left = seconds_left
                 self._enter(phase, fraction, stage)
+            case Previewed(path=path):
+                self.picture.show(path)
             case Downloaded(path=path):
                 self.result_path = path
                 self._enter(Phase.IMPORTING)
@@ -310,6 +381,8 @@ class AnimateJob:
     def _enter(self, phase: Phase, fraction: float = 0.0, stage: str = "") -> None:
         self.phase = phase
         self.stage = stage or phase.value
+        if phase is not Phase.RUNNING:
+            self.picture.clear()
         if phase not in (Phase.FAILED, Phase.CANCELLED):
             self.progress = max(self.progress, overall_progress(phase, fraction))
 
@@ -319,8 +392,29 @@ class AnimateJob:
             self._close_capture()
         except Exception:
             LOGGER.exception("The capture of job %s could not be taken down", self.id)
-        self._thread.cancel()
+        if isinstance(error, ServerError) and error.code not in RESUMABLE_CODES:
+            self._keeper.forget()
+        if self.kept is None:
+            self._thread.cancel()
+        else:
+            self._thread.leave()
         self._enter(Phase.FAILED)
+
+    def _record(self, server_job: str) -> KeptJob:
+        return KeptJob(
+            id=self.id,
+            server_job=server_job,
+            objects=self.request.objects,
+            video=str(self.request.video),
+            settings=self.request.settings.to_dict(),
+            outputs=self.request.outputs,
+            frame_start=self._frame_start,
+            views=self.request.views,
+            movable=self.request.movable,
+            scene=self._scene_name,
+            blend=self._home_file,
+            sources=self._sources,
+        )
 
     def _close_capture(self) -> None:
         if self._session is not None:

@@ -47,9 +47,17 @@ def add(job: AnimateJob) -> None:
     _jobs.append(job)
     finished = [each for each in _jobs if each.finished]
     for old in finished[: max(0, len(finished) - MAX_FINISHED)]:
+        old.leave()  # what can be taken up again is offered from now on, and not lost with its place in the list
         remove(old)
     if not bpy.app.background and not bpy.app.timers.is_registered(advance):
         bpy.app.timers.register(advance, first_interval=0.0, persistent=True)
+
+
+def replace(old: AnimateJob, new: AnimateJob) -> None:
+    """Take a job into the list in place of one that goes on as this one."""
+    old.leave()
+    _jobs.remove(old)
+    add(new)
 
 
 def remove(job: AnimateJob) -> None:
@@ -68,7 +76,7 @@ def advance() -> float | None:
     for job in running:
         job.poll()
         if job.phase is Phase.DONE:
-            _push_undo()
+            push_undo("Import Animation")
         if job.finished:
             LOGGER.info("%s: %s", job.request.title, job.message)
     if running:
@@ -88,12 +96,15 @@ def redraw_panels() -> None:
                         region.tag_redraw()
 
 
-def _push_undo() -> None:
-    # A timer is no operator: without this, undo would take back the artist's last step together with the import.
+def push_undo(message: str) -> None:
+    """Make what a timer has just done a step of its own.
+
+    A timer is no operator: without this, undo would take back the artist's last step together with it.
+    """
     window = next(iter(bpy.context.window_manager.windows), None)
     with bpy.context.temp_override(window=window) if window is not None else nullcontext():
         if bpy.ops.ed.undo_push.poll():
-            bpy.ops.ed.undo_push(message="Import Animation")
+            bpy.ops.ed.undo_push(message=message)
 
 
 @persistent
@@ -129,13 +140,13 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Stop the timer and every job; the servers get a few seconds to hear of it."""
+    """Stop the timer and leave every job: what a server has goes on, the rest is cancelled within a few seconds."""
     if bpy.app.timers.is_registered(advance):
         bpy.app.timers.unregister(advance)
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).remove(handler)
     for job in _jobs:
-        job.cancel()
+        job.leave()
     deadline = time.monotonic() + JOIN_SECONDS
     for job in _jobs:
         job.close(patience=max(0.0, deadline - time.monotonic()))

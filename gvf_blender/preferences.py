@@ -7,8 +7,10 @@ from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from .client import default_handshake_path
 from .importer import TrackCache
+from .managed_server import managed_server
 from .properties import GVFDefaults
 from .server_choice import ServerChoice
+from .user_folder import home_folder
 
 # A .blend file of a gigabyte takes half a minute to save, also when Blender saves by itself.
 _TRACKS_ABOVE_MB = 1000
@@ -25,6 +27,11 @@ class GVFPreferences(bpy.types.AddonPreferences):
         items=(
             ("HANDSHAKE", "On This Machine", "The server writes down where it listens; nothing to enter"),
             ("ADDRESS", "At an Address", "A server that somebody else started, with its address and token"),
+            (
+                "MANAGED",
+                "Started by Blender",
+                "Blender starts the server when a job needs it, and ends it at its own end",
+            ),
         ),
         default="HANDSHAKE",
     )
@@ -43,6 +50,11 @@ class GVFPreferences(bpy.types.AddonPreferences):
         description="The token that the server printed when it started",
         subtype="PASSWORD",
     )
+    python: StringProperty(
+        name="Python",
+        description="The Python of an environment that has GVF installed, for example ~/gvf/.venv/bin/python",
+        subtype="FILE_PATH",
+    )
     tracks_above: IntProperty(
         name="Tracks in Own File Above",
         description="Megabytes of splats and points above which an import keeps them in a file beside the .blend file; "
@@ -60,6 +72,8 @@ class GVFPreferences(bpy.types.AddonPreferences):
         if self.server_mode == "ADDRESS":
             layout.prop(self, "address")
             layout.prop(self, "token")
+        elif self.server_mode == "MANAGED":
+            layout.prop(self, "python")
         else:
             layout.prop(self, "handshake_path")
             if not self.handshake_path:
@@ -86,13 +100,13 @@ def server_choice(context: bpy.types.Context) -> ServerChoice:
         return ServerChoice()
     if preferences.server_mode == "ADDRESS":
         return ServerChoice(address=preferences.address.strip(), token=preferences.token.strip())
-    path = preferences.handshake_path.strip()
-    return ServerChoice(handshake_path=Path(bpy.path.abspath(path)).expanduser() if path else None)
+    if preferences.server_mode == "MANAGED":
+        return ServerChoice(process=managed_server(), python=_path(preferences.python))
+    return ServerChoice(handshake_path=_path(preferences.handshake_path))
 
 
-def home_folder() -> Path:
-    """Where what belongs to no .blend file is kept; survives Blender, unlike its temporary folder."""
-    return default_handshake_path().parent
+def _path(text: str) -> Path | None:
+    return Path(bpy.path.abspath(text.strip())).expanduser() if text.strip() else None
 
 
 def results_folder() -> Path:

@@ -7,35 +7,42 @@ from urllib.parse import urlsplit
 
 import bpy
 
-from .client import Client, connect, default_handshake_path
+from .client import Client, ServerProcess, connect, default_handshake_path
 from .client.handshake import parse_handshake
-from .core.errors import SettingsError
+from .core.errors import ServerError, SettingsError
 
 
 @dataclass(frozen=True)
 class ServerChoice:
-    """Where the server is expected: at an address, else where its handshake file says.
+    """Where the server is expected: started by Blender, at an address, else where its handshake file says.
 
     Attributes:
         handshake_path: The handshake file; None for the usual place.
         address: For example "http://127.0.0.1:8000"; None to use the handshake file.
         token: The server's token; only with an address.
+        process: The server that Blender starts for itself; None to use one of somebody else.
+        python: The Python that runs the process; None while the artist has not chosen one.
     """
 
     handshake_path: Path | None = None
     address: str | None = None
     token: str | None = None
+    process: ServerProcess | None = None
+    python: Path | None = None
 
     def locate(self) -> str:
-        """The server's address as files and preferences tell it; whether it answers shows `connect`.
+        """Where the server is, as files and preferences tell it; whether it answers shows `connect`.
 
         Raises:
             ServerError: There is no usable handshake file.
-            SettingsError: The address is none, or lies outside this machine while Blender is told to stay offline.
+            SettingsError: The address is none, or lies outside this machine while Blender is told to stay offline; or
+                there is no Python to start it with.
         """
+        if self.process is not None:
+            return f"started when needed by {self._usable_python()}"
         address = self.address
         if address is None:
-            address = parse_handshake(self.handshake_path or default_handshake_path()).address
+            address = parse_handshake(self._handshake).address
         host = _host(address)
         if not _is_loopback(host) and not bpy.app.online_access:
             raise SettingsError(
@@ -45,14 +52,61 @@ class ServerChoice:
         return address
 
     def connect(self) -> Client:
-        """Speak to the server; waits for the network, so not for the main thread of a Blender with windows.
+        """Speak to the server, and start it first if that is Blender's business.
+
+        Waits for the network, so not for the main thread of a Blender with windows; touches nothing of Blender.
+
+        Raises:
+            ServerError: It does not answer or start, does not accept the token, or is something else.
+            SettingsError: There is no Python to start it with.
+        """
+        if self.process is not None:
+            return self.process.connect(self._usable_python())
+        return self.reach()
+
+    def reach(self) -> Client:
+        """Speak to the server if it runs; waits as `connect` does, and starts nothing.
 
         Raises:
             ServerError: It does not answer, does not accept the token, or is something else.
         """
         if self.address is None:
-            return connect(handshake_path=self.handshake_path)
+            return connect(handshake_path=self._handshake)
         return connect(address=self.address, token=self.token)
+
+    def log(self) -> list[str]:
+        """The last lines of the server's log; waits as `connect` does.
+
+        Of a process that does not answer, what it wrote.
+
+        Raises:
+            ServerError: It does not answer, and Blender has not started it.
+        """
+        try:
+            return self.reach().log()
+        except ServerError:
+            if self.process is None or not (output := self.process.output()):
+                raise
+            return output
+
+    @property
+    def _handshake(self) -> Path:
+        if self.process is not None:
+            return self.process.handshake
+        return self.handshake_path or default_handshake_path()
+
+    def _usable_python(self) -> Path:
+        if self.python is None:
+            raise SettingsError(
+                "No Python is chosen to start the server with.",
+                "Choose in the preferences the Python of an environment that has GVF installed.",
+            )
+        if not self.python.is_file():
+            raise SettingsError(
+                f"There is no Python at {self.python}.",
+                "Choose in the preferences the Python of an environment that has GVF installed.",
+            )
+        return self.python
 
 
 def _host(address: str) -> str:

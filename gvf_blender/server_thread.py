@@ -10,6 +10,7 @@ import queue
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ LOGGER = logging.getLogger(__name__)
 
 JOIN_SECONDS = 5.0
 """How long the end of a job may wait for a thread whose server does not answer; it is a daemon thread."""
+
+PREVIEW_SECONDS = 0.5
+"""Between two looks at how the running job's newest frame looks."""
 
 Connect = Callable[[], Client]
 
@@ -45,8 +49,32 @@ class ServerOrder:
 
 
 @dataclass(frozen=True)
+class ResumeOrder:
+    """A job that the server has already.
+
+    Attributes:
+        job_id: The server's name of the job.
+        result: Where the result shall go.
+    """
+
+    job_id: str
+    result: Path
+
+
+@dataclass(frozen=True)
 class Connected:
     """The server was found and accepts the token."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The server has the job, and goes on with it also without Blender.
+
+    Attributes:
+        job_id: The server's name of the job.
+    """
+
+    job_id: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +95,17 @@ class Advanced:
 
 
 @dataclass(frozen=True)
+class Previewed:
+    """A newer frame of the running job can be seen.
+
+    Attributes:
+        path: A small PNG file; gone with the scratch folder when the thread ends.
+    """
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Downloaded:
     """The result has arrived, complete."""
 
@@ -80,7 +119,7 @@ class Failed:
     error: GvfBlenderError
 
 
-News = Connected | Advanced | Downloaded | Failed
+News = Connected | Submitted | Advanced | Previewed | Downloaded | Failed
 
 
 class ServerThread:
@@ -96,12 +135,15 @@ class ServerThread:
         """
         self._connect = connect
         self._scratch = scratch
-        self._orders: queue.SimpleQueue[ServerOrder | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[ServerOrder | ResumeOrder | None] = queue.SimpleQueue()
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._has_news = threading.Event()
         self._cancelled = threading.Event()
+        self._left = False
         self._client: Client | None = None
         self._job_id: str | None = None
+        self._preview_etag = ""
+        self._next_preview = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._canceller: threading.Thread | None = None
 
@@ -109,8 +151,8 @@ class ServerThread:
         """Start looking for the server."""
         self._thread.start()
 
-    def send(self, order: ServerOrder) -> None:
-        """Give the one order; uploading starts at once."""
+    def send(self, order: ServerOrder | ResumeOrder) -> None:
+        """Give the one order; uploading or following starts at once."""
         self._orders.put(order)
 
     def cancel(self) -> None:
@@ -121,6 +163,12 @@ class ServerThread:
             name = f"{self._thread.name}-cancel"
             self._canceller = threading.Thread(target=self._cancel_on_server, name=name, daemon=True)
             self._canceller.start()
+
+    def leave(self) -> None:
+        """Stop at the next opportunity and let the server go on with the job; further news is dropped."""
+        self._left = True
+        self._cancelled.set()
+        self._orders.put(None)
 
     def next_news(self) -> News | None:
         """The oldest news that has not been taken, without waiting."""
@@ -135,7 +183,12 @@ class ServerThread:
         self._has_news.wait(timeout)
 
     def join(self, patience: float) -> None:
-        """Wait at most so many seconds until the thread has ended."""
+        """Wait at most so many seconds until the thread has ended; not for one that was told to leave.
+
+        That one ends with the next event of its server, which nobody hastens.
+        """
+        if self._left:
+            return
         deadline = time.monotonic() + patience
         for thread in (self._canceller, self._thread):
             if thread is not None:
@@ -148,7 +201,7 @@ class ServerThread:
             self._run_job()
         except JobCancelled:
             LOGGER.info("%s was cancelled", self._thread.name)
-            if self._canceller is None:
+            if self._canceller is None and not self._left:
                 self._cancel_on_server()
         except GvfBlenderError as error:
             self._tell(Failed(error))
@@ -183,13 +236,11 @@ class ServerThread:
         order = self._orders.get()
         if order is None:
             raise JobCancelled()
-        capture = client.upload(
-            order.capture, lambda fraction: self._go_on(Advanced(Phase.UPLOADING, "", fraction / 2))
-        )
-        video = client.upload(
-            order.video, lambda fraction: self._go_on(Advanced(Phase.UPLOADING, "", (1 + fraction) / 2))
-        )
-        self._job_id = client.submit(capture, video, order.settings, video_name=order.video.name).id
+        if isinstance(order, ResumeOrder):
+            self._job_id = self._resume(client, order)
+        else:
+            self._job_id = self._submit(client, order)
+        self._go_on(Submitted(self._job_id))
         self._follow(client, self._job_id)
         client.download(
             self._job_id, order.result, lambda fraction: self._go_on(Advanced(Phase.DOWNLOADING, "", fraction))
@@ -198,6 +249,22 @@ class ServerThread:
         if self._cancelled.is_set():
             # Too late for `cancel` to see the file.
             order.result.unlink(missing_ok=True)
+
+    def _submit(self, client: Client, order: ServerOrder) -> str:
+        """Send everything and queue the job; returns the server's name of it."""
+        capture = client.upload(
+            order.capture, lambda fraction: self._go_on(Advanced(Phase.UPLOADING, "", fraction / 2))
+        )
+        video = client.upload(
+            order.video, lambda fraction: self._go_on(Advanced(Phase.UPLOADING, "", (1 + fraction) / 2))
+        )
+        return client.submit(capture, video, order.settings, video_name=order.video.name).id
+
+    def _resume(self, client: Client, order: ResumeOrder) -> str:
+        """Take a job up; one that ended with its server is queued once more, under another name."""
+        if client.status(order.job_id).state is JobState.INTERRUPTED:
+            return client.retry(order.job_id).id
+        return order.job_id
 
     def _follow(self, client: Client, job_id: str) -> None:
         """Pass the server's events on until the job has succeeded.
@@ -217,6 +284,7 @@ class ServerThread:
                         self._go_on(Advanced(Phase.QUEUED))
                     case JobState.RUNNING:
                         self._go_on(Advanced(Phase.RUNNING, status.stage, status.progress, status.seconds_left))
+                        self._fetch_preview(client, job_id)
                     case _:
                         self._go_on(Advanced(Phase.RUNNING))
                         raise ServerError(f"The job was {status.state} on the server.", "Press Animate again.")
@@ -226,6 +294,24 @@ class ServerThread:
             raise ServerError(
                 f"The server went away while it ran the job. {error.message}", error.hint, error.code
             ) from error
+
+    def _fetch_preview(self, client: Client, job_id: str) -> None:
+        """Pass the newest frame on; a job without one goes on all the same."""
+        now = time.monotonic()
+        if now < self._next_preview:
+            return
+        self._next_preview = now + PREVIEW_SECONDS
+        try:
+            newer = client.preview(job_id, self._preview_etag)
+            if newer is None:
+                return
+            png, self._preview_etag = newer
+            path = self._scratch / f"preview-{uuid.uuid4().hex}.png"
+            path.write_bytes(png)
+        except (ServerError, OSError) as error:
+            LOGGER.info("%s shows no preview: %s", self._thread.name, error)
+        else:
+            self._go_on(Previewed(path))
 
     def _go_on(self, news: News) -> None:
         if self._cancelled.is_set():

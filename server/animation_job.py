@@ -10,7 +10,9 @@ from gvf_core import pipeline
 from gvf_core.animation import Animation, save_animation
 from gvf_core.capture import Capture, load_capture
 from gvf_core.chunks import smaller_chunks
+from gvf_core.progress import OnPreview
 from gvf_core.settings import AnimateSettings
+from server.preview import PreviewFile
 from server.worker_process import JobTask
 
 
@@ -24,6 +26,8 @@ class Animate(Protocol):
         settings: AnimateSettings,
         on_progress: Callable[[str, float], None],
         cancelled: Callable[[], bool],
+        *,
+        on_preview: OnPreview,
     ) -> Animation:
         """See `gvf_core.pipeline.animate`."""
 
@@ -41,8 +45,9 @@ def animate_job(
         Cancelled: `cancelled` returned True.
     """
     capture = load_capture(task.capture)
+    preview = PreviewFile(task.preview)
     with smaller_chunks() if task.smaller_chunks else nullcontext():
-        animation = animate(capture, task.video, task.settings, on_progress, cancelled)
+        animation = animate(capture, task.video, task.settings, on_progress, cancelled, on_preview=preview)
     hashes = {"capture_sha256": task.capture_sha256, "video_sha256": task.video_sha256}
     animation = replace(animation, provenance={**animation.provenance, **hashes})
     save_animation(task.result, animation)

@@ -173,6 +173,13 @@ class NoResultError(ServerError):
     status = 409
 
 
+class NoPreviewError(ServerError):
+    """The job has no frame to show: not yet, not any more, or its engine shows none."""
+
+    code = "no_preview"
+    status = 404
+
+
 class UnknownOutputError(ServerError):
     """A job has no output of this name."""
 

@@ -1,5 +1,6 @@
 """Jobs over HTTP: /v1/jobs."""
 
+import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -7,12 +8,13 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from gvf_core.settings import AnimateSettings
 from server.descriptions import OUTPUT_NAME, JobDescription, JobList, JobSubmission, describe
-from server.errors import NoResultError, ResultGoneError, UnknownOutputError
+from server.errors import NoPreviewError, NoResultError, ResultGoneError, UnknownOutputError
 from server.event_stream import event_stream
 from server.jobs import JobRequest, JobState
 from server.service import Service
 
 LARGEST_SEQ = 2**31
+PICTURE = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -77,6 +79,26 @@ def job_routes(service: Service) -> APIRouter:
         status = service.admission.retry(job_id)
         service.fleet.wake()
         return described(status.id)
+
+    @router.get(
+        "/v1/jobs/{job_id}/preview",
+        response_class=Response,
+        responses={
+            200: {"description": "The picture, at most 256 pixels a side", "content": PICTURE},
+            304: {"description": "The client has it"},
+        },
+    )
+    def job_preview(job_id: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+        """The newest frame of a running job as it looks so far; supports If-None-Match."""
+        table.status(job_id)
+        picture = storage.preview(job_id)
+        if picture is None:
+            raise NoPreviewError(f"Job {job_id} shows nothing now.", "Ask again while it finds motion.")
+        etag = f'"{hashlib.sha256(picture).hexdigest()[:16]}"'
+        headers = {"ETag": etag, "Cache-Control": "no-cache"}
+        if if_none_match is not None and etag in if_none_match:
+            return Response(status_code=304, headers=headers)
+        return Response(picture, media_type="image/png", headers=headers)
 
     @router.get(
         "/v1/jobs/{job_id}/outputs/{name}",

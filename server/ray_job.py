@@ -72,7 +72,11 @@ class RemoteWorker:
             inputs = Path(folder) / "inputs"
             inputs.mkdir()
             here = dataclasses.replace(
-                task, capture=inputs / "capture", video=inputs / task.video.name, result=Path(folder) / "result"
+                task,
+                capture=inputs / "capture",
+                video=inputs / task.video.name,
+                result=Path(folder) / "result",
+                preview=Path(folder) / "preview.png",
             )
             here.capture.write_bytes(capture)
             here.video.write_bytes(video)

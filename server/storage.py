@@ -110,6 +110,17 @@ class Storage:
         """Where the worker writes the result of a running job."""
         return self._work / job_id / self.result(job_id).name
 
+    def unfinished_preview(self, job_id: str) -> Path:
+        """Where the worker keeps how the running job's newest frame looks."""
+        return self._work / job_id / "preview.png"
+
+    def preview(self, job_id: str) -> bytes | None:
+        """PNG file of a running job's newest frame; None if there is none."""
+        try:
+            return self.unfinished_preview(job_id).read_bytes()
+        except OSError:
+            return None
+
     def remove_job_folder(self, job_id: str) -> None:
         """Remove what a job left in its folder."""
         shutil.rmtree(self._work / job_id, ignore_errors=True)

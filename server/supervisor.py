@@ -279,6 +279,7 @@ class Supervisor:
             video_sha256=request.video,
             settings=request.settings,
             result=self._storage.unfinished_result(job.id),
+            preview=self._storage.unfinished_preview(job.id),
             smaller_chunks=smaller_chunks,
         )
 

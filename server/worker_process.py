@@ -44,6 +44,7 @@ class JobTask:
         video_sha256: Hash of the video.
         settings: Settings of the animation.
         result: Where the finished animation belongs: a file in a folder of the job's own.
+        preview: Where a PNG file of the newest frame belongs while the job runs.
         smaller_chunks: Whether an attempt has run out of memory, so that this one should take less at a time.
     """
 
@@ -54,6 +55,7 @@ class JobTask:
     video_sha256: str
     settings: AnimateSettings
     result: Path
+    preview: Path
     smaller_chunks: bool = False
 
 

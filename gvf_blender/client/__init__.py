@@ -7,13 +7,17 @@ from ..core.job_state import JobError, JobState, JobStatus
 from .client import Client
 from .connection import connect
 from .handshake import Handshake, default_handshake_path, read_handshake
+from .installation import Installation
+from .server_process import ServerProcess
 
 __all__ = [
     "Client",
     "Handshake",
+    "Installation",
     "JobError",
     "JobState",
     "JobStatus",
+    "ServerProcess",
     "connect",
     "default_handshake_path",
     "read_handshake",

@@ -180,6 +180,15 @@ class Client:
             if reconnects > MAX_RECONNECTS:
                 raise error
 
+    def preview(self, job_id: str, etag: str = "") -> tuple[bytes, str] | None:
+        """The newest frame of a running job as a small PNG file, and its ETag; None if there is no newer one.
+
+        Args:
+            job_id: The job.
+            etag: That of the picture that is known already.
+        """
+        return self._http.picture(_job(job_id) + "/preview", etag)
+
     def download(self, job_id: str, path: Path, on_progress: Progress = lambda fraction: None) -> None:
         """Fetch the animation of a job that succeeded; the file appears complete or not at all.
 

@@ -73,6 +73,19 @@ class Transport:
             return None
         return int(offset) if offset.isdecimal() else 0
 
+    def picture(self, path: str, etag: str) -> tuple[bytes, str] | None:
+        """A file that changes, and its ETag; None if the server has none, or still the one of that ETag.
+
+        Raises:
+            ServerError: No answer, or another refusal than 404.
+        """
+        with self._send("GET", path, [], 0, {"If-None-Match": etag}, self.timeout) as response:
+            if response.status in (304, 404):
+                return None
+            if response.status != 200:
+                raise self._refusal(response)
+            return self.read(response.read), response.getheader("ETag", "")
+
     @contextmanager
     def exchange(
         self,

@@ -9,7 +9,7 @@ from bpy.props import FloatVectorProperty, IntProperty, StringProperty
 from ..asset_properties import remember_view, remembered_view, scene_view, use_view
 from ..capture import StartFrameOptions, render_start_frame
 from ..core.errors import FileError, GvfBlenderError
-from ..preferences import home_folder
+from ..user_folder import home_folder
 from .animate import capture_obstacle
 
 

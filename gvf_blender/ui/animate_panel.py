@@ -76,7 +76,8 @@ def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         return
     if facts.icon:
         layout.template_icon(icon_value=facts.icon, scale=_THUMBNAIL_SCALE)
-    layout.label(text=f"{facts.width} x {facts.height}, {facts.fps:g} fps, {facts.frames} frames", icon="FILE_MOVIE")
+    text = f"{facts.width} x {facts.height}, {facts.fps:g} fps, {facts.frames} frames"
+    draw_sentence(layout, context, text, icon="FILE_MOVIE")
     used = facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames)
     draw_sentence(layout, context, _use_of(facts, settings, used))
     cost = cost_of_settings(context, used)

@@ -17,7 +17,10 @@ SHIFT = 0.25
 class ScriptedClient:
     """Answers at once, but waits at one step until it is released."""
 
-    def __init__(self, hold_at: str = "", seconds_left: float | None = None) -> None:
+    def __init__(
+        self, hold_at: str = "", seconds_left: float | None = None, preview: tuple[bytes, str] | None = None
+    ) -> None:
+        self._preview = preview
         self._hold_at = hold_at
         self._seconds_left = seconds_left
         self.released = threading.Event()
@@ -50,6 +53,10 @@ class ScriptedClient:
     def cancel(self, job_id: str) -> None:
         self.cancelled_jobs.append(job_id)
         self.released.set()
+
+    def preview(self, job_id: str, etag: str) -> tuple[bytes, str] | None:
+        self.threads.add(threading.current_thread().name)
+        return self._preview
 
     def download(self, job_id: str, path: Path, on_progress: Callable[[float], None]) -> None:
         on_progress(0.5)

@@ -90,7 +90,7 @@ def test_the_message_tells_how_long_the_server_may_still_take(make_job, monkeypa
     client = ScriptedClient(hold_at="running", seconds_left=200.0)
     job = make_job(client)
     advance_to(job, Phase.RUNNING)
-    assert job.message == "Finding the motion: tracking, about 4 min left"
+    assert job.message == "Tracking, about 4 min left"
     client.released.set()
     job.run_to_end()
 

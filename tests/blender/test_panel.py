@@ -160,7 +160,7 @@ def test_a_running_job_shows_stage_percent_and_a_cancel_button(add_job, draw):
     ((_, factor, text),) = [entry for entry in layout.record if entry[0] == "progress"]
     assert 0 < factor < 1
     assert text == f"{factor:.0%}"
-    assert "Finding the motion: tracking" in layout.texts()
+    assert "Tracking" in layout.texts()
     assert "gvf.cancel" in layout.names("operator")
 
 
@@ -200,10 +200,10 @@ def test_long_words_such_as_paths_are_broken(addon):
     assert "".join(layout.names("label")) == "/a" * 100
 
 
-def test_the_preferences_draw_in_both_modes(addon):
+def test_the_preferences_draw_in_every_mode(addon):
     from gvf_blender.preferences import GVFPreferences
 
-    for mode, shown in (("HANDSHAKE", "handshake_path"), ("ADDRESS", "token")):
+    for mode, shown in (("HANDSHAKE", "handshake_path"), ("ADDRESS", "token"), ("MANAGED", "python")):
         layout = RecordingLayout()
         preferences = SimpleNamespace(
             layout=layout,

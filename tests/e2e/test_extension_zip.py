@@ -38,7 +38,10 @@ def extension_zip(tmp_path_factory):
         "constraints.txt",
         "blender_manifest.toml",
         "LICENSE",
+        "README.md",
         "gvf_blender",
+        "gvf_core",
+        "server",
     )
     for name in names:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -53,7 +56,11 @@ def extension_zip(tmp_path_factory):
 def test_the_zip_holds_the_manifest_and_the_code_and_nothing_else(extension_zip):
     names = zipfile.ZipFile(extension_zip).namelist()
     assert {"blender_manifest.toml", "__init__.py", "api.py", "LICENSE"} <= set(names)
-    assert not [name for name in names if not name.endswith(".py") and name not in ("blender_manifest.toml", "LICENSE")]
+    others = {name for name in names if not name.endswith(".py")} - {"blender_manifest.toml", "LICENSE"}
+    (wheel,) = (name for name in others if name.endswith(".whl"))
+    assert others == {wheel, "wheel/constraints.txt"}
+    with zipfile.ZipFile(extension_zip) as packed, zipfile.ZipFile(packed.open(wheel)) as inner:
+        assert {"server/__main__.py", "gvf_core/pipeline.py"} <= set(inner.namelist())
 
 
 def test_blender_installs_and_enables_the_zip_without_the_source_tree(extension_zip, tmp_path):

@@ -9,7 +9,10 @@ import signal
 import threading
 from pathlib import Path
 
+import numpy as np
+
 from gvf_core.errors import Cancelled, VideoError
+from server.preview import PreviewFile
 
 POLL_SECONDS = 0.01
 
@@ -31,6 +34,10 @@ def scripted(task, on_progress, cancelled):
                     if cancelled():
                         raise Cancelled()
                     never.wait(POLL_SECONDS)
+            case "preview":  # width and height
+                width, height = map(int, argument.split())
+                picture = np.tile(np.float32([0.5, 0.25, 0, 0.5]), (height, width, 1))
+                PreviewFile(task.preview)(0, picture)
             case "sleep":
                 never.wait(float(argument))
             case "ignore-cancel":
@@ -63,14 +70,13 @@ def instant(task, on_progress, cancelled):
 
 
 def fabricated_animation(task, on_progress, cancelled):
-    import numpy as np
     import torch
 
     from gvf_core.animation import Animation
     from gvf_core.gaussians import Gaussians, VariationField
     from server.animation_job import animate_job
 
-    def fake_animate(capture, video, settings, on_progress, cancelled):
+    def fake_animate(capture, video, settings, on_progress, cancelled, on_preview):
         on_progress("fabricating", 0.5)
         count = settings.gaussians
         gaussians = Gaussians(*(torch.zeros(count, width) for width in (3, 3, 4, 3)), torch.zeros(count))

@@ -1,0 +1,90 @@
+"""The newest frame of a running job, from the real server to the panel."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import bpy
+import numpy as np
+import pytest
+from recording_layout import RecordingLayout
+from scripted_pipeline import SEED_NEVER_ENDS
+from server_process import running_server
+
+from gvf_blender.core.job_phase import Phase
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
+        yield running
+
+
+@pytest.fixture
+def endless_job(addon, server, cube, video, tmp_path):
+    """A job that shows one frame and goes on until it is cancelled."""
+    from gvf_blender import job_list
+    from gvf_blender.core.motion_settings import MotionSettings
+    from gvf_blender.job import AnimateJob
+    from gvf_blender.request import make_request
+
+    request = make_request(cube, video, MotionSettings(seed=SEED_NEVER_ENDS))
+    job = AnimateJob(request, lambda: server.client, tmp_path / "results")
+    job_list.add(job)
+    yield job
+    job_list.remove(job)
+
+
+def shown_pictures(job):
+    from gvf_blender.ui.job_panel import _draw_job
+
+    layout = RecordingLayout()
+    context = SimpleNamespace(region=SimpleNamespace(width=400), preferences=bpy.context.preferences)
+    _draw_job(layout, context, job)
+    return [entry for entry in layout.record if entry[0] == "icon"]
+
+
+def test_the_newest_frame_of_a_running_job_arrives_and_goes_with_it(endless_job, monkeypatch):
+    from gvf_blender.frame_picture import FramePicture
+
+    shown = []
+    monkeypatch.setattr(FramePicture, "show", lambda self, path: shown.append(path.read_bytes()))
+    while not shown:
+        assert not endless_job.finished, endless_job.message
+        endless_job.poll()
+    assert endless_job.phase is Phase.RUNNING
+    assert shown[0].startswith(b"\x89PNG")
+
+
+def test_the_panel_shows_a_picture_only_while_there_is_one(endless_job, monkeypatch):
+    from gvf_blender.frame_picture import FramePicture
+
+    assert shown_pictures(endless_job) == []
+    monkeypatch.setattr(FramePicture, "icon", 7)  # without a window Blender gives no icons numbers
+    assert shown_pictures(endless_job) == [("icon", 7, 5.0)]
+
+
+def test_a_picture_is_shown_as_it_is_and_leaves_no_image_behind(addon, tmp_path):
+    from gvf_blender.frame_picture import FramePicture
+    from server.preview import small_png
+
+    path = tmp_path / "a.png"
+    path.write_bytes(small_png(np.tile(np.float32([0.5, 0.25, 0, 0.5]), (16, 32, 1))))
+    before = len(bpy.data.images)
+    picture = FramePicture()
+    picture.show(path)
+    picture.show(path)
+    (preview,) = picture._previews.values()
+    assert tuple(preview.image_size) == (32, 16)
+    assert list(preview.image_pixels_float[:4]) == pytest.approx([0.5, 0.25, 0, 0.5], abs=0.01)
+    assert len(bpy.data.images) == before
+    picture.show(Path(tmp_path / "gone.png"))
+    assert len(picture._previews) == 1
+    picture.clear()
+    assert picture.icon == 0
+
+
+def test_a_finished_job_shows_no_picture(endless_job):
+    while endless_job.picture._previews is None:
+        endless_job.poll()
+    endless_job.cancel()
+    assert endless_job.picture._previews is None

@@ -1,0 +1,109 @@
+"""Pictures of the panels in a real Blender window, for the documentation: `python -m tools.screenshot_panels`.
+
+Needs `blender`, `xvfb-run` and `xdotool` (Debian: packages blender, python3-numpy, xauth, xdotool and xvfb). The job in
+the pictures is real: the bpy module starts it on a real server, and the Blender with a window takes it up.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import bpy
+from PIL import Image
+
+import gvf_blender
+from gvf_blender import job_list
+from gvf_blender.capture import CaptureOptions
+from gvf_blender.core.motion_settings import MotionSettings
+from gvf_blender.job import AnimateJob
+from gvf_blender.preferences import results_folder
+from gvf_blender.request import make_request
+from gvf_blender.server_choice import ServerChoice
+
+ROOT = Path(__file__).parents[1]
+OUTPUT = ROOT / "docs" / "images"
+PICTURES = {"jobs-and-server": (1280, 900), "animate-panel": (1280, 900)}
+"""Names, and width and height of the window in pixels."""
+SHOWN = (300, 26, 1280, 850)
+"""Left, top, right and bottom of what is kept: the sidebar and some of the viewport."""
+WINDOW_SECONDS = 300
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Take the pictures.
+
+    Raises:
+        RuntimeError: A panel raised, or the server ended.
+    """
+    parser = argparse.ArgumentParser(description="Pictures of the panels in a real Blender window.")
+    parser.add_argument("names", nargs="*", default=list(PICTURES), metavar="NAME", help=", ".join(PICTURES))
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="gvf-pictures-") as folder:
+        os.environ["GVF_HOME"] = folder
+        with (Path(folder) / "output.log").open("wb") as log:
+            server = subprocess.Popen([sys.executable, "-m", "server"], stdout=log, stderr=log, cwd=ROOT)
+        try:
+            _wait_for(server, Path(folder))
+            for name in options.names:
+                if name == "jobs-and-server":
+                    _start_job()
+                _take(name, Path(folder), options.output)
+        finally:
+            server.terminate()
+            server.wait()
+    return 0
+
+
+def _wait_for(server: subprocess.Popen[bytes], folder: Path) -> None:
+    while not (folder / "server.json").exists():
+        if server.poll() is not None:
+            raise RuntimeError((folder / "output.log").read_text())
+        try:
+            server.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _start_job() -> None:
+    """Begin to animate the example, and leave the job to the next Blender."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    gvf_blender.register()
+    bpy.ops.import_scene.gltf(filepath=str(ROOT / "examples" / "shark.glb"))
+    meshes = [thing for thing in bpy.context.scene.objects if thing.type == "MESH"]
+    settings = MotionSettings(engine="fit", azimuth=45, elevation=15)
+    request = make_request(meshes, ROOT / "examples" / "shark.mp4", settings)
+    job = AnimateJob(request, ServerChoice().connect, results_folder(), CaptureOptions(views=12, size=256))
+    job_list.add(job)
+    while job.kept is None:
+        if job.finished:
+            raise RuntimeError(job.message)
+        job.poll()
+    gvf_blender.unregister()
+
+
+def _take(name: str, folder: Path, output: Path) -> None:
+    size = PICTURES[name]
+    picture = folder / f"{name}.png"
+    window = [str(ROOT / "tools" / "screenshot_window.py"), "--", name, str(picture)]
+    screen = f"-screen 0 {size[0]}x{size[1]}x24 +extension GLX"
+    blender = ["blender", "--factory-startup", "-p", "0", "0", *map(str, size), "--python", *window]
+    command = ["xvfb-run", "-a", "-s", screen, *blender]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=WINDOW_SECONDS, cwd=ROOT)
+    said = run.stdout + run.stderr
+    if run.returncode or "Traceback" in said:  # a panel that raises leaves a gap, and Blender goes on
+        raise RuntimeError(f"Blender ended with {run.returncode}:\n{said}")
+    output.mkdir(exist_ok=True)
+    image = Image.open(picture).convert("RGB").crop(SHOWN)
+    image.quantize(64, dither=Image.Dither.NONE).save(output / f"{name}.png", optimize=True)
+    print(output / f"{name}.png")
+
+
+if __name__ == "__main__":
+    if not all(map(shutil.which, ("blender", "xvfb-run", "xdotool"))):
+        sys.exit("Install blender, xvfb, xauth and xdotool first.")
+    sys.exit(main())
