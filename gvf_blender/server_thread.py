@@ -300,11 +300,12 @@ class ServerThread:
         now = time.monotonic()
         if now < self._next_preview:
             return
-        self._next_preview = now + PREVIEW_SECONDS
         try:
             newer = client.preview(job_id, self._preview_etag)
             if newer is None:
                 return
+            # Only then: the event that follows may be the last one for long.
+            self._next_preview = now + PREVIEW_SECONDS
             png, self._preview_etag = newer
             path = self._scratch / f"preview-{uuid.uuid4().hex}.png"
             path.write_bytes(png)
