@@ -120,15 +120,14 @@ def test_a_second_view_shows_the_depth_that_one_does_not():
     alone = replace(task([0.0, 0.1]), frames=seen[0])
     both = replace(alone, more_views=(DrivingView(seen[1], side),))
     errors = [mean_distance(moved_vertices(one, run(one))[-1], meshes[-1]) for one in (alone, both)]
-    # Perspective tells one view most of it.
-    assert errors[1] < 0.5 * errors[0] < 0.2 * 0.2
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.2 * 0.2
 
 
 def test_the_figures_say_which_explanation_won(bending):
     _, motion = bending
     residuals = motion.figures["video_residual"]
-    assert motion.figures["hypothesis"] == "polished with the prior"
-    assert residuals["polished with the prior"] < 1.15 * min(residuals.values())
+    assert motion.figures["hypothesis"] == min(residuals, key=residuals.get) == "polished"
     assert min(residuals.values()) < 0.5 * residuals["unmoved"]
     assert motion.warnings == ()
 
