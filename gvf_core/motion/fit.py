@@ -65,7 +65,7 @@ DESCENT_GAIN = 0.75
 """Descent must lower the cost of the steps at least by this factor: its depth is worse. Measured on the example's
 shark, tracking alone: .38 by steps, .59 by descent, whose cost is 0.88 times theirs; in-plane errors are equal."""
 GUIDED_SLACK = 1.15
-"""The residual of a motion that the prior guided may be so much larger than that of another one."""
+"""The residual of a motion that the prior guided may be so much larger than before."""
 CALIBRATED, TRACKED, POLISHED = 0.05, 0.55, 0.98
 """Fractions of the time after which calibration, tracking and polish end; for the progress bar."""
 STILL_BLUR, STILL_DIFFERENCE = 4.0, 0.12
@@ -174,9 +174,9 @@ def _polish(
         start, anchors, name = guidance.poses, guidance.anchors, "polished with the prior"
     hypotheses[name] = polish(body, views, start, options.polishing, monitor, anchors)
     residuals[name] = video_residual(witnesses, hypotheses[name])
-    lowest = min(residuals, key=residuals.__getitem__)
     # What the prior knows does not show in the video, so it need not explain it any better.
-    return name if prior is not None and residuals[name] < GUIDED_SLACK * residuals[lowest] else lowest
+    slack = GUIDED_SLACK if prior is not None else 1.0
+    return name if residuals[name] < slack * residuals[best] else best
 
 
 def is_still(frames: Float32[np.ndarray, "frames height width 4"]) -> bool:
