@@ -92,7 +92,7 @@ def animate(
     cancelled: Callable[[], bool] = lambda: False,
     engine: MotionEngine[Any] | None = None,
     further: Sequence[FurtherVideo] = (),
-    on_preview: OnPreview = lambda frame, picture: None,
+    on_preview: OnPreview | None = None,
 ) -> Animation:
     """Make the captured asset move like the video.
 
@@ -143,6 +143,8 @@ def animate(
             motion = replace(motion, variation=held(motion.variation, canonical.gaussians, capture))
             vertices = capture.vertices + capture.movable[:, None] * (vertices - capture.vertices)
     remark = [engine.remark] if engine.remark else []
+    if further and name != "fit" and not settings.refine_seconds:
+        remark.append(f"The engine {name} looks at the driving video only; set refine_seconds to use the further ones.")
     return Animation(
         gaussians=canonical.gaussians,
         variation=motion.variation,
@@ -155,6 +157,7 @@ def animate(
             "version": gvf_core.__version__,
             "settings": dataclasses.asdict(settings),
             "frames": len(frames),
+            "videos": 1 + len(further),
             "gaussians": len(canonical.gaussians),
             **placed.figures,
             "seconds": stages.seconds,
@@ -234,7 +237,7 @@ class _Stages:
     """Turns progress within stages into progress of the whole job, and measures time and memory of each."""
 
     def __init__(
-        self, ends: dict[str, float], on_progress: Progress, cancelled: Callable[[], bool], on_preview: OnPreview
+        self, ends: dict[str, float], on_progress: Progress, cancelled: Callable[[], bool], on_preview: OnPreview | None
     ) -> None:
         self._ends, self._on_progress, self._cancelled, self._on_preview = ends, on_progress, cancelled, on_preview
         self.seconds: dict[str, float] = {}

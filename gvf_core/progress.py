@@ -12,15 +12,19 @@ OnPreview = Callable[[int, Float32[np.ndarray, "height width 4"]], None]
 
 
 class Monitor:
-    """Reports progress through one stage and stops the work when the caller asks for it."""
+    """Reports progress through one stage and stops the work when the caller asks for it.
+
+    Attributes:
+        on_preview: Takes pictures of what was found so far; None if nobody looks, so that none need be drawn.
+    """
 
     def __init__(
         self,
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
-        on_preview: OnPreview = lambda frame, picture: None,
+        on_preview: OnPreview | None = None,
     ) -> None:
-        self._on_progress, self._cancelled, self.preview = on_progress, cancelled, on_preview
+        self._on_progress, self._cancelled, self.on_preview = on_progress, cancelled, on_preview
 
     def __call__(self, fraction: float) -> None:
         """Report the fraction that is done, 0..1.
@@ -35,5 +39,5 @@ class Monitor:
     def part(self, begin: float, end: float) -> "Monitor":
         """A monitor whose 0..1 is a part of this one's."""
         return Monitor(
-            lambda fraction: self._on_progress(begin + fraction * (end - begin)), self._cancelled, self.preview
+            lambda fraction: self._on_progress(begin + fraction * (end - begin)), self._cancelled, self.on_preview
         )

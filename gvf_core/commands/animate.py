@@ -107,7 +107,12 @@ def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Pat
     from gvf_core.commands.blender import capture_asset
     from gvf_core.pipeline import FurtherVideo, animate, check_request
 
+    further = [
+        FurtherVideo(Path(video), _degrees(azimuth), _degrees(elevation)) for video, azimuth, elevation in parsed.also
+    ]
     check_request(parsed.video, settings)
+    for one in further:
+        check_request(one.path, settings)
     path, begin = parsed.asset, 0.0
     if _is_asset(path):
         path, begin = scratch / "capture.safetensors", _CAPTURED
@@ -122,9 +127,6 @@ def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Pat
         )
     capture = load_capture(path)
     share = _ANIMATED - begin
-    further = [
-        FurtherVideo(Path(video), _degrees(azimuth), _degrees(elevation)) for video, azimuth, elevation in parsed.also
-    ]
     return animate(
         capture,
         parsed.video,

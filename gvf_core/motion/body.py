@@ -86,19 +86,17 @@ class Body:
         """The same asset drawn with fewer and larger Gaussians: faster, and about as closed.
 
         Args:
-            count: Number of Gaussians.
+            count: Number of Gaussians; all of them if there are fewer.
             rng: Chooses them.
         """
         total = len(self.points.triangle)
-        if count >= total:
-            return self
         kept = np.sort(rng.permutation(total)[:count])
         thin = copy.copy(self)
         thin.points = SurfacePoints(self.points.triangle[kept], self.points.barycentric[kept])
         thin.point_matrix, thin._skin = self.point_matrix[kept], self._skin[kept]
         thin._rest = Splats(*(values[kept] for values in self._rest))
         thin.colors = self.colors[kept]
-        thin.size = self.size * math.sqrt(total / count)
+        thin.size = self.size * math.sqrt(total / len(kept))
         return thin
 
     def bend(self, pose: Pose) -> float:

@@ -41,7 +41,7 @@ class FitOptions:
     """How much is tried.
 
     Attributes:
-        stepped: Ways to track by Gauss-Newton steps, by name, stiffer ones first.
+        stepped: Ways to track by Gauss-Newton steps, by name.
         descended: Whether to track by descent, too.
         polishing: How the best explanation is polished; not at all if None.
         guided: Ask the motion prior for depth and the hidden side, where it is installed and there is one view only. It
@@ -136,6 +136,7 @@ def _laid_on_first_frame(task: MotionTask[SurfaceGaussians]) -> tuple[Body, tupl
     captured = body.colors
     body.colors = colors_in_video(body, task.views)
     views = calibrate(body, task.views)
+    # From the captured ones again: what the wrong camera took from the background must not stay.
     body.colors = captured
     body.colors = colors_in_video(body, views)
     return body, views

@@ -3,7 +3,6 @@
 `GaussNewton` searches by steps: render, compare with the frame, step, repeat. `descent` holds another way.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,19 +13,15 @@ from jaxtyping import Float
 from gvf_core.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from gvf_core.motion.body import Body, Pose
 from gvf_core.motion.engine import DrivingView
-from gvf_core.motion.gauss_newton import Prior, step
-from gvf_core.motion.observe import REFERENCE_SCALE, Observer, join
+from gvf_core.motion.gauss_newton import Observations, Prior, step
+from gvf_core.motion.observe import REFERENCE_SCALE, Estimate, Observer, join
 from gvf_core.progress import Monitor
 
 MOMENTUM = 0.8
 """Share of the last motion that is extrapolated; never in depth, where errors explode."""
-
-
 BEND_COST = 0.6
 """Mean bend of the links (unit frame) in units of picture difference (0..1): of explanations that are about as good,
-the less crumpled one is taken. On four research clips this takes the better one of steps and descent, which bends
-more, or one as good: in-plane errors of the running fox .44 by steps, .34 by descent; jab .51, .78; spider .48, .46;
-snake .36, .39."""
+the less crumpled one is taken. Found on four research clips: where descent bends the body most, it is wrong."""
 
 
 class Search(Protocol):
@@ -50,7 +45,8 @@ def track(body: Body, views: Sequence[DrivingView], search: Search, monitor: Mon
         part = monitor.part((index - 1) / (count - 1), index / (count - 1))
         predicted = _predicted(poses[-1], poses[-2] if index > 1 else poses[-1], forward)
         poses.append(body.held(search.pose_at(index, body.held(predicted), part)))
-        monitor.preview(index, body.draw(poses[-1], views[0].camera))
+        if monitor.on_preview is not None:
+            monitor.on_preview(index, body.draw(poses[-1], views[0].camera))
     return poses
 
 
@@ -109,36 +105,46 @@ class GaussNewton:
 
     def __init__(self, body: Body, witnesses: Sequence[Witness], options: TrackingOptions) -> None:
         self._body, self._witnesses, self._options = body, witnesses, options
-        self._ray = view_rays(body.graph.nodes, witnesses[0].observer)
+        away = body.graph.nodes - witnesses[0].view.camera.position
+        self._ray = away / np.linalg.norm(away, axis=1, keepdims=True)
 
     def pose_at(self, frame: int, predicted: Pose, monitor: Monitor) -> Pose:
         """See `Search`."""
-        options, body, pose = self._options, self._body, predicted
+        options, pose = self._options, predicted
         rounds = options.flow_rounds + len(options.blurs)
-        best, least = predicted, math.inf
-        for turn in range(rounds + 1):
-            monitor(turn / (rounds + 1))
-            pictures = [witness.view.frames[frame] for witness in self._witnesses]
-            observers = [witness.observer for witness in self._witnesses]
-            estimates = [observer.draw(pose) for observer in observers]
-            differences = [o.residual(e, p) for o, e, p in zip(observers, estimates, pictures, strict=True)]
-            cost = float(np.mean(differences)) + BEND_COST * body.bend(pose)
+        estimates = self._draw(pose)
+        best, least = pose, self._cost(pose, estimates, frame)
+        for turn in range(rounds):
+            monitor(turn / rounds)
+            observations = self._observe(turn, estimates, frame)
+            prior = self._prior(turn, predicted.positions)
+            pose = self._body.held(step(self._body.graph, self._body.vertices, pose, observations, prior))
+            estimates = self._draw(pose)
+            cost = self._cost(pose, estimates, frame)
+            # Steps follow flow and contours, not the difference itself, and may lead away from it.
             if cost < least:
                 best, least = pose, cost
-            if turn == rounds:
-                # Steps follow flow and contours, not the difference itself, and may lead away from it.
-                return best
-            observations = []
-            for observer, estimate, picture in zip(observers, estimates, pictures, strict=True):
-                if turn < options.flow_rounds:
-                    observations.append(observer.flow(estimate, picture))
-                else:
-                    blur = options.blurs[turn - options.flow_rounds]
-                    observations.append(observer.photometric(estimate, picture, blur))
-                observations += [observer.silhouette(estimate, picture), observer.coverage(estimate, picture)]
-            prior = self._prior(turn, predicted.positions)
-            pose = body.held(step(body.graph, body.vertices, pose, join(*observations), prior))
         return best
+
+    def _draw(self, pose: Pose) -> list[Estimate]:
+        return [witness.observer.draw(pose) for witness in self._witnesses]
+
+    def _cost(self, pose: Pose, estimates: list[Estimate], frame: int) -> float:
+        seen = zip(self._witnesses, estimates, strict=True)
+        differences = [witness.observer.residual(estimate, witness.view.frames[frame]) for witness, estimate in seen]
+        return float(np.mean(differences)) + BEND_COST * self._body.bend(pose)
+
+    def _observe(self, turn: int, estimates: list[Estimate], frame: int) -> Observations:
+        """What all views say in one round."""
+        options, found = self._options, []
+        for witness, estimate in zip(self._witnesses, estimates, strict=True):
+            observer, picture = witness.observer, witness.view.frames[frame]
+            if turn < options.flow_rounds:
+                found.append(observer.flow(estimate, picture))
+            else:
+                found.append(observer.photometric(estimate, picture, options.blurs[turn - options.flow_rounds]))
+            found += [observer.silhouette(estimate, picture), observer.coverage(estimate, picture)]
+        return join(*found)
 
     def _prior(self, turn: int, expected: Float[np.ndarray, "nodes 3"]) -> Prior:
         """The options as weights against pixels."""
@@ -154,9 +160,3 @@ class GaussNewton:
             ray=self._ray,
             depth_weight=options.depth_weight * unit if len(self._witnesses) == 1 else 0.0,
         )
-
-
-def view_rays(points: Float[np.ndarray, "points 3"], observer: Observer) -> Float[np.ndarray, "points 3"]:
-    """Unit vectors from the camera to the points."""
-    ray = points - observer.camera.position
-    return ray / np.linalg.norm(ray, axis=1, keepdims=True)

@@ -61,9 +61,22 @@ def test_a_thinned_body_looks_about_the_same_and_moves_the_same():
     assert np.abs((means - thin.splats(thin.rest).means).numpy() - [0.1, 0, 0.05]).max() < 1e-5
 
 
-def test_thinning_to_more_than_there_are_changes_nothing():
+def test_thinning_to_more_than_there_are_keeps_all_and_leaves_the_original_alone():
     whole = body()
-    assert whole.thinned(9000, np.random.default_rng(1)) is whole
+    copied = whole.thinned(9000, np.random.default_rng(1))
+    assert len(copied.colors) == 2500 and copied.size == 1
+    copied.size = 0.5
+    assert whole.size == 1
+
+
+def test_a_first_frame_without_the_asset_does_not_drive_the_camera_away():
+    film = view(body())
+    other = replace(film, frames=np.roll(film.frames, 60, axis=1))
+    ours = body()
+    (found,) = calibrate(ours, [other])
+    assert np.linalg.norm(found.camera.position) == pytest.approx(1.8, rel=0.17)
+    np.testing.assert_allclose(found.camera.intrinsics, CAMERA.intrinsics, atol=0.0501)
+    assert 0.4 < ours.size < 1.3
 
 
 def test_links_bend_unless_the_body_moves_rigidly():

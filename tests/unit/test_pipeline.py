@@ -12,7 +12,7 @@ from video_files import write_video
 
 from gvf_core.animation import Animation
 from gvf_core.errors import Cancelled, VideoError
-from gvf_core.pipeline import STAGES, animate
+from gvf_core.pipeline import STAGES, FurtherVideo, animate
 from gvf_core.rendering import Camera, orbit_camera
 from gvf_core.settings import AnimateSettings
 
@@ -118,6 +118,28 @@ def test_a_video_that_cannot_be_used_fails_before_anything_expensive(tmp_path):
     with pytest.raises(VideoError):
         animate(BODY, tmp_path / "gone.mp4", SETTINGS, lambda stage, fraction: reached.append(stage))
     assert set(reached) == {"Reading the video"}
+
+
+def leaving(path: Path, azimuth: float, frames: int = 3) -> Path:
+    """The body goes away from a camera at azimuth 0, by 0.1 a frame."""
+    camera = orbit_camera(azimuth, 10, size=160)
+    meshes = [BODY.vertices + np.array([0, 0.1 * index, 0]) for index in range(frames)]
+    drawn = [picture(mesh, BODY.vertices, BODY.triangles, camera) for mesh in meshes]
+    return write_video(path, [straight(rgba) for rgba in drawn], "png", "rgba")
+
+
+def test_a_further_video_shows_the_way_along_the_line_of_sight(tmp_path):
+    further = FurtherVideo(leaving(tmp_path / "side.mov", 90), 90, 10)
+    found = animate(BODY, leaving(tmp_path / "front.mov", 0), SETTINGS, further=[further])
+    assert found.provenance["videos"] == 2
+    error = found.vertices[-1] - (BODY.vertices + np.array([0, 0.2, 0]))
+    assert np.linalg.norm(error, axis=-1).mean() < 0.25 * 0.2
+
+
+def test_a_further_video_that_is_shorter_is_refused_by_name(tmp_path):
+    further = FurtherVideo(leaving(tmp_path / "side.mov", 90, frames=2), 90, 10)
+    with pytest.raises(VideoError, match=r"side.mov has 2 frames, the driving video 3"):
+        animate(BODY, film(tmp_path / "a.mov"), SETTINGS, further=[further])
 
 
 def test_the_same_input_gives_the_same_animation(tmp_path, run):
