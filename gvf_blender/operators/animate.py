@@ -12,14 +12,15 @@ from ..diffusion_properties import DiffusionProperties
 from ..job import AnimateJob, ProgressCallback
 from ..preferences import results_folder, server_choice
 from ..properties import SHARED_NAMES, SettingsProperties, VideoProperties, motion_settings, ordered_outputs
-from ..request import AnimateRequest, check_outputs, check_selection, check_video, make_request
+from ..request import AnimateRequest, check_outputs, check_video, make_request
+from .asset_operator import AssetOperator, capture_obstacle
 
 LOGGER = logging.getLogger(__name__)
 
 _NAMES = (*VideoProperties.__annotations__, *SHARED_NAMES)
 
 
-class GVF_OT_animate(VideoProperties, SettingsProperties, DiffusionProperties, bpy.types.Operator):
+class GVF_OT_animate(AssetOperator, VideoProperties, SettingsProperties, DiffusionProperties, bpy.types.Operator):
     """Arguments left out are taken from the scene's settings, as the panel shows them."""
 
     bl_idname = "gvf.animate"
@@ -27,14 +28,6 @@ class GVF_OT_animate(VideoProperties, SettingsProperties, DiffusionProperties, b
     bl_description = "Make the selected objects move like the driving video"
     # No UNDO: with windows the scene changes later, and that moment pushes its own undo step.
     bl_options: ClassVar[set[str]] = {"REGISTER"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Whether something could be captured now; the video may still come as an argument."""
-        error = capture_obstacle(context)
-        if error is not None:
-            cls.poll_message_set(str(error))
-        return error is None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start the job; in background mode, where timers never fire, also finish it."""
@@ -76,22 +69,6 @@ class GVF_OT_animate(VideoProperties, SettingsProperties, DiffusionProperties, b
         return request
 
 
-def capture_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
-    """Why nothing can be captured now."""
-    try:
-        if context.mode != "OBJECT":
-            raise GvfBlenderError(f"Blender is in {_mode_name(context)} mode.", "Switch to object mode.")
-        check_selection(context.selected_objects)
-        capturing = job_list.capturing_job()
-        if capturing is not None:
-            raise GvfBlenderError(
-                f"{capturing.request.title} is still being captured.", "Wait a few seconds or cancel it."
-            )
-    except GvfBlenderError as error:
-        return error
-    return None
-
-
 def animate_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
     """Why the panel's Animate button cannot work now; looks at the scene and at files, never at the network."""
     settings = context.scene.gvf
@@ -102,10 +79,6 @@ def animate_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
     except GvfBlenderError as error:
         return capture_obstacle(context) or error
     return capture_obstacle(context)
-
-
-def _mode_name(context: bpy.types.Context) -> str:
-    return context.mode.replace("_", " ").lower()
 
 
 def _log_progress() -> ProgressCallback:

@@ -6,10 +6,10 @@ import bpy
 
 from ..core.errors import GvfBlenderError
 from ..overlay import hide_overlay, look_freely, look_through, overlay_camera, show_overlay
-from .animate import capture_obstacle
+from .asset_operator import AssetOperator
 
 
-class GVF_OT_show_video(bpy.types.Operator):
+class GVF_OT_show_video(AssetOperator, bpy.types.Operator):
     """The camera follows azimuth, elevation and field of view while they are changed."""
 
     bl_idname = "gvf.show_video"
@@ -19,14 +19,6 @@ class GVF_OT_show_video(bpy.types.Operator):
         "change azimuth and elevation until both lie over each other"
     )
     bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Whether there is an asset to look at."""
-        error = capture_obstacle(context)
-        if error is not None:
-            cls.poll_message_set(str(error))
-        return error is None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Add the camera, and let this viewport look through it."""

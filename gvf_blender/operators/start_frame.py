@@ -10,10 +10,10 @@ from ..asset_properties import remember_view, remembered_view, scene_view, use_v
 from ..capture import StartFrameOptions, render_start_frame
 from ..core.errors import FileError, GvfBlenderError
 from ..user_folder import home_folder
-from .animate import capture_obstacle
+from .asset_operator import AssetOperator
 
 
-class GVF_OT_render_start_frame(bpy.types.Operator):
+class GVF_OT_render_start_frame(AssetOperator, bpy.types.Operator):
     """Blocks for the one or two seconds of the render."""
 
     bl_idname = "gvf.render_start_frame"
@@ -41,14 +41,6 @@ class GVF_OT_render_start_frame(bpy.types.Operator):
         max=1.0,
         default=(1.0, 1.0, 1.0),
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Whether the selection can be rendered now."""
-        error = capture_obstacle(context)
-        if error is not None:
-            cls.poll_message_set(str(error))
-        return error is None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Render, and remember the view."""

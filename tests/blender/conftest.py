@@ -32,6 +32,23 @@ def addon(empty_scene, tmp_path, monkeypatch):
     gvf_blender.unregister()
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A running server process, one for the tests of a file."""
+    from server_process import running_server
+
+    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
+        yield running
+
+
+@pytest.fixture
+def api(addon):
+    """The extension's functions for scripts."""
+    from gvf_blender import api
+
+    return api
+
+
 @pytest.fixture
 def cube(addon):
     """A selected cube away from the origin."""

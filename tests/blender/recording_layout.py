@@ -49,3 +49,15 @@ class RecordingLayout:
 
     def button(self, name):
         return next(entry[2] for entry in self.record if entry[:2] == ("operator", name))
+
+
+def panel_context(width=4000):
+    """What a panel is given, in a region of so many pixels."""
+    return SimpleNamespace(
+        scene=bpy.context.scene,
+        mode=bpy.context.mode,
+        object=bpy.context.object,
+        selected_objects=bpy.context.selected_objects,
+        preferences=bpy.context.preferences,
+        region=SimpleNamespace(width=width),
+    )

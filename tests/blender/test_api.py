@@ -20,19 +20,6 @@ from gvf_blender.core.errors import (
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
-        yield running
-
-
-@pytest.fixture
-def api(addon):
-    from gvf_blender import api
-
-    return api
-
-
 @pytest.fixture
 def main_thread_offline(monkeypatch):
     """Any connection from the main thread is a failure of the test."""

@@ -6,24 +6,10 @@ import bpy
 import pytest
 from fabricated_animation import fabricate
 from scripted_pipeline import SEED_FAILS
-from server_process import running_server
 
 from gvf_blender.core.batch_state import state_path
 from gvf_blender.core.errors import FileError, SettingsError
 from gvf_blender.core.manifest import read_manifest
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
-        yield running
-
-
-@pytest.fixture
-def api(addon):
-    from gvf_blender import api
-
-    return api
 
 
 @pytest.fixture

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 from recording_layout import RecordingLayout
 from scripted_pipeline import SEED_NEVER_ENDS
-from server_process import running_server
 
 from gvf_blender.core.job_phase import Phase
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
-        yield running
 
 
 @pytest.fixture

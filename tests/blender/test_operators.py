@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 from mathutils import Euler, Matrix, Vector
 from scripted_client import ScriptedClient
-from server_process import running_server
 
 from gvf_blender.core.job_phase import Phase
 from gvf_blender.importer.compat import fcurves_of
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import bpy
 import pytest
-from recording_layout import RecordingLayout
+from recording_layout import RecordingLayout, panel_context
 from scripted_client import ScriptedClient
 
 from gvf_blender.core.errors import GvfBlenderError
@@ -24,14 +24,7 @@ def draw(addon, monkeypatch):
 
     def draw_panel(name, width=280):
         layout = RecordingLayout()
-        context = SimpleNamespace(
-            scene=bpy.context.scene,
-            mode=bpy.context.mode,
-            object=bpy.context.object,
-            selected_objects=bpy.context.selected_objects,
-            preferences=bpy.context.preferences,
-            region=SimpleNamespace(width=width),
-        )
+        context = panel_context(width)
         with monkeypatch.context() as patch:
             patch.setattr(socket, "socket", forbidden)
             patch.setattr(socket, "create_connection", forbidden)

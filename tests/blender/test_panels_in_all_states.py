@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import bpy
 import pytest
 from fabricated_animation import fabricate
-from recording_layout import RecordingLayout
+from recording_layout import RecordingLayout, panel_context
 from scripted_client import ScriptedClient
 
 from gvf_blender.core.job_phase import Phase
@@ -22,14 +22,7 @@ def draw_all(addon):
 
     def draw():
         layout = RecordingLayout()
-        context = SimpleNamespace(
-            scene=bpy.context.scene,
-            mode=bpy.context.mode,
-            object=bpy.context.object,
-            selected_objects=bpy.context.selected_objects,
-            preferences=bpy.context.preferences,
-            region=SimpleNamespace(width=4000),
-        )
+        context = panel_context()
         for panel in ui.CLASSES:
             if getattr(panel, "poll", lambda context: True)(context):
                 panel.draw(SimpleNamespace(layout=layout), context)

@@ -11,19 +11,12 @@ from types import SimpleNamespace
 import bpy
 import pytest
 from recording_layout import RecordingLayout
-from server_process import running_server
 
 from gvf_blender.core.errors import ServerError
 from gvf_blender.core.server_facts import ServerState
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
-        yield running
 
 
 @pytest.fixture
