@@ -291,18 +291,23 @@ def test_a_job_goes_on_when_its_own_file_is_loaded_again(make_job, addon, tmp_pa
     assert [item.name for item in imported.motion] == ["Cube"]
 
 
-def test_unregistering_stops_a_running_job(make_job, addon):
+def test_unregistering_leaves_a_running_job_to_its_server(make_job, addon):
     from gvf_blender import job_list
 
     client = ScriptedClient(hold_at="running")
     job = make_job(client)
     job_list.add(job)
     advance_to(job, Phase.RUNNING)
-    client.released.set()
+    (thread,) = [each for each in threading.enumerate() if each.name == f"gvf-job-{job.id}"]
     addon.unregister()
-    assert job.phase is Phase.CANCELLED
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gvf-job")]
-    addon.register()
+    try:
+        assert job.phase is Phase.CANCELLED
+        client.released.set()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert client.cancelled_jobs == []
+    finally:
+        addon.register()
 
 
 def test_a_defect_in_a_poll_ends_the_job_with_a_sentence(make_job, monkeypatch):
