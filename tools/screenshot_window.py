@@ -1,5 +1,6 @@
 """The part of `tools.screenshot_panels` inside a Blender with a window, also an old one: 3.4 is what Debian has."""
 
+import faulthandler
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ OPEN = {
     "jobs-and-server": {"GVF_PT_jobs", "GVF_PT_server"},
 }[NAME]
 SETTLE_SECONDS = 3.0 if NAME == "animate-panel" else 1.0
-PATIENCE_SECONDS = 200.0
+PATIENCE_SECONDS = 150.0
 TAB = (1267, 238)
 """Where our tab is in a window of 1280 pixels; Blender 3.4 cannot be told to choose one."""
 _started = time.monotonic()
@@ -97,7 +98,7 @@ def advance() -> float | None:
     area.tag_redraw()
     if len(_clicks) < len(CLICK):
         _clicks.append(CLICK[len(_clicks)])
-        subprocess.run(["xdotool", *_clicks[-1].split()], check=True)
+        subprocess.run(["xdotool", *_clicks[-1].split()], check=True, timeout=20)
         return 0.7
     if time.monotonic() - _started > PATIENCE_SECONDS:
         raise TimeoutError(f"{server_watch.watch().report}, {[job.message for job in job_list.jobs()]}")
@@ -117,6 +118,8 @@ def advance() -> float | None:
     os._exit(0)
 
 
+# Should the window itself hang, this says where.
+faulthandler.dump_traceback_later(PATIENCE_SECONDS + 20, exit=True)
 try:
     set_up()
 except Exception:  # noqa: BLE001 - as above

@@ -15,7 +15,7 @@ pytest.importorskip("bpy")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not all(map(shutil.which, ("blender", "xvfb-run", "xdotool"))), reason="needs blender, xvfb and xdotool"
+        not all(map(shutil.which, ("blender", "Xvfb", "xdotool"))), reason="needs blender, xvfb and xdotool"
     ),
 ]
 
