@@ -44,28 +44,26 @@ class FitOptions:
         stepped: Ways to track by Gauss-Newton steps, by name.
         descended: Whether to track by descent, too.
         polishing: How the best explanation is polished; not at all if None.
-        guided: Ask the motion prior for depth and the hidden side, where it is installed and there is one view only. It
-            helps bodies like those it was trained on; the example's shark it takes from .37 to .5.
+        guided: Ask the motion prior for depth and the hidden side, where it is installed and there is one view only.
     """
 
     stepped: Mapping[str, TrackingOptions]
     descended: DescentOptions | None
     polishing: PolishOptions | None
-    guided: bool
+    guided: bool = True
 
 
 PRESETS: dict[FitPreset, FitOptions] = {
-    "fast": FitOptions({"tracked": TrackingOptions()}, None, None, guided=False),
-    "standard": FitOptions({"tracked": TrackingOptions()}, DescentOptions(), PolishOptions(), guided=False),
-    "best": FitOptions(
-        {"rigid": RIGID, "tracked": TrackingOptions()}, DescentOptions(), PolishOptions(iterations=40), guided=True
-    ),
+    "fast": FitOptions({"tracked": TrackingOptions()}, None, None),
+    "standard": FitOptions({"tracked": TrackingOptions()}, DescentOptions(), PolishOptions()),
+    "best": FitOptions({"rigid": RIGID, "tracked": TrackingOptions()}, DescentOptions(), PolishOptions(iterations=40)),
 }
 DESCENT_GAIN = 0.75
 """Descent must lower the cost of the steps at least by this factor: its depth is worse. Measured on the example's
 shark, tracking alone: .38 by steps, .59 by descent, whose cost is 0.88 times theirs; in-plane errors are equal."""
 GUIDED_SLACK = 1.15
-"""The residual of a motion that the prior guided may be so much larger than before."""
+"""The residual of a guided and polished motion may be so much larger than before: what the prior knows does not show in
+the video."""
 CALIBRATED, TRACKED, POLISHED = 0.05, 0.55, 0.98
 """Fractions of the time after which calibration, tracking and polish end; for the progress bar."""
 STILL_BLUR, STILL_DIFFERENCE = 4.0, 0.12
@@ -114,8 +112,8 @@ def fit(
     if "descended" in costs:
         costs["descended"] /= DESCENT_GAIN
     best = min(costs, key=costs.__getitem__)
-    if best != "unmoved" and options.polishing is not None:
-        best = _polish(body, witnesses, hypotheses, residuals, best, options, monitor.part(TRACKED, POLISHED))
+    if best != "unmoved":
+        best = _improve(body, witnesses, hypotheses, residuals, best, options, monitor.part(TRACKED, POLISHED))
     LOGGER.info("video residuals %s, taking %s", residuals, best)
     warnings: tuple[str, ...] = ()
     if best == "unmoved":
@@ -156,7 +154,7 @@ def _coarse_descent(body: Body, views: Sequence[DrivingView], seed: int, options
     return Descent(thin, small, options)
 
 
-def _polish(
+def _improve(
     body: Body,
     witnesses: Sequence[Witness],
     hypotheses: dict[str, list[Pose]],
@@ -165,19 +163,25 @@ def _polish(
     options: FitOptions,
     monitor: Monitor,
 ) -> str:
-    """Add a polished hypothesis, guided by the prior where there is one, and say which is best now."""
-    assert options.polishing is not None
+    """Add a hypothesis that the prior guided and that is polished, as far as wanted, and say which is best now."""
     views = [witness.view for witness in witnesses]
-    start, anchors, name = hypotheses[best], None, "polished"
+    poses, anchors, limit = hypotheses[best], None, residuals[best]
     prior = shipped_prior() if options.guided and len(views) == 1 else None
+    steps = []
     if prior is not None:
-        guidance = guide(prior, body, witnesses[0].observer, views[0].frames, start)
-        start, anchors, name = guidance.poses, guidance.anchors, "polished with the prior"
-    hypotheses[name] = polish(body, views, start, options.polishing, monitor, anchors)
-    residuals[name] = video_residual(witnesses, hypotheses[name])
-    # What the prior knows does not show in the video, so it need not explain it any better.
-    slack = GUIDED_SLACK if prior is not None else 1.0
-    return name if residuals[name] < slack * residuals[best] else best
+        guidance = guide(prior, body, witnesses[0].observer, views[0].frames, poses)
+        poses, anchors = guidance.poses, guidance.anchors
+        # Not yet polished, it lies less well on the frames; it must only explain them better than standing still.
+        limit = GUIDED_SLACK * limit if options.polishing is not None else residuals["unmoved"]
+        steps.append("guided")
+    if options.polishing is not None:
+        poses = polish(body, views, poses, options.polishing, monitor, anchors)
+        steps.append("polished")
+    if not steps:
+        return best
+    name = " and ".join(steps)
+    hypotheses[name], residuals[name] = poses, video_residual(witnesses, poses)
+    return name if residuals[name] < limit else best
 
 
 def is_still(frames: Float32[np.ndarray, "frames height width 4"]) -> bool:

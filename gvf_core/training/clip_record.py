@@ -143,7 +143,9 @@ def read_clip(path: Path) -> ClipRecord:
     pngs = tuple(png[begin:end].tobytes() for begin, end in zip(ends[:-1], ends[1:], strict=True))
     try:
         cameras = tuple(
-            Camera(matrix.astype(np.float64), tuple(intrinsics.tolist()), *_size(png, f"Picture {index} of {path.name}"))
+            Camera(
+                matrix.astype(np.float64), tuple(intrinsics.tolist()), *_size(png, f"Picture {index} of {path.name}")
+            )
             for index, (matrix, intrinsics, png) in enumerate(
                 zip(tensors["world_to_camera"], tensors["intrinsics"], pngs, strict=True)
             )

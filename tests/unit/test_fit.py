@@ -87,8 +87,8 @@ def test_a_fast_fit_follows_too_and_the_best_one_tries_a_rigid_motion_as_well():
     given = task([0.0, 0.9])
     truth = bent(BODY.vertices, 0.9)
     fast, best = run(given, "fast"), run(given, "best")
-    assert set(fast.figures["video_residual"]) == {"unmoved", "tracked"}
-    tried = {"unmoved", "rigid", "tracked", "descended", "polished with the prior"}
+    assert set(fast.figures["video_residual"]) == {"unmoved", "tracked", "guided"}
+    tried = {"unmoved", "rigid", "tracked", "descended", "guided and polished"}
     assert set(best.figures["video_residual"]) == tried
     # Without a polish the place is found, less so the shape.
     for motion, most in ((fast, 0.9), (best, 0.5)):
@@ -127,7 +127,7 @@ def test_a_second_view_shows_the_depth_that_one_does_not():
 def test_the_figures_say_which_explanation_won(bending):
     _, motion = bending
     residuals = motion.figures["video_residual"]
-    assert motion.figures["hypothesis"] == "polished"
+    assert motion.figures["hypothesis"] == "guided and polished"
     assert residuals["polished"] < residuals["tracked"] < residuals["unmoved"]
     assert min(residuals.values()) < 0.5 * residuals["unmoved"]
     assert motion.warnings == ()
