@@ -25,9 +25,9 @@ TRUST = 0.7
 DIFFERENCE = 0.1
 """Difference of colour and coverage (0..1) around a point at which its track is trusted 37 % of that."""
 BELIEF = 0.7
-"""How much of the way from the tracked motion to the prior's is gone. On bodies that it does not know the prior moves too
-far. Of 10 clips of held-out families, whose mean ratio is .645 as tracked, all but one gain and that one loses .02
-with this (mean .573); with 1 the mean is .571, but the example goes from .382 to .508 instead of .369."""
+"""How much of the way from the tracked motion to the prior's is gone: on bodies that it does not know it moves too far.
+Of 10 clips of held-out families, whose mean ratio is .645 as tracked, all but one gain and that one loses .02 with this
+(mean .573); with 1 the mean is .571, but the example goes from .382 to .508 instead of .369."""
 USUAL_SIGMA = 0.03
 """Expected error (unit frame) at which an anchor counts as much as one of tracking."""
 MOST_WEIGHT = 10.0

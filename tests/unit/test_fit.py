@@ -128,7 +128,7 @@ def test_the_figures_say_which_explanation_won(bending):
     _, motion = bending
     residuals = motion.figures["video_residual"]
     assert motion.figures["hypothesis"] == "guided and polished"
-    assert residuals["polished"] < residuals["tracked"] < residuals["unmoved"]
+    assert residuals["guided and polished"] < residuals["tracked"] < residuals["unmoved"]
     assert min(residuals.values()) < 0.5 * residuals["unmoved"]
     assert motion.warnings == ()
 
