@@ -141,7 +141,6 @@ def read_clip(path: Path) -> ClipRecord:
     frames = len(tensors["points"])
     if frames == 0 or not ((tensors["view_frame"] >= 0) & (tensors["view_frame"] < frames)).all():
         raise FileFormatError(f"{path.name} has pictures of frames that it does not have.", _PREPARE_AGAIN)
-    name = path.name
     pngs = tuple(png[begin:end].tobytes() for begin, end in itertools.pairwise(ends.tolist()))
     try:
         cameras = tuple(
