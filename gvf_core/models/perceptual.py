@@ -1,7 +1,8 @@
 """LPIPS: how different two pictures look to a network, with gradients. Loss (equation 8) and metric of the paper.
 
-Defined by Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018. The network is VGG16 under torchvision's names; the weights of its channels are under the names of the package `lpips`,
-version 0.1. Both come from files: see docs/evaluation.md.
+Defined by Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018. The network
+is VGG16 under torchvision's names; the weights of its channels are under the names of the package `lpips`, version 0.1.
+Both come from files: see docs/evaluation.md.
 """
 
 import importlib.util
@@ -90,7 +91,7 @@ def load_perceptual_distance(
     """LPIPS with VGG16 from files of weights; no code in them is run.
 
     Args:
-        backbone: torchvision's VGG16 (`vgg16-397923af.pth`), or a safetensors file under the same names. The layers that
+        backbone: torchvision's VGG16 (`vgg16-397923af.pth`), or a safetensors file under the same names. Layers that
             classify are passed over.
         linear: Weights of the channels (`vgg.pth` of `lpips`, version 0.1); None for those that come with torchmetrics.
         device: Where to put it.
