@@ -1,7 +1,7 @@
 """LPIPS: how different two pictures look to a network, with gradients. Loss (equation 8) and metric of the paper.
 
-Defined by Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018. The network
-is VGG16 under torchvision's names; the weights of its channels are under the names of the package `lpips`, version 0.1.
+Defined by Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018. The
+network is VGG16 under torchvision's names; the weights of its channels have the names of the package `lpips` 0.1.
 Both come from files: see docs/evaluation.md.
 """
 
