@@ -4,7 +4,7 @@ Section 4.1 of the paper: PSNR, SSIM, LPIPS, CLIP and FVD at four novel views of
 network is absent, with the reason, and is never guessed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class PictureScores:
     """Scores of one clip.
 
     Attributes:
-        values: By the names of `SCORES` and `SCRIPT_SCORES`; None where a metric is absent.
+        values: By name; None where a metric is absent.
         absent: Why, by name.
         words: For the Fréchet distance of all clips together; None without I3D.
     """
@@ -68,7 +68,9 @@ class PictureScores:
         return {**self.values, "absent": self.absent}
 
 
-def score_views(views: Iterable[tuple[Pictures, Pictures]], judges: Judges) -> PictureScores:
+def score_views(
+    views: Iterable[tuple[Pictures, Pictures]], judges: Judges, names: Sequence[str] = SCORES
+) -> PictureScores:
     """Score found and true videos of one clip, seen from several sides.
 
     Of every view the mean over its frames, then the mean over the views.
@@ -77,13 +79,14 @@ def score_views(views: Iterable[tuple[Pictures, Pictures]], judges: Judges) -> P
         views: Found and true pictures of each view, sRGB over one background, 0..1; taken one after the other, so that
             only one view is in memory.
         judges: Networks that compare.
+        names: What to measure, as far as it can be.
     """
     rows: list[dict[str, float]] = []
     words: list[tuple[np.ndarray, np.ndarray]] = []
     absent = dict(judges.absent)
     with torch.inference_mode():
         for found, true in views:
-            row = _frame_scores(found, true, judges)
+            row = _frame_scores(found, true, judges, names)
             if judges.video is not None and len(found) >= LEAST_FRAMES:
                 said = video_features(judges.video, found), video_features(judges.video, true)
                 words.append(said)
@@ -93,10 +96,7 @@ def score_views(views: Iterable[tuple[Pictures, Pictures]], judges: Judges) -> P
                 absent |= {"single_video_distance": reason, "fvd": reason}
             rows.append(row)
     measured = rows[0].keys()
-    values = {
-        name: float(np.mean([row[name] for row in rows])) if name in measured else None
-        for name in (*SCORES, *SCRIPT_SCORES)
-    }
+    values = {name: float(np.mean([row[name] for row in rows])) if name in measured else None for name in names}
     both = VideoWords(*(np.stack(side) for side in zip(*words, strict=True))) if words else None
     return PictureScores(values, absent, both)
 
@@ -128,16 +128,17 @@ def load_words(path: Path) -> VideoWords | None:
         return None
 
 
-def _frame_scores(found: Pictures, true: Pictures, judges: Judges) -> dict[str, float]:
+def _frame_scores(found: Pictures, true: Pictures, judges: Judges, names: Sequence[str]) -> dict[str, float]:
     """Means over the frames of one view."""
     psnr = peak_signal_to_noise(found, true)
     scores = {"psnr": psnr.clamp_max(BEST_PSNR)}
-    # The peak is the range of the values of the true picture instead of 1.
-    scores["psnr_of_data_range"] = (psnr + 20 * data_range_of(true).log10()).clamp_max(BEST_PSNR)
+    if "psnr_of_data_range" in names:
+        # The peak is the range of the values of the true picture instead of 1.
+        scores["psnr_of_data_range"] = (psnr + 20 * data_range_of(true).log10()).clamp_max(BEST_PSNR)
     if has_structural_similarity():
         scores["ssim"] = structural_similarity(found, true)
-        pairs = zip(found.split(1), true.split(1), strict=True)
-        scores["ssim_of_data_range"] = torch.cat([structural_similarity(*pair, data_range=None) for pair in pairs])
+    if has_structural_similarity() and "ssim_of_data_range" in names:
+        scores["ssim_of_data_range"] = structural_similarity(found, true, data_range=None)
     if judges.perceptual is not None:
         scores["lpips"] = perceptual_distances(judges.perceptual, found, true)
     if judges.embedding is not None:

@@ -22,7 +22,15 @@ from gvf_core.evaluation.geometry_metrics import (
 from gvf_core.evaluation.image_metrics import BEST_PSNR, data_range_of, structural_similarity
 from gvf_core.evaluation.judges import Judges, absent_metrics, for_clip, installed_judges, judge_key, video_features
 from gvf_core.evaluation.motion_metrics import jerk
-from gvf_core.evaluation.picture_scores import VideoWords, load_words, save_words, score_views, video_distance_of_all
+from gvf_core.evaluation.picture_scores import (
+    SCORES,
+    SCRIPT_SCORES,
+    VideoWords,
+    load_words,
+    save_words,
+    score_views,
+    video_distance_of_all,
+)
 from gvf_core.geometry import matrix_from_rotation_vector
 from gvf_core.models.perceptual import PerceptualDistance
 from gvf_core.models.store import Store
@@ -121,11 +129,25 @@ def test_ssim_of_constant_pictures_is_the_term_of_their_means():
 
 
 @needs_torchmetrics
+@pytest.mark.parametrize("place", [(0, 0), (20, 14), (50, 38), (3, 30)])
+@pytest.mark.parametrize("data_range", [1.0, None])
+def test_ssim_of_pictures_that_differ_in_places_is_that_of_torchmetrics(place, data_range):
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    reference = torch.rand(1, 3, 64, 48, dtype=torch.float64)
+    picture = reference.clone()
+    picture[..., place[0] : place[0] + 12, place[1] : place[1] + 9] *= 0.4
+    expected = structural_similarity_index_measure(picture, reference, data_range=data_range)
+    assert float(expected) < 0.99
+    assert float(structural_similarity(picture, reference, data_range)) == pytest.approx(float(expected), abs=1e-12)
+
+
+@needs_torchmetrics
 def test_scores_are_means_over_frames_and_views():
     true = torch.full((9, 3, 32, 32), 0.5)
     true[:, :, 0] = 1.0
     errors = [0.1, 0.01]
-    scores = score_views(((true - error, true) for error in errors), small_judges())
+    scores = score_views(((true - error, true) for error in errors), small_judges(), (*SCORES, *SCRIPT_SCORES))
     assert scores.values["psnr"] == pytest.approx((20 + 40) / 2, abs=1e-3)
     # The values of the true pictures reach from 0.5 to 1.
     assert scores.values["psnr_of_data_range"] == pytest.approx(30 - 20 * np.log10(2), abs=1e-3)
