@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gvf_core.evaluation.clip_jobs import Outcome
     from gvf_core.evaluation.clip_task import ProtocolOptions
 
-PROTOCOLS = ("existing-asset",)
+PROTOCOLS = ("existing-asset", "consistent4d")
 REPORT, DATA = "report.md", "report.json"
 _FOLDERS = ("clips", "inputs", "sheets")
 _PRESET = "preset"
@@ -38,8 +38,26 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     evaluate = commands.add_parser("evaluate", help="measure engines on motion whose truth is known")
     add = evaluate.add_argument
-    add("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="existing-asset: assets with clips of their own")
-    add("--assets", type=Path, required=True, help="folder of animated files (glb, fbx, usd, abc, blend), or one file")
+    add(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=PROTOCOLS[0],
+        help="existing-asset: assets with clips of their own; "
+        "consistent4d: pictures of results beside those of the truth",
+    )
+    add(
+        "--assets",
+        type=Path,
+        required=True,
+        help="folder of animated files (glb, fbx, usd, abc, blend), or one file; "
+        "with consistent4d the folder of the truth",
+    )
+    add(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="with consistent4d: folder of results, OBJECT/ or OBJECT.safetensors",
+    )
     add("--clips", type=int, default=12, help="how many, spread over kinds of assets (default 12)")
     add("--clip", action="append", default=[], metavar="ASSET:CLIP", help="just this one; repeatable")
     add("--seed", type=int, default=0, help="draws the clips; also the engines' seed")
@@ -69,12 +87,17 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
+    from gvf_core.commands.evaluate_consistent4d import check_results, evaluate_consistent4d
+
+    check_results(parsed.results, parsed.protocol)
     engines = _engines(parsed.engine)
     settings = _settings(parsed)
     options = _options(parsed)
     _check_refined(engines, settings)
     jobs = parsed.jobs if parsed.jobs is not None else max(1, (os.cpu_count() or 2) // 2)
     _check(parsed, jobs)
+    if parsed.protocol == "consistent4d":
+        return evaluate_consistent4d(parsed, jobs)
 
     from gvf_core.evaluation.clip_choice import drawn_clips, find_assets, named_clips
     from gvf_core.evaluation.clip_jobs import run_clips
