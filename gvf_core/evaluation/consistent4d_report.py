@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gvf_core.evaluation.report_tables import table
+from gvf_core.evaluation.report_tables import table, weight_lines
 
 Row = dict[str, Any]
 
@@ -52,8 +52,7 @@ def consistent4d_markdown(report: Row) -> str:
     fvd = "absent" if videos is None else f"{videos['fvd']:.1f} (of {videos['videos']} videos)"
     lines += ["", f"FVD of all videos together: {fvd}.", ""]
     lines += [f"- {name} is absent: {why}" for name, why in report["absent"].items()]
-    for name, source in report["metric_weights"].items():
-        lines.append(f"- Weights {name}: {source['origin']}, {source['page']}, sha256 {', '.join(source['sha256'])}")
+    lines += weight_lines(report["metric_weights"])
     return "\n".join(lines).rstrip() + "\n"
 
 

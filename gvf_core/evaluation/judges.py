@@ -155,7 +155,9 @@ def _found(store: Store, name: str) -> Installed | None:
 
 
 def _source(store: Store, name: str) -> dict[str, Any]:
-    record, entry = store.find(name), checkpoint(name)
+    record = store.find(name)
     if record is None:
         raise WeightsError(f"{name} is not installed.", "Install it again.")
-    return {"origin": record.origin, "page": entry.page, "sha256": [source.sha256 for source in record.sources]}
+    # Of the user's own file nothing is known but its sum.
+    page = checkpoint(name).page if record.origin == "official" else None
+    return {"origin": record.origin, "page": page, "sha256": [source.sha256 for source in record.sources]}

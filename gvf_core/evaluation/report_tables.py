@@ -81,6 +81,14 @@ def metric_sections(report: Mapping[str, Any], label: Mapping[str, str]) -> list
     return lines
 
 
+def weight_lines(weights: Mapping[str, Any]) -> list[str]:
+    """Where the weights of networks that compare come from."""
+    return [
+        f"- Weights {name}: {source['page'] or 'a file of the user'}, sha256 {', '.join(source['sha256'])}"
+        for name, source in weights.items()
+    ]
+
+
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table in Markdown."""
 
@@ -123,10 +131,7 @@ def _picture_totals(report: Mapping[str, Any], label: Mapping[str, str]) -> list
 def _sources(report: Mapping[str, Any]) -> list[str]:
     lines = [""] if report["absent"] or report["metric_weights"] else []
     lines += [f"- {_TITLES.get(name, name.upper())} is absent: {why}" for name, why in report["absent"].items()]
-    for name, source in report["metric_weights"].items():
-        sums = ", ".join(source["sha256"])
-        lines.append(f"- Weights {name}: {source['origin']}, {source['page']}, sha256 {sums}")
-    return lines
+    return lines + weight_lines(report["metric_weights"])
 
 
 def _by_clip(report: Mapping[str, Any], label: Mapping[str, str]) -> list[str]:

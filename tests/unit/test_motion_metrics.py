@@ -293,7 +293,7 @@ def test_pictures_are_laid_over_a_color_that_the_asset_stands_out_from(colors, e
 def test_the_report_tells_what_is_measured_of_pictures_and_what_is_absent():
     why = "The weights vgg16 are not installed."
     scores = {"size": 512, "psnr": 20.0, "ssim": 0.9, "lpips": None, "clip": 0.8, "single_video_distance": 30.0}
-    source = {"vgg16": {"origin": "user", "page": "somewhere", "sha256": ["ab"]}}
+    source = {"vgg16": {"origin": "user", "page": None, "sha256": ["ab"]}}
     pictures = {**scores, "absent": {"lpips": why}, "weights": source}
     surface = {"vertex_error": 0.02, "cd_3d": 0.01, "cd_4d": 0.02, "cd_m": 0.04}
     rows = [
@@ -309,5 +309,5 @@ def test_the_report_tells_what_is_measured_of_pictures_and_what_is_absent():
     assert report["absent"] == {"lpips": why} and report["metric_weights"] == source
     text = report_markdown(report)
     assert "| fit | 25.00 | 0.900 | absent | 0.800 | 30 | 123.4 (8) |" in text
-    assert f"- LPIPS is absent: {why}" in text and "sha256 ab" in text
+    assert f"- LPIPS is absent: {why}" in text and "- Weights vgg16: a file of the user, sha256 ab" in text
     assert "| fit | 0.2000 | 0.3000 |" in text
