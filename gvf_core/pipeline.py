@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import gvf_core
 from gvf_core.animation import Animation
 from gvf_core.canonical import Alignment, align_to_frame, check_views, find_view
@@ -230,6 +232,9 @@ def _place(
             "Check the view (azimuth and elevation), or start where the video shows the asset's pose."
         )
     figures |= {"azimuth": azimuth, "elevation": elevation, "alignment_iou": alignment.iou}
+    # What is needed to see the result from where the video sees it.
+    distance = float(np.linalg.norm(alignment.camera.position))
+    figures |= {"camera": {"distance": distance, "intrinsics": list(alignment.camera.intrinsics)}}
     return _Placed(alignment, figures, tuple(warnings))
 
 

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from gvf_core.evaluation.clip_choice import AnimatedAsset, ClipChoice
+    from gvf_core.evaluation.clip_jobs import Outcome
     from gvf_core.evaluation.clip_task import ProtocolOptions
 
-PROTOCOLS = ("existing-asset",)
+PROTOCOLS = ("existing-asset", "consistent4d")
 REPORT, DATA = "report.md", "report.json"
 _FOLDERS = ("clips", "inputs", "sheets")
 _PRESET = "preset"
@@ -37,13 +38,35 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     evaluate = commands.add_parser("evaluate", help="measure engines on motion whose truth is known")
     add = evaluate.add_argument
-    add("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="existing-asset: assets with clips of their own")
-    add("--assets", type=Path, required=True, help="folder of animated files (glb, fbx, usd, abc, blend), or one file")
+    add(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=PROTOCOLS[0],
+        help="existing-asset: assets with clips of their own; "
+        "consistent4d: pictures of results beside those of the truth",
+    )
+    add(
+        "--assets",
+        type=Path,
+        required=True,
+        help="folder of animated files (glb, fbx, usd, abc, blend), or one file; "
+        "with consistent4d the folder of the truth",
+    )
+    add(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="with consistent4d: folder of results, OBJECT/ or OBJECT.safetensors",
+    )
     add("--clips", type=int, default=12, help="how many, spread over kinds of assets (default 12)")
     add("--clip", action="append", default=[], metavar="ASSET:CLIP", help="just this one; repeatable")
     add("--seed", type=int, default=0, help="draws the clips; also the engines' seed")
     add(
-        "--engine", default="auto", help="names, comma-separated: auto, fit, diffusion, unmoved, rigid-only, rest-depth"
+        "--engine",
+        "--engines",
+        default="auto",
+        help="names, comma-separated: auto, fit, diffusion, diffusion+refine, unmoved (or static), rigid-only, "
+        "rest-depth",
     )
     add("--preset", default=_default_preset(), help=f"of the engine (default {_default_preset()})")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the engines; repeatable")
@@ -56,6 +79,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     add("--frames", type=int, default=16, help="of the film (default 16)")
     add("--seconds", type=float, default=1.3, help="of a clip at most (default 1.3)")
     add("--views", type=int, default=24, help="of the asset for its capture (default 24)")
+    add("--picture-size", type=int, default=512, help="of compared pictures, pixels; 0 for none (default 512)")
     add("--cycles", action="store_true", help="film in Blender with light and shadow, not from Gaussians")
     add("--again", action="store_true", help="forget the results of earlier runs in this folder")
     add("--jobs", type=int, help="clips at the same time (default: half of the cores)")
@@ -63,18 +87,26 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
+    from gvf_core.commands.evaluate_consistent4d import check_results, evaluate_consistent4d
+
+    check_results(parsed.results, parsed.protocol)
     engines = _engines(parsed.engine)
     settings = _settings(parsed)
     options = _options(parsed)
+    _check_refined(engines, settings)
     jobs = parsed.jobs if parsed.jobs is not None else max(1, (os.cpu_count() or 2) // 2)
     _check(parsed, jobs)
+    if parsed.protocol == "consistent4d":
+        return evaluate_consistent4d(parsed, jobs)
 
     from gvf_core.evaluation.clip_choice import drawn_clips, find_assets, named_clips
     from gvf_core.evaluation.clip_jobs import run_clips
     from gvf_core.evaluation.clip_task import ClipTask
+    from gvf_core.evaluation.judges import judge_key
     from gvf_core.evaluation.report import report_json, report_markdown
 
     weights = _weights(engines, settings)
+    judges = judge_key() if options.picture_size else ""
     assets = find_assets(parsed.assets)
     for folder in _FOLDERS:
         (parsed.out / folder).mkdir(parents=True, exist_ok=True)
@@ -95,6 +127,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
             _sha256(choice.asset.path),
             replaceable=not named,
             weights=weights,
+            judges=judges,
         )
         for choice in choices
     )
@@ -117,7 +150,8 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         "options": dataclasses.asdict(options),
         "settings": _engine_settings(settings),
     }
-    report = report_json(rows, engines, what, passed_over)
+    videos = {engine: _video_distance(outcomes, engine) for engine in engines}
+    report = report_json(rows, engines, what, passed_over, videos)
     text = json.dumps(report, indent=2) + "\n"
     for path in (parsed.out / DATA, *([parsed.json] if parsed.json else [])):
         path.write_text(text, encoding="utf-8")
@@ -131,16 +165,39 @@ def _evaluate(parsed: argparse.Namespace) -> int:
 
 
 def _engines(text: str) -> tuple[str, ...]:
-    from gvf_core.evaluation.clip_task import BASELINES
+    from gvf_core.evaluation.clip_task import BASELINES, REFINED, STATIC, UNMOVED
 
-    known = (*get_args(EngineName), *BASELINES)
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    known = (*get_args(EngineName), REFINED, *BASELINES)
+    given = (name.strip() for name in text.split(",") if name.strip())
+    names = tuple(dict.fromkeys(UNMOVED if name == STATIC else name for name in given))
     for name in names:
         if name not in known:
             raise SettingsError(f"There is no engine {name!r}.", f"Choose from {', '.join(known)}.")
     if not names:
         raise SettingsError("No engine is named.", f"Choose from {', '.join(known)}.")
     return names
+
+
+def _video_distance(outcomes: Sequence["Outcome"], engine: str) -> dict[str, Any] | None:
+    """The Fréchet distance of all videos of an engine, if every clip that it was measured on has words of I3D."""
+    from gvf_core.evaluation.picture_scores import load_words, video_distance_of_all
+
+    rows = [(outcome.task, outcome.task.kept(engine)) for outcome in outcomes]
+    measured = [task for task, row in rows if row is not None and "failure" not in row]
+    words = [load_words(task.words_file(engine)) for task in measured]
+    there = [one for one in words if one is not None]
+    distance = video_distance_of_all(there) if len(there) == len(words) else None
+    return None if distance is None else {"fvd": distance, "videos": sum(len(one.found) for one in there)}
+
+
+def _check_refined(engines: Sequence[str], settings: AnimateSettings) -> None:
+    from gvf_core.evaluation.clip_task import REFINED
+
+    if settings.refine_seconds and {"diffusion", REFINED} <= set(engines):
+        raise SettingsError(
+            f"With refine_seconds={settings.refine_seconds:g}, the engine diffusion is refined, too.",
+            f"Name only {REFINED}, or leave out --set refine_seconds.",
+        )
 
 
 def _default_preset() -> str:
@@ -193,9 +250,11 @@ def _options(parsed: argparse.Namespace) -> "ProtocolOptions":
     for name, (low, high) in ranges.items():
         if not low <= getattr(parsed, name) <= high:
             raise SettingsError(f"--{name} is {getattr(parsed, name)}.", f"Choose a number from {low} to {high}.")
+    if parsed.picture_size != 0 and not 32 <= parsed.picture_size <= 2048:
+        raise SettingsError(f"--picture-size is {parsed.picture_size}.", "Choose 0, or a number from 32 to 2048.")
     if parsed.cycles and parsed.films > 1:
         raise SettingsError("Lit films can be taken from one side only.", "Leave --cycles or --films away.")
-    taken = ("azimuth", "elevation", "size", "films", "frames", "seconds", "views", "cycles", "seed")
+    taken = ("azimuth", "elevation", "size", "films", "frames", "seconds", "views", "cycles", "seed", "picture_size")
     return ProtocolOptions(**{name: getattr(parsed, name) for name in taken})
 
 
@@ -205,11 +264,12 @@ def _weights(engines: Sequence[str], settings: AnimateSettings) -> str:
     Raises:
         WeightsError: An engine needs weights that are missing.
     """
+    from gvf_core.evaluation.clip_task import BASELINES, engine_settings
     from gvf_core.models.store import default_store
     from gvf_core.motion.engines import choose_engine
 
-    chosen = [name for name in get_args(EngineName) if name in engines]
-    if not any(choose_engine(dataclasses.replace(settings, engine=name)) == "diffusion" for name in chosen):
+    chosen = [engine_settings(name, settings) for name in engines if name not in BASELINES]
+    if not any(choose_engine(one) == "diffusion" for one in chosen):
         return ""
     records = default_store().of_set(settings.weights).for_animating()
     return " ".join(file.sha256 for record in records for file in record.files)

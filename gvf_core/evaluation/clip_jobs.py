@@ -76,7 +76,7 @@ def run_clips(
     order: list[ClipTask] = []
     open_places = wanted
     try:
-        with _one_thread_each():
+        with one_thread_each():
             while True:
                 while open_places and len(running) < jobs and (task := next(tasks, None)) is not None:
                     open_places -= 1
@@ -148,7 +148,7 @@ def _stop(process: SpawnProcess) -> None:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Processes that start meanwhile read these variables when they load their libraries."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))

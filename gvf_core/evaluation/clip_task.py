@@ -5,16 +5,21 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gvf_core
 from gvf_core.evaluation.clip_choice import ClipChoice
-from gvf_core.settings import AnimateSettings
+from gvf_core.settings import AnimateSettings, EngineName
 
 PROTOCOL = "existing-asset"
 REVISION = 1
 """Raised when figures change their meaning, so that kept results of an earlier one are made again."""
 UNMOVED, RIGID, FLAT = "unmoved", "rigid-only", "rest-depth"
+STATIC = "static"
+"""Another name of `UNMOVED`."""
+REFINED = "diffusion+refine"
+REFINE_SECONDS = 60.0
+"""How long `REFINED` polishes where the settings do not say."""
 BETWEEN_FILMS = 90.0
 BASELINES = {UNMOVED: "unmoved", RIGID: "rigid-only (oracle)", FLAT: "rest-depth (oracle)"}
 """Rows beside the engines. The others know the truth: the best that any rigid motion can do, and every pixel right but
@@ -37,6 +42,7 @@ class ProtocolOptions:
         view_size: Their width and height in pixels.
         cycles: Whether the film is rendered in Blender with light and shadow, instead of from Gaussians.
         gaussians: How many carry the truth.
+        picture_size: Width and height in pixels of the pictures from other sides that are compared; 0 leaves that out.
         seed: Of the points and Gaussians that the truth is measured with.
     """
 
@@ -51,6 +57,7 @@ class ProtocolOptions:
     view_size: int = 512
     cycles: bool = False
     gaussians: int = 20_000
+    picture_size: int = 512
     seed: int = 0
 
 
@@ -67,6 +74,7 @@ class ClipTask:
         asset_sha256: Of the asset's file.
         replaceable: Whether another clip may take the place of one that hardly moves.
         weights: What tells the networks' weights apart; empty where engines use none.
+        judges: What tells the networks apart that compare pictures.
     """
 
     choice: ClipChoice
@@ -77,6 +85,7 @@ class ClipTask:
     asset_sha256: str
     replaceable: bool = True
     weights: str = ""
+    judges: str = ""
 
     @property
     def slug(self) -> str:
@@ -89,6 +98,10 @@ class ClipTask:
         """Where the figures of one engine are kept."""
         return self.folder / "clips" / f"{self.slug}.{engine}.json"
 
+    def words_file(self, engine: str) -> Path:
+        """Where what I3D says of the videos is kept."""
+        return self.folder / "clips" / f"{self.slug}.{engine}.videos.safetensors"
+
     def input_key(self) -> str:
         """What the inputs depend on."""
         taken = ("frames", "seconds", "views", "view_size")
@@ -99,7 +112,7 @@ class ClipTask:
         """What the figures of one engine depend on."""
         what = {"inputs": self.input_key(), "options": dataclasses.asdict(self.options), "revision": REVISION}
         what |= {"settings": dataclasses.asdict(self.settings), "engine": engine, "version": gvf_core.__version__}
-        return _digest(what | {"weights": "" if engine in BASELINES else self.weights})
+        return _digest(what | {"weights": "" if engine in BASELINES else self.weights, "judges": self.judges})
 
     def kept(self, engine: str) -> dict[str, Any] | None:
         """The figures of an earlier run with the same inputs and settings."""
@@ -116,6 +129,15 @@ class ClipTask:
         stored = {"key": self.result_key(engine), "row": row}
         partial.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
         partial.replace(path)
+
+
+def engine_settings(engine: str, settings: AnimateSettings) -> AnimateSettings:
+    """The settings with which a row of the table is made; not for baselines, which use none."""
+    if engine == REFINED:
+        return dataclasses.replace(
+            settings, engine="diffusion", refine_seconds=settings.refine_seconds or REFINE_SECONDS
+        )
+    return dataclasses.replace(settings, engine=cast(EngineName, engine))
 
 
 def _digest(what: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +20,22 @@ from gvf_core.capture import Capture, load_capture
 from gvf_core.commands.blender import capture_beside, read_clip
 from gvf_core.errors import Cancelled, CaptureError, GvfError
 from gvf_core.evaluation.clip_file import AssetClip, load_clip
-from gvf_core.evaluation.clip_task import BASELINES, BETWEEN_FILMS, FLAT, RIGID, UNMOVED, ClipTask, ProtocolOptions
+from gvf_core.evaluation.clip_task import (
+    BASELINES,
+    BETWEEN_FILMS,
+    FLAT,
+    RIGID,
+    UNMOVED,
+    ClipTask,
+    ProtocolOptions,
+    engine_settings,
+)
 from gvf_core.evaluation.contact_sheet import SheetRow, cropped, sheet_frames, write_sheet
-from gvf_core.evaluation.image_metrics import peak_signal_to_noise
+from gvf_core.evaluation.geometry_metrics import geometry_errors
+from gvf_core.evaluation.image_metrics import BEST_PSNR, peak_signal_to_noise
 from gvf_core.evaluation.motion_metrics import at_rest_depth, best_rigid_motion, motion_errors
+from gvf_core.evaluation.picture_scores import save_words
+from gvf_core.evaluation.side_pictures import SideComparison
 from gvf_core.evaluation.true_motion import (
     TrueMotion,
     contrasting_color,
@@ -40,14 +52,11 @@ from gvf_core.motion.engines import choose_engine
 from gvf_core.pipeline import FurtherVideo, animate
 from gvf_core.progress import Monitor
 from gvf_core.rendering import Camera
-from gvf_core.settings import EngineName
 
 LOGGER = logging.getLogger(__name__)
 
 MIN_MOTION = 0.005
 """Clips whose surface moves less on average (unit frame) are passed over: their ratios would measure noise."""
-BEST_PSNR = 100.0
-"""Stands for pictures without any difference."""
 Pictures = Float[torch.Tensor, "frames height width 3"]
 _READ, _FILMED = 0.25, 0.3
 """Fractions of the work on a clip after which the inputs and the film are there."""
@@ -114,11 +123,14 @@ def evaluate_clip(task: ClipTask, on_progress: Callable[[float], None] = lambda 
         return
     clip, capture = _inputs(task, lambda fraction: on_progress(_READ * fraction))
     film = _film(task, clip, capture)
+    sides = None
+    if task.options.picture_size:
+        sides = SideComparison.of(film.truth.splats, film.novel, len(film.frames), task.options.picture_size)
     on_progress(_FILMED)
     for index, engine in enumerate(missing):
         monitor = Monitor(on_progress, lambda: False).part(_FILMED, 1.0)
         part = monitor.part(index / len(missing), (index + 1) / len(missing))
-        row = {"engine": engine, "asset": task.choice.asset.name, "clip": task.choice.clip}
+        row: dict[str, Any] = {"engine": engine, "asset": task.choice.asset.name, "clip": task.choice.clip}
         row |= {"family": task.choice.asset.family, "category": task.choice.asset.category}
         try:
             found = _run(engine, task, film, part)
@@ -128,6 +140,8 @@ def evaluate_clip(task: ClipTask, on_progress: Callable[[float], None] = lambda 
             row |= {"failure": str(error)}
         else:
             row |= _figures(film, found, task.options)
+            if sides is not None:
+                row |= {"pictures": _side_figures(task, engine, sides, found)}
             if engine != UNMOVED:
                 _sheet(task, engine, film, found, row)
         task.keep(engine, row)
@@ -233,8 +247,7 @@ def _run(engine: str, task: ClipTask, film: Film, monitor: Monitor) -> Found:
         carried = TrueMotion(dataclasses.replace(clip, vertices=vertices), canonical)
         return Found(vertices, carried.splats)
     settings = dataclasses.replace(
-        task.settings,
-        engine=cast(EngineName, engine),
+        engine_settings(engine, task.settings),
         view="given",
         azimuth=task.options.azimuth,
         elevation=task.options.elevation,
@@ -265,6 +278,7 @@ def _figures(film: Film, found: Found, options: ProtocolOptions) -> dict[str, An
     clip = film.truth.clip
     rng = np.random.default_rng(options.seed)
     errors = motion_errors(found.vertices, clip.vertices, clip.triangles, film.camera, rng)
+    geometry = geometry_errors(found.vertices, clip.vertices, clip.triangles, rng)
     scores = []
     with torch.inference_mode():
         rest = found.splats(0)
@@ -278,6 +292,7 @@ def _figures(film: Film, found: Found, options: ProtocolOptions) -> dict[str, An
     psnr, psnr_unmoved, picture_psnr, picture_psnr_unmoved = np.mean(scores, axis=0).tolist()
     return {
         **dataclasses.asdict(errors),
+        **dataclasses.asdict(geometry),
         "psnr": psnr,
         "psnr_gain": psnr - psnr_unmoved,
         "picture_psnr": picture_psnr,
@@ -291,6 +306,16 @@ def _figures(film: Film, found: Found, options: ProtocolOptions) -> dict[str, An
         "vertices": clip.vertices.shape[1],
         "figures": found.figures,
     }
+
+
+def _side_figures(task: ClipTask, engine: str, sides: SideComparison, found: Found) -> dict[str, Any]:
+    """Scores of the pictures from other sides; what I3D says of them is kept for the distance over all clips."""
+    scores = sides.compare(found.splats)
+    path = task.words_file(engine)
+    path.unlink(missing_ok=True)
+    if scores.words is not None:
+        save_words(path, scores.words)
+    return sides.as_row(scores)
 
 
 def _clip_psnr(pictures: Pictures, references: Pictures) -> float:

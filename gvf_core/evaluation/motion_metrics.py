@@ -120,14 +120,20 @@ def shown_points(
 
 
 def jerk(positions: Float[np.ndarray, "frames points 3"]) -> float:
-    """Mean length of the third difference over time; 0 for fewer than four frames."""
+    """Mean length of the third difference over time; 0 for fewer than four frames. Ours.
+
+    Motion of constant acceleration has none; beside that of the truth it tells trembling from motion that is missing.
+    """
     return _mean_length(np.diff(positions, n=3, axis=0)) if len(positions) > 3 else 0.0
 
 
 def edge_distortion(
     vertices: Vertices, rest: Float[np.ndarray, "vertices 3"], triangles: Int32[np.ndarray, "triangles 3"]
 ) -> float:
-    """Mean of |length / rest length - 1| over the edges and the frames after the first, weighted by rest length."""
+    """Mean of |length / rest length - 1| over the edges and the frames after the first, weighted by rest length. Ours.
+
+    Beside that of the truth it tells whether a surface is torn or squeezed that only bends.
+    """
     start, end = mesh_edges(triangles).T
     length = np.linalg.norm(rest[end] - rest[start], axis=-1)
     kept = length > MIN_EDGE

@@ -1,11 +1,12 @@
 """The figures of many clips: totals, a table to read, and everything as JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gvf_core.evaluation.clip_task import BASELINES
+from gvf_core.evaluation.report_tables import GEOMETRY, absent_from, metric_sections, metric_summary, table, weights_of
 
 WORSE = 1.05
 """From this ratio on a clip counts as worse than unmoved."""
@@ -20,22 +21,31 @@ _COLUMNS = (
 Row = dict[str, Any]
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """Totals over the clips of one engine; clips that failed count only as such."""
+def summarise(rows: Sequence[Row], videos: Row | None = None) -> dict[str, Any]:
+    """Totals over the clips of one engine; clips that failed count only as such.
+
+    Args:
+        rows: Of all clips.
+        videos: The distance of all videos together, `fvd`, and their number, `videos`.
+    """
     good = [row for row in rows if "failure" not in row]
     summary: dict[str, Any] = {"clips": len(good), "failed": len(rows) - len(good)}
-    for name in _TOTALS:
-        values = [row[name] for row in good if row[name] is not None]
+    for name in (*_TOTALS, *GEOMETRY):
+        values = [row[name] for row in good if row.get(name) is not None]
         summary[name] = _spread(values) if values else None
     worse = [row for row in good if row["ratio_all"] > WORSE]
     summary["share_worse_than_unmoved"] = len(worse) / len(good) if good else None
     ranked = sorted(good, key=lambda row: -row["ratio_all"])[:WORST]
     summary["worst"] = [{name: row[name] for name in ("asset", "clip", "ratio_all")} for row in ranked]
-    return summary
+    return summary | metric_summary(good, videos)
 
 
 def report_json(
-    rows: Sequence[Row], engines: Sequence[str], what: dict[str, Any], passed_over: Sequence[str]
+    rows: Sequence[Row],
+    engines: Sequence[str],
+    what: dict[str, Any],
+    passed_over: Sequence[str],
+    videos: Mapping[str, Row | None] | None = None,
 ) -> dict[str, Any]:
     """Everything, for programs.
 
@@ -44,8 +54,12 @@ def report_json(
         engines: Their names; `summary` is that of the first.
         what: Protocol, settings and where the clips come from.
         passed_over: Why clips were not used.
+        videos: Distances of all videos of an engine together, as `summarise` takes them.
     """
-    summaries = {engine: summarise([row for row in rows if row["engine"] == engine]) for engine in engines}
+    summaries = {
+        engine: summarise([row for row in rows if row["engine"] == engine], (videos or {}).get(engine))
+        for engine in engines
+    }
     return {
         **what,
         "engines": list(engines),
@@ -53,22 +67,25 @@ def report_json(
         "summary": summaries[engines[0]],
         "summaries": summaries,
         "passed_over": list(passed_over),
+        "absent": absent_from(rows),
+        "metric_weights": weights_of(rows),
     }
 
 
 def report_markdown(report: dict[str, Any]) -> str:
     """The same to read."""
     lines = ["# Evaluation: existing assets", "", *_settings(report), "", "## Totals", ""]
-    lines += _table(
+    lines += table(
         ("engine", "clips", "failed", "all", "visible", "in plane", "PSNR gain, dB", "worse than unmoved", "seconds"),
         [_totals(engine, summary) for engine, summary in report["summaries"].items()],
     )
     lines += ["", "Median (first to third quartile; mean). Ratios: 1 is the unmoved mesh, 0 the truth."]
+    lines += metric_sections(report, BASELINES)
     for engine, summary in report["summaries"].items():
         rows = [row for row in report["clips"] if row["engine"] == engine]
         lines += ["", f"## {_label(engine)}", ""]
         titles = ("asset", "clip", *(name.replace("_", " ") for name, _ in _COLUMNS), "warnings")
-        lines += _table(titles, [_line(row) for row in rows])
+        lines += table(titles, [_line(row) for row in rows])
         if len(summary["worst"]) > 1:
             worst = (f"{one['asset']}: {one['clip']} ({one['ratio_all']:.2f})" for one in summary["worst"])
             lines += ["", f"Worst: {', '.join(worst)}."]
@@ -117,10 +134,3 @@ def _spread_text(spread: dict[str, float] | None, form: str) -> str:
         return ""
     q1, median, q3, mean = (format(spread[name], form) for name in ("q1", "median", "q3", "mean"))
     return f"{median} ({q1} to {q3}; {mean})"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    return [line(titles), "|" + " --- |" * len(titles), *(line(row) for row in rows)]

@@ -14,7 +14,7 @@ from gvf_core.errors import WeightsError
 from gvf_core.models.checkpoint import load_weights, read_state_dict, read_tensor
 from gvf_core.models.onnx_header import Shape, read_onnx_header
 from gvf_core.models.record import sha256_of
-from gvf_core.models.registry import Checkpoint, Part
+from gvf_core.models.registry import METRIC_PARTS, Checkpoint, Part
 from gvf_core.models.roles import PresetName, Role
 
 NETWORK_FILE = "weights.safetensors"
@@ -68,6 +68,9 @@ def store_contents(
         return None, hashes
     (path,) = files.values()
     state = read_state_dict(path)
+    if isinstance(entry.role, Part):
+        save_file(_separate(_checked_metric_state(entry, state)), folder / NETWORK_FILE)
+        return None, hashes
     preset = _fitting_preset(Role(entry.role), state, path.name)
     save_file(_separate(state), folder / NETWORK_FILE)
     return preset, hashes
@@ -85,6 +88,8 @@ def check_contents(entry: Checkpoint, folder: Path, preset: PresetName | None) -
         _check_matting(folder / entry.files[0].name)
     elif entry.role is Part.STATISTICS:
         _check_statistics(read_state_dict(folder / STATISTICS_FILE))
+    elif entry.role in METRIC_PARTS:
+        _checked_metric_state(entry, read_state_dict(folder / NETWORK_FILE))
     elif preset is not None:
         _check_network(Role(entry.role), preset, read_state_dict(folder / NETWORK_FILE), entry.name)
 
@@ -108,6 +113,15 @@ def _check_network(role: Role, preset: PresetName, state: Mapping[str, Tensor], 
     from gvf_core.models.presets import create
 
     load_weights(create(role, preset, device="meta"), state, source)
+
+
+def _checked_metric_state(entry: Checkpoint, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a network that measures uses of its published file."""
+    from gvf_core.models.metric_networks import check_metric_state, metric_state
+
+    used = metric_state(Part(entry.role), state)
+    check_metric_state(Part(entry.role), used, entry.name)
+    return used
 
 
 def _check_statistics(statistics: Mapping[str, Tensor]) -> None:

@@ -42,7 +42,7 @@ def download(
 ) -> Installed:
     """Fetch all files of an entry into the hub's cache, check their hashes, and install them.
 
-    What is published on GitHub is fetched from there (`gvf_core.models.github_download`) and not cached.
+    What is published on GitHub or by PyTorch is fetched from there (`gvf_core.models.github_download`) and not cached.
     A connection that breaks is taken up again where it broke. Whether the user agrees to a licence is asked before.
 
     Args:
@@ -58,7 +58,7 @@ def download(
     from huggingface_hub import constants, hf_hub_download
 
     offline = offline or constants.HF_HUB_OFFLINE
-    if entry.host is Host.GITHUB:
+    if entry.host is not Host.HUGGING_FACE:
         return download_release(entry, store, offline=offline, on_progress=on_progress)
     cache = Path(constants.HF_HUB_CACHE)
     remotes: list[_Remote | None] = [None] * len(entry.files)

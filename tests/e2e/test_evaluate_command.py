@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 QUICK = ("--size", "96", "--frames", "3", "--views", "4", "--jobs", "1", "--set", "gaussians=400")
+QUICK += ("--picture-size", "64")
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +54,18 @@ def assets(tmp_path_factory):
 def output(assets, tmp_path_factory):
     """The folder of a run with all baselines and the engine `fit`, asked for one clip of the two."""
     folder = tmp_path_factory.mktemp("evaluate") / "out"
-    engines = ("--engine", "fit,unmoved,rigid-only", "--preset", "fast")
+    engines = ("--engines", "fit,static,rigid-only", "--preset", "fast")
     command = ["evaluate", "--assets", str(assets), "--clips", "1", "--out", str(folder), *engines, *QUICK]
     assert cli.main([*command, "--json", str(folder.parent / "figures.json")]) == 0
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_weights(tmp_path_factory):
+    """No weights that happen to be installed here take part."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GVF_MODELS_DIR", str(tmp_path_factory.mktemp("models")))
+        yield
 
 
 def figures(output) -> dict:
@@ -88,6 +97,20 @@ def test_the_engine_finds_some_of_the_motion_and_tells_what_it_took(output):
     assert fit["psnr_driving"] > 15
     assert fit["seconds"] > 0
     assert fit["figures"]["engine_used"] == "fit" and fit["figures"]["alignment_iou"] > 0.8
+
+
+def test_surfaces_and_pictures_are_beside_the_truth_and_what_is_absent_says_why(output):
+    report = figures(output)
+    unmoved, rigid, fit = (row(report, engine) for engine in ("unmoved", "rigid-only", "fit"))
+    assert unmoved["vertex_error"] > fit["vertex_error"] > rigid["vertex_error"]
+    assert unmoved["cd_4d"] > rigid["cd_4d"] and unmoved["cd_m"] > rigid["cd_m"] and unmoved["cd_3d"] < unmoved["cd_4d"]
+    assert len(unmoved["drift"]) == 2 and unmoved["drift"][1] > unmoved["drift"][0]
+    assert np.mean(unmoved["drift"]) == pytest.approx(unmoved["surface_error"], rel=0.05)
+    assert rigid["pictures"]["psnr"] > unmoved["pictures"]["psnr"] and rigid["pictures"]["size"] == 64
+    assert (rigid["pictures"]["lpips"], report["summary"]["pictures"]["lpips"]) == (None, None)
+    assert "gvf models download vgg16" in report["absent"]["lpips"]
+    text = (output / "report.md").read_text()
+    assert "CD-4D" in text and "LPIPS is absent" in text
 
 
 def test_the_summary_is_that_of_the_first_engine(output):
@@ -127,12 +150,19 @@ def test_a_second_run_takes_what_is_there_and_one_with_other_settings_does_not(o
     [
         (
             ("--engine", "magic"),
-            "There is no engine 'magic'. Choose from auto, fit, diffusion, unmoved, rigid-only, rest-depth",
+            "There is no engine 'magic'. Choose from auto, fit, diffusion, diffusion+refine, unmoved, rigid-only, "
+            "rest-depth",
         ),
         (("--set", "azimuth=3"), "--set azimuth=3 cannot be used"),
         (("--set", "gaussians=many"), "The setting gaussians is 'many', not a number"),
         (("--set", "gaussians=1"), "The setting gaussians is 1. Choose a whole number"),
         (("--preset", "eternal"), "eternal"),
+        (
+            ("--engine", "diffusion,diffusion+refine", "--set", "refine_seconds=9"),
+            "the engine diffusion is refined, too",
+        ),
+        (("--picture-size", "8"), "--picture-size is 8"),
+        (("--results", "."), "takes no --results"),
         (("--elevation", "90"), "--elevation is 90"),
         (("--clip", "cat:Run"), "Write ASSET:CLIP with one of the assets beam"),
         (("--jobs", "0"), "--jobs is 0"),

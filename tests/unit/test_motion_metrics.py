@@ -288,3 +288,26 @@ def test_pictures_are_laid_over_a_color_that_the_asset_stands_out_from(colors, e
     assert 0.3 < black_and_white.mean() < 0.7
     half_covered = torch.tensor([0.2, 0.2, 0.2, 0.5])
     assert over(half_covered, torch.tensor([1.0, 1, 0])).tolist() == pytest.approx([0.7, 0.7, 0.2])
+
+
+def test_the_report_tells_what_is_measured_of_pictures_and_what_is_absent():
+    why = "The weights vgg16 are not installed."
+    scores = {"size": 512, "psnr": 20.0, "ssim": 0.9, "lpips": None, "clip": 0.8, "single_video_distance": 30.0}
+    source = {"vgg16": {"origin": "user", "page": None, "sha256": ["ab"]}}
+    pictures = {**scores, "absent": {"lpips": why}, "weights": source}
+    surface = {"vertex_error": 0.02, "cd_3d": 0.01, "cd_4d": 0.02, "cd_m": 0.04}
+    rows = [
+        {**a_row("Run", 0.5), **surface, "drift": [0.1, 0.2], "pictures": pictures},
+        {**a_row("Walk", 0.5), **surface, "drift": [0.3, 0.4], "pictures": {**pictures, "psnr": 30.0}},
+        a_row("Old", 0.5),
+    ]
+    what = {"assets": "somewhere", "options": {"size": 256}, "settings": {"seed": 0}}
+    report = report_json(rows, ["fit"], what, [], {"fit": {"fvd": 123.4, "videos": 8}})
+    summary = report["summary"]
+    assert summary["pictures"] == {"psnr": 25.0, "ssim": 0.9, "lpips": None, "clip": 0.8, "single_video_distance": 30.0}
+    assert summary["drift"] == pytest.approx([0.2, 0.3]) and summary["cd_m"]["mean"] == pytest.approx(0.04)
+    assert report["absent"] == {"lpips": why} and report["metric_weights"] == source
+    text = report_markdown(report)
+    assert "| fit | 25.00 | 0.900 | absent | 0.800 | 30 | 123.4 (8) |" in text
+    assert f"- LPIPS is absent: {why}" in text and "- Weights vgg16: a file of the user, sha256 ab" in text
+    assert "| fit | 0.2000 | 0.3000 |" in text

