@@ -1,5 +1,6 @@
 """Unlit pictures of an asset whose vertices are moved, taken by a Blender without a window."""
 
+import itertools
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ def film_asset(
     Raises:
         GvfError: As for `capture_asset`.
     """
+    if not films:
+        return []
     with tempfile.TemporaryDirectory(prefix="gvf-film-") as folder:
         requests = [Path(folder) / f"request-{index}.safetensors" for index in range(len(films))]
         outputs = [Path(folder) / f"film-{index}.safetensors" for index in range(len(films))]
@@ -86,4 +89,4 @@ def _write_request(path: Path, film: Film, samples: int) -> None:
 def _read_film(path: Path) -> tuple[bytes, ...]:
     tensors, _ = read_tensors(path, FILM_FORMAT, _EXPECTED)
     png, ends = tensors["png"], tensors["png_offsets"]
-    return tuple(png[begin:end].tobytes() for begin, end in zip(ends[:-1], ends[1:], strict=True))
+    return tuple(png[begin:end].tobytes() for begin, end in itertools.pairwise(ends))

@@ -1,6 +1,7 @@
 """A clip to train on, as one file: moving surface points, the mesh of frame 0, and pictures with their cameras."""
 
 import io
+import itertools
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -140,10 +141,12 @@ def read_clip(path: Path) -> ClipRecord:
     frames = len(tensors["points"])
     if frames == 0 or not ((tensors["view_frame"] >= 0) & (tensors["view_frame"] < frames)).all():
         raise FileFormatError(f"{path.name} has pictures of frames that it does not have.", _PREPARE_AGAIN)
-    pngs = tuple(png[begin:end].tobytes() for begin, end in zip(ends[:-1], ends[1:], strict=True))
+    pngs = tuple(png[begin:end].tobytes() for begin, end in itertools.pairwise(ends))
     try:
         cameras = tuple(
-            Camera(matrix.astype(np.float64), tuple(intrinsics.tolist()), *_size(png, f"Picture {index} of {path.name}"))
+            Camera(
+                matrix.astype(np.float64), tuple(intrinsics.tolist()), *_size(png, f"Picture {index} of {path.name}")
+            )
             for index, (matrix, intrinsics, png) in enumerate(
                 zip(tensors["world_to_camera"], tensors["intrinsics"], pngs, strict=True)
             )

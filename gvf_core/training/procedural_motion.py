@@ -1,7 +1,7 @@
 """Made-up motion for meshes that have none: every motion is a function of the rest positions alone.
 
-Vertices at one place stay at one place, so seams of a mesh do not open; frame 0 is the rest pose to the bit. Lengths are
-in the unit frame (the asset is 1 long), z up.
+Vertices at one place stay at one place, so seams of a mesh do not open; frame 0 is the rest pose to the bit. Lengths
+are in the unit frame (the asset is 1 long), z up.
 """
 
 from collections.abc import Callable

@@ -19,7 +19,7 @@ def body_with_ball() -> tuple[np.ndarray, np.ndarray, int]:
     vertices, triangles = body((0.35, 0.12, 0.12))
     ball, ball_triangles = body((0.1, 0.1, 0.1))
     return (
-        np.concatenate([vertices, ball + [0.44, 0, 0]]).astype(np.float32),
+        np.concatenate([vertices, ball + np.array([0.44, 0, 0])]).astype(np.float32),
         np.concatenate([triangles, ball_triangles + len(vertices)]),
         len(vertices),
     )
@@ -97,7 +97,7 @@ def test_small_parts_follow_their_neighbours():
     specks = [trimesh.creation.icosphere(0, radius=0.01 - 0.001 * index) for index in range(7)]
     for speck in specks:
         triangles = np.concatenate([triangles, np.asarray(speck.faces, np.int32) + len(vertices)])
-        vertices = np.concatenate([vertices, np.asarray(speck.vertices) + [0.5, 0.1, 0]]).astype(np.float32)
+        vertices = np.concatenate([vertices, np.asarray(speck.vertices) + np.array([0.5, 0.1, 0])]).astype(np.float32)
     part = parts_of(vertices.astype(np.float64), triangles)
     assert set(part[:count]) == {0} and part.max() == 6
     # The smallest specks are no parts of their own, nor the body's.
