@@ -11,7 +11,9 @@ from gvf_core.geometry.mesh import SurfacePoints, sample_surface, triangle_norma
 from gvf_core.training.clip_record import POINTS
 
 LEAST_MOTION = 0.005
-"""Mean displacement of the surface (unit frame) below which a clip counts as still."""
+"""Mean displacement of the surface (unit frame) below which a clip counts as still, unless a part of it moves."""
+LIVELY_PART, LIVELY_MOTION = 0.05, 0.02
+"""So much of the surface moves so far on average: a face that talks, 0.003 on average over the head."""
 SLOW_MOTION = 0.01
 """Below it the official data take frames from the whole clip instead of consecutive ones (CONVENTIONS, section 9)."""
 LEAST_SIZE = 0.25
@@ -72,6 +74,12 @@ class MovingSurface:
         """Mean distance of the surface points from where they are in frame 0, over the other frames."""
         return float(np.linalg.norm(self.points[1:] - self.points[0], axis=-1).mean())
 
+    @property
+    def lively_motion(self) -> float:
+        """The same distance, which `LIVELY_PART` of the points exceed."""
+        distance = np.linalg.norm(self.points[1:] - self.points[0], axis=-1).mean(axis=0)
+        return float(np.quantile(distance, 1 - LIVELY_PART))
+
 
 def moving_surface(
     vertices: Float[np.ndarray, "frames vertices 3"],
@@ -127,9 +135,11 @@ def unfit(surface: MovingSurface) -> Refusal | None:
         return Refusal(
             RefusalKind.JUMPING, f"It moves by {step:.2f} of its size from frame to frame; {LONGEST_STEP} is the most."
         )
-    if surface.motion < LEAST_MOTION:
+    if surface.motion < LEAST_MOTION and surface.lively_motion < LIVELY_MOTION:
         return Refusal(
-            RefusalKind.STILL, f"Its surface moves by {surface.motion:.4f} on average; {LEAST_MOTION} is the least."
+            RefusalKind.STILL,
+            f"Its surface moves by {surface.motion:.4f} on average, {LIVELY_PART:.0%} of it by "
+            f"{surface.lively_motion:.3f}; {LEAST_MOTION} or {LIVELY_MOTION} is the least.",
         )
     return None
 

@@ -21,7 +21,8 @@ LEFT_OUT = (
     "The paper's aesthetic score (at least 5.5) is not applied: it needs the weights of a CLIP model and of a "
     "predictor, which this project does not bring.",
 )
-_BACKGROUND = 128.0
+_BACKGROUND = np.array([89.0, 120.0, 168.0])
+"""sRGB; few things are of this blue."""
 _SHOWN_FRAMES, _SHOWN_TARGETS = 3, 2
 
 
