@@ -119,8 +119,6 @@ def in_union_frame(
 
 def unfit(surface: MovingSurface) -> Refusal | None:
     """Why a motion is not to be trained on; None if it is."""
-    if not np.isfinite(surface.vertices).all():
-        return Refusal(RefusalKind.EXPLODING, "It has vertices that are not finite.")
     size = float(np.ptp(surface.points[0], axis=0).max())
     if size < LEAST_SIZE:
         return Refusal(
@@ -152,11 +150,11 @@ def signature(surface: MovingSurface) -> Float32[np.ndarray, "frames 10"]:
     points = surface.points.astype(np.float64)
     centred = points - points.mean(axis=1, keepdims=True)
     spread = np.einsum("tpi,tpj->tij", centred, centred) / points.shape[1]
-    # Of lengths, not of their squares, so that all numbers are compared alike.
-    rooted = np.sign(spread) * np.sqrt(np.abs(spread))
+    # A length again, so that all numbers are compared alike.
+    spread /= max(float(np.sqrt(np.trace(spread[0]))), 1e-9)
     distance = np.linalg.norm(points - points[0], axis=-1).mean(axis=1, keepdims=True)
     upper = np.triu_indices(3)
-    return np.concatenate([points.mean(axis=1), rooted[:, *upper], distance], axis=1).astype(np.float32)
+    return np.concatenate([points.mean(axis=1), spread[:, *upper], distance], axis=1).astype(np.float32)
 
 
 def duplicate_of(
