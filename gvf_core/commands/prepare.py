@@ -53,6 +53,9 @@ def add_prepare(actions: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         help="camera of the driving video: from the front, or another one for each clip (default front)",
     )
     prepare.add_argument(
+        "--keep-vertices", action="store_true", help="keep the vertices of all frames, not of frame 0 alone"
+    )
+    prepare.add_argument(
         "--limit", type=int, metavar="N", help="prepare only so many assets, of all categories in turn"
     )
     prepare.add_argument("--jobs", type=int, default=1, metavar="N", help="Blender processes at once (default 1)")

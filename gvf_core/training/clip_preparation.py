@@ -129,7 +129,8 @@ def prepare_asset(
     except GvfError as error:
         return [ClipOutcome("", refused=Refusal(RefusalKind.UNREADABLE, str(error)))]
     filmed = zip(candidates, views, pictures, strict=True)
-    return [*outcomes, *(_written(asset, one, view, pngs, folder) for one, view, pngs in filmed)]
+    kept = settings.keep_vertices
+    return [*outcomes, *(_written(asset, one, view, pngs, kept, folder) for one, view, pngs in filmed)]
 
 
 def clip_file_name(asset: str, clip: str) -> str:
@@ -291,7 +292,12 @@ def _viewpoints(asset: AnimatedAsset, candidate: _Candidate, settings: Preparati
 
 
 def _written(
-    asset: AnimatedAsset, one: _Candidate, views: Viewpoints, pictures: tuple[bytes, ...] | str, folder: Path
+    asset: AnimatedAsset,
+    one: _Candidate,
+    views: Viewpoints,
+    pictures: tuple[bytes, ...] | str,
+    keep_vertices: bool,
+    folder: Path,
 ) -> ClipOutcome:
     why = None
     if isinstance(pictures, str):
@@ -313,6 +319,7 @@ def _written(
         view_frame=views.frame,
         view_role=views.role,
         pngs=pictures,
+        vertex_frames=one.surface.vertices if keep_vertices else None,
     )
     try:
         write_clip(folder, record)

@@ -195,8 +195,11 @@ class _Folder:
         theirs = _read_json(path)
         if theirs is None:
             _write_json(path, ours)
-        elif theirs != ours:
-            differing = [name for name in ours if theirs.get(name) != ours[name]]
+            return
+        # A setting that was not there yet when the folder was begun had the effect of its default.
+        theirs = {**dataclasses.asdict(PreparationSettings()), **theirs}
+        differing = [name for name in ours if theirs.get(name) != ours[name]]
+        if differing:
             told = ", ".join(f"{name} {theirs.get(name)} instead of {ours[name]}" for name in differing)
             raise SettingsError(
                 f"The clips in {self._path} are prepared with other settings ({told}).",

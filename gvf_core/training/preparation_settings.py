@@ -25,6 +25,7 @@ class PreparationSettings:
         clips: At most so many of an asset; 0 for all.
         procedural: Clips of made-up motion for each asset.
         seed: Of everything that is random.
+        keep_vertices: Whether clips hold the vertices of all frames, not of frame 0 alone.
     """
 
     frames: int = 24
@@ -39,6 +40,7 @@ class PreparationSettings:
     clips: int = 0
     procedural: int = 0
     seed: int = 0
+    keep_vertices: bool = False
 
     def __post_init__(self) -> None:
         checks = (

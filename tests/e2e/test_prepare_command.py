@@ -17,7 +17,8 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 FRAMES, VIEWS, TARGETS, SIZE = 6, 3, 1, 32
-QUICK = ("--frames", FRAMES, "--views", VIEWS, "--targets", TARGETS, "--size", SIZE, "--samples", "1")
+PICTURES = ("--views", VIEWS, "--targets", TARGETS, "--size", SIZE, "--samples", 1)
+QUICK = ("--frames", FRAMES, "--keep-vertices", "--procedural", 1, *PICTURES)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,7 @@ def output(assets, tmp_path_factory):
 
 
 def prepare(assets, folder, *options) -> int:
-    return cli.main(
-        [str(word) for word in ("train", "prepare", assets, "-o", folder, "--procedural", 1, *QUICK, *options)]
-    )
+    return cli.main([str(word) for word in ("train", "prepare", assets, "-o", folder, *QUICK, *options)])
 
 
 def report(folder) -> dict:
@@ -94,6 +93,9 @@ def test_a_clip_is_one_motion_in_one_frame(output):
     assert np.ptp(record.vertices, axis=0).max() < 0.999
     assert (record.points[-1] - record.points[0])[:, 2].mean() > 0.02
     assert record.category == "tool"
+    np.testing.assert_array_equal(record.vertex_frames[0], record.vertices)
+    used = record.vertex_frames.reshape(-1, 3)
+    np.testing.assert_allclose(used.min(axis=0) + used.max(axis=0), 0, atol=1e-5)
 
 
 @pytest.mark.parametrize("which", [("beams", "asset"), ("beams", "made up"), ("balls", "made up")])

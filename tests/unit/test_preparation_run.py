@@ -124,6 +124,15 @@ def test_other_settings_in_the_same_folder_are_refused(assets, studio, tmp_path)
         prepare_clips(assets, PreparationSettings(views=3, size=16), tmp_path / "out")
 
 
+def test_a_folder_from_before_a_setting_existed_goes_on(assets, studio, tmp_path):
+    prepare_clips(assets, SETTINGS, tmp_path / "out", limit=1)
+    path = tmp_path / "out" / "settings.json"
+    stored = json.loads(path.read_text())
+    del stored["keep_vertices"]
+    path.write_text(json.dumps(stored))
+    assert len(prepare_clips(assets, SETTINGS, tmp_path / "out")) == 8
+
+
 def test_an_error_of_the_machine_stops_all(assets, studio, tmp_path):
     studio.fail = SettingsError("There is no Blender.")
     with pytest.raises(SettingsError, match="no Blender"):
