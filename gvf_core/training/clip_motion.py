@@ -24,8 +24,9 @@ LONGEST_STEP = 0.25
 """Mean displacement from frame to frame; beyond it the asset jumps rather than moves."""
 MOST_VERTICES = 250_000
 """Beyond it the clips of one asset would fill gigabytes of memory."""
-SAME = 0.003
-"""Largest difference between the signatures of two clips that count as one."""
+SAME_PLACE, SAME_FLOW, GRID = 0.004, 0.25, 4
+"""Two clips count as one if mean and spread of their surfaces agree so closely (unit frame), and what moves in each cell
+(so many along each axis) differs by less than this part of the motion. Another choice of points: 0.002 and 0.1."""
 
 
 class RefusalKind(StrEnum):
@@ -142,26 +143,45 @@ def unfit(surface: MovingSurface) -> Refusal | None:
     return None
 
 
-def signature(surface: MovingSurface) -> Float32[np.ndarray, "frames 10"]:
-    """Where the surface is and how it spreads in each frame, and how far it is from frame 0: alike for like clips.
+@dataclass(frozen=True)
+class Signature:
+    """What a clip shows, nearly the same whichever points of the surface were chosen.
 
-    Independent of which points were chosen but for about 0.001, so that copies of a mesh are recognised.
+    Attributes:
+        place: Mean and second moments of the surface, as lengths.
+        flow: Displacement from frame 0, summed over each cell of a grid in the box of frame 0, per point of the whole.
+        motion: Mean length of the displacement.
     """
-    points = surface.points.astype(np.float64)
+
+    place: Float32[np.ndarray, "frames 9"]
+    flow: Float32[np.ndarray, "frames cells 3"]
+    motion: float
+
+    def matches(self, other: "Signature") -> bool:
+        """Whether both show the same thing moving in the same way."""
+        if self.place.shape != other.place.shape or np.abs(self.place - other.place).max() > SAME_PLACE:
+            return False
+        apart = np.linalg.norm(self.flow - other.flow, axis=-1).sum(axis=1).mean()
+        return bool(apart < SAME_FLOW * min(self.motion, other.motion))
+
+
+def signature(points: Float32[np.ndarray, "frames points 3"]) -> Signature:
+    """Of surface points in the unit frame of their clip."""
+    count = points.shape[1]
     centred = points - points.mean(axis=1, keepdims=True)
-    spread = np.einsum("tpi,tpj->tij", centred, centred) / points.shape[1]
-    # A length again, so that all numbers are compared alike.
-    spread /= max(float(np.sqrt(np.trace(spread[0]))), 1e-9)
-    distance = np.linalg.norm(points - points[0], axis=-1).mean(axis=1, keepdims=True)
-    upper = np.triu_indices(3)
-    return np.concatenate([points.mean(axis=1), spread[:, *upper], distance], axis=1).astype(np.float32)
+    spread = np.einsum("tpi,tpj->tij", centred, centred) / count
+    size = max(float(np.sqrt(np.trace(spread[0]))), 1e-9)
+    place = np.concatenate([points.mean(axis=1), spread[:, *np.triu_indices(3)] / size], axis=1)
+    low, high = points[0].min(axis=0), points[0].max(axis=0)
+    cell = (GRID * (points[0] - low) / np.maximum(high - low, 1e-6)).astype(int).clip(0, GRID - 1)
+    number = np.ravel_multi_index(tuple(cell.T), (GRID, GRID, GRID))
+    moved = points - points[0]
+    sums = [[np.bincount(number, frame[:, axis], GRID**3) for axis in range(3)] for frame in moved]
+    flow = np.swapaxes(np.array(sums), 1, 2)
+    motion = float(np.linalg.norm(moved[1:], axis=-1).mean())
+    return Signature(place.astype(np.float32), (flow / count).astype(np.float32), motion)
 
 
-def duplicate_of(
-    own: Float32[np.ndarray, "frames 10"], others: Iterable[tuple[str, Float32[np.ndarray, "frames 10"]]]
-) -> str | None:
-    """Name of the first other clip that shows the same thing moving in the same way; None if there is none."""
-    for name, other in others:
-        if own.shape == other.shape and np.abs(own - other).max() < SAME:
-            return name
-    return None
+def duplicate_of(own: Signature, others: Iterable[tuple[str, Signature]]) -> str | None:
+    """Name of the first other clip that is the same; None if there is none."""
+    return next((name for name, other in others if own.matches(other)), None)

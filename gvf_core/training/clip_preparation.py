@@ -25,6 +25,7 @@ from gvf_core.training.clip_motion import (
     MovingSurface,
     Refusal,
     RefusalKind,
+    Signature,
     duplicate_of,
     moving_surface,
     signature,
@@ -43,8 +44,6 @@ _CHECKED_PICTURES = 8
 _READ = 0.15
 """Fraction of the work on an asset after which its clips are read."""
 
-Signature = Float32[np.ndarray, "frames 10"]
-
 
 @dataclass(frozen=True)
 class ClipOutcome:
@@ -57,7 +56,7 @@ class ClipOutcome:
         motion: Mean displacement of its surface.
         pictures: Their number.
         refused: Why it is left out.
-        signature: To recognise duplicates by.
+        signature: To recognise duplicates by; only where the clip was made in this call.
     """
 
     clip: str
@@ -66,7 +65,7 @@ class ClipOutcome:
     motion: float = 0.0
     pictures: int = 0
     refused: Refusal | None = None
-    signature: Signature | None = field(default=None, repr=False)
+    signature: Signature | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _chosen(
         if isinstance(found, ClipOutcome):
             refused.append(found)
             continue
-        own = signature(found.surface)
+        own = signature(found.surface.points)
         why = unfit(found.surface)
         twin = None if why else duplicate_of(own, known)
         if twin is not None:
@@ -327,7 +326,7 @@ def _written(
         raise FileNotWrittenError(
             f"{record.name} could not be written to {folder} ({error}).", "Free some disk space."
         ) from error
-    own = signature(one.surface)
+    own = signature(one.surface.points)
     return ClipOutcome(one.clip, one.origin, record.name, one.surface.motion, len(pictures), signature=own)
 
 

@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from gvf_core.errors import Cancelled, FileNotWrittenError, SettingsError
 from gvf_core.evaluation.clip_choice import AnimatedAsset
-from gvf_core.training.clip_motion import Refusal, RefusalKind
+from gvf_core.training.clip_motion import Refusal, RefusalKind, signature
 from gvf_core.training.clip_preparation import (
     UNKNOWN_CATEGORY,
     ClipOutcome,
-    Signature,
     clip_file_name,
     prepare_asset,
 )
+from gvf_core.training.clip_record import read_clip
 from gvf_core.training.motion_clips import held_out_families
 from gvf_core.training.preparation_settings import PreparationSettings
 
@@ -150,33 +150,43 @@ class _Folder:
     ) -> list[AssetOutcome]:
         """Of one family; a clip that an earlier asset has already is a duplicate."""
         outcomes: list[AssetOutcome] = []
-        relatives: list[tuple[str, Signature]] = []
         for asset in sorted(members, key=lambda one: one.name):
-            outcome = self._prepare(asset, relatives, threads, cancelled)
-            for clip in outcome.clips:
-                if clip.signature is not None:
-                    relatives.append((f"{asset.name}: {clip.clip}", clip.signature))
+            key = _key(asset, [clip.name for outcome in outcomes for clip in outcome.clips if clip.name])
+            outcome = self._kept(asset, key) or self._prepare(asset, key, outcomes, threads, cancelled)
             outcomes.append(outcome)
             on_asset(outcome)
         return outcomes
 
+    def _kept(self, asset: AnimatedAsset, key: str) -> AssetOutcome | None:
+        """What an earlier call made of an asset; if something about it has changed, all of that is removed."""
+        state = self._state(asset)
+        kept = _read_state(state)
+        if kept is None:
+            return None
+        stored, outcome = kept
+        files = [self._file(outcome, clip) for clip in outcome.clips if clip.name]
+        if stored == key and outcome.split == self._split[asset.family] and all(_is_whole(file) for file in files):
+            return outcome
+        for file in files:
+            file.unlink(missing_ok=True)
+        state.unlink()
+        return None
+
     def _prepare(
         self,
         asset: AnimatedAsset,
-        relatives: Sequence[tuple[str, Signature]],
+        key: str,
+        earlier: Sequence[AssetOutcome],
         threads: int,
         cancelled: Callable[[], bool],
     ) -> AssetOutcome:
-        state, split = self._path / "assets" / f"{clip_file_name(asset.name, '')}.json", self._split[asset.family]
-        key = _key(asset, relatives)
-        kept = _read_state(state)
-        if kept is not None:
-            stored, outcome = kept
-            if stored == key and all((self._path / split / f).is_file() for f in _files(outcome)):
-                return outcome
-            for file in _files(outcome):
-                (self._path / outcome.split / file).unlink(missing_ok=True)
-            state.unlink()
+        split = self._split[asset.family]
+        relatives = [
+            (f"{outcome.asset}: {clip.clip}", clip.signature or signature(read_clip(self._file(outcome, clip)).points))
+            for outcome in earlier
+            for clip in outcome.clips
+            if clip.name
+        ]
         if cancelled():
             raise Cancelled()
         start = time.perf_counter()
@@ -186,8 +196,14 @@ class _Folder:
         seconds = time.perf_counter() - start
         category = asset.category or UNKNOWN_CATEGORY
         outcome = AssetOutcome(asset.name, asset.family, category, split, seconds, tuple(clips))
-        _write_json(state, {"key": key, **_as_json(outcome)})
+        _write_json(self._state(asset), {"key": key, **_as_json(outcome)})
         return outcome
+
+    def _state(self, asset: AnimatedAsset) -> Path:
+        return self._path / "assets" / f"{clip_file_name(asset.name, '')}.json"
+
+    def _file(self, outcome: AssetOutcome, clip: ClipOutcome) -> Path:
+        return self._path / outcome.split / f"{clip.name}.safetensors"
 
     def _check_settings(self) -> None:
         path = self._path / "settings.json"
@@ -218,21 +234,25 @@ class _Folder:
         return split
 
 
-def _key(asset: AnimatedAsset, relatives: Sequence[tuple[str, Signature]]) -> str:
-    """What the clips of an asset depend on besides the settings."""
+def _key(asset: AnimatedAsset, relatives: Sequence[str]) -> str:
+    """What the clips of an asset depend on besides the settings; relatives are the clips of its family before it."""
     try:
         with asset.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
     except OSError:
         # Blender will say what is wrong with it.
         digest = hashlib.sha256()
-    names = [name for name, _ in relatives]
-    digest.update(json.dumps([asset.family, asset.category, names]).encode())
+    digest.update(json.dumps([asset.family, asset.category, list(relatives)]).encode())
     return digest.hexdigest()
 
 
-def _files(outcome: AssetOutcome) -> list[str]:
-    return [f"{clip.name}.safetensors" for clip in outcome.clips if clip.name]
+def _is_whole(path: Path) -> bool:
+    """Whether the file of a clip is there in its full length."""
+    try:
+        with safe_open(path, framework="numpy"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def _as_json(outcome: AssetOutcome) -> dict[str, Any]:
@@ -240,7 +260,6 @@ def _as_json(outcome: AssetOutcome) -> dict[str, Any]:
         {
             **{name: getattr(clip, name) for name in ("clip", "origin", "name", "motion", "pictures")},
             "refused": None if clip.refused is None else dataclasses.asdict(clip.refused),
-            "signature": None if clip.signature is None else np.round(clip.signature, 5).tolist(),
         }
         for clip in outcome.clips
     ]
@@ -255,11 +274,11 @@ def _read_state(path: Path) -> tuple[str, AssetOutcome] | None:
             return None
         clips = []
         for clip in stored["clips"]:
-            refused, own = clip["refused"], clip["signature"]
+            refused = clip["refused"]
             if refused is not None:
                 refused = Refusal(RefusalKind(refused["kind"]), refused["sentence"])
-            own = None if own is None else np.array(own, np.float32)
-            clips.append(ClipOutcome(**clip | {"refused": refused, "signature": own}))
+            told = {name: clip[name] for name in ("clip", "origin", "name", "motion", "pictures")}
+            clips.append(ClipOutcome(**told, refused=refused))
         fields = {name: stored[name] for name in ("asset", "family", "category", "split", "seconds")}
         return stored["key"], AssetOutcome(**fields, clips=tuple(clips))
     except (KeyError, TypeError, ValueError):

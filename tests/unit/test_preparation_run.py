@@ -1,17 +1,21 @@
 """A folder of prepared clips keeps what is done, splits by family for good, and goes on where it stopped."""
 
+import io
 import json
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gvf_core.errors import Cancelled, SettingsError
 from gvf_core.evaluation.clip_choice import AnimatedAsset
+from gvf_core.rendering.camera import orbit_camera
 from gvf_core.training import preparation_run
-from gvf_core.training.clip_motion import Refusal, RefusalKind
+from gvf_core.training.clip_motion import Refusal, RefusalKind, Signature, signature
 from gvf_core.training.clip_preparation import ClipOutcome
+from gvf_core.training.clip_record import ClipRecord, read_clip, write_clip
 from gvf_core.training.preparation_run import prepare_clips
 from gvf_core.training.preparation_settings import PreparationSettings
 
@@ -31,25 +35,44 @@ def assets(tmp_path) -> list[AnimatedAsset]:
     return found
 
 
+def walk(asset: AnimatedAsset) -> ClipRecord:
+    """A clip that tells the asset's contents as its category."""
+    file = io.BytesIO()
+    Image.new("RGBA", (8, 8)).save(file, "PNG")
+    return ClipRecord(
+        name=f"{asset.name}-walk",
+        family=asset.family,
+        category=asset.path.read_text(),
+        origin="asset",
+        fps=24.0,
+        points=np.random.default_rng(len(asset.name)).normal(size=(2, 9, 3)).astype(np.float32),
+        vertices=np.zeros((3, 3), np.float32),
+        triangles=np.array([[0, 1, 2]], np.int32),
+        cameras=(orbit_camera(0.0, 0.0, size=8),),
+        view_frame=np.zeros(1, np.int32),
+        view_role=np.zeros(1, np.int32),
+        pngs=(file.getvalue(),),
+    )
+
+
 class Studio:
     """Stands for Blender: what is asked of it, and one file for each asset."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.relatives: dict[str, list[str]] = {}
+        self.relatives: dict[str, dict[str, Signature]] = {}
         self.lock = threading.Lock()
         self.fail: Exception | None = None
 
     def __call__(self, asset, settings, folder: Path, relatives, *, threads, cancelled, on_progress=None):
         with self.lock:
             self.asked.append(asset.name)
-            self.relatives[asset.name] = [name for name, _ in relatives]
+            self.relatives[asset.name] = dict(relatives)
         if self.fail is not None:
             raise self.fail
-        (folder / f"{asset.name}-walk.safetensors").write_text(asset.path.read_text())
-        own = np.ones((2, 10), np.float32)
+        write_clip(folder, walk(asset))
         return [
-            ClipOutcome("walk", name=f"{asset.name}-walk", motion=0.1, pictures=3, signature=own),
+            ClipOutcome("walk", name=f"{asset.name}-walk", motion=0.1, pictures=3),
             ClipOutcome("wait", refused=Refusal(RefusalKind.STILL, "It waits.")),
         ]
 
@@ -79,7 +102,8 @@ def test_families_are_never_on_both_sides_of_the_split(assets, studio, tmp_path)
 
 def test_relatives_are_known_in_a_fixed_order(assets, studio, tmp_path):
     prepare_clips(assets[::-1], SETTINGS, tmp_path / "out", jobs=3)
-    assert studio.relatives["cats0"] == [] and studio.relatives["cats1"] == ["cats0: walk"]
+    assert not studio.relatives["cats0"] and list(studio.relatives["cats1"]) == ["cats0: walk"]
+    assert studio.relatives["cats1"]["cats0: walk"].matches(signature(walk(assets[0]).points))
 
 
 def test_a_second_call_does_only_what_is_missing(assets, studio, tmp_path):
@@ -90,9 +114,8 @@ def test_a_second_call_does_only_what_is_missing(assets, studio, tmp_path):
     again = prepare_clips(assets, SETTINGS, tmp_path / "out", on_asset=told.append)
     assert studio.asked == [asset.name for asset in assets[3:]]
     assert sorted(outcome.asset for outcome in told) == sorted(asset.name for asset in assets)
-    kept = again[0].clips
-    assert kept[1] == first[0].clips[1]
-    np.testing.assert_array_equal(kept[0].signature, first[0].clips[0].signature)
+    assert again[:3] == first
+    assert studio.relatives["dogs1"]
 
 
 def test_an_asset_that_changed_or_lost_a_clip_is_prepared_anew(assets, studio, tmp_path):
@@ -102,11 +125,14 @@ def test_an_asset_that_changed_or_lost_a_clip_is_prepared_anew(assets, studio, t
     split = json.loads((tmp_path / "out" / "split.json").read_text())
     lost = tmp_path / "out" / split["fish"] / "fish1-walk.safetensors"
     lost.unlink()
-    (tmp_path / "out" / "assets" / "birds0--broken.json").write_text("{")
+    cut = tmp_path / "out" / split["dogs"] / "dogs1-walk.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-1])
+    (state,) = (tmp_path / "out" / "assets").glob("birds1-*")
+    state.write_text("{")
     prepare_clips(assets, SETTINGS, tmp_path / "out")
-    assert studio.asked == ["cats0", "fish1"]
-    assert lost.is_file()
-    assert (tmp_path / "out" / split["cats"] / "cats0-walk.safetensors").read_text() == "another cat"
+    assert studio.asked == ["cats0", "dogs1", "fish1", "birds1"]
+    assert lost.is_file() and read_clip(cut).family == "dogs"
+    assert read_clip(tmp_path / "out" / split["cats"] / "cats0-walk.safetensors").category == "another cat"
 
 
 def test_a_family_keeps_its_side_when_others_come(assets, studio, tmp_path):
