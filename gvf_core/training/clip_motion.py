@@ -25,8 +25,8 @@ LONGEST_STEP = 0.25
 MOST_VERTICES = 250_000
 """Beyond it the clips of one asset would fill gigabytes of memory."""
 SAME_PLACE, SAME_FLOW, GRID = 0.004, 0.25, 4
-"""Two clips count as one if mean and spread of their surfaces agree so closely (unit frame), and what moves in each cell
-(so many along each axis) differs by less than this part of the motion. Another choice of points: 0.002 and 0.1."""
+"""Two clips count as one if mean and spread of their surfaces agree so closely (unit frame), and what moves in each
+cell (so many along each axis) differs by less than this part of the motion. Another choice of points: 0.002 and 0.1."""
 
 
 class RefusalKind(StrEnum):
