@@ -36,6 +36,7 @@ class FilmRequest:
     Attributes:
         clip: In whose first frame the materials are; empty for the file without its animation.
         vertices: In the order of a capture, in the cameras' frame, float32 [frames, vertices, 3].
+        triangles: Of that capture, int32 [triangles, 3].
         world_to_camera: OpenCV cameras, [pictures, 4, 4].
         fov: Their angle of view across the square picture in radians, [pictures].
         frame: Which frame each picture shows, [pictures].
@@ -45,6 +46,7 @@ class FilmRequest:
 
     clip: str
     vertices: np.ndarray
+    triangles: np.ndarray
     world_to_camera: np.ndarray
     fov: np.ndarray
     frame: np.ndarray
@@ -111,7 +113,9 @@ def read_request(path: Path) -> FilmRequest:
     try:
         if metadata["format"] != REQUEST_FORMAT:
             raise ValueError(f"its format is {metadata['format']}")
-        arrays = {name: np.array(tensors[name]) for name in ("vertices", "world_to_camera", "fov", "frame")}
+        arrays = {
+            name: np.array(tensors[name]) for name in ("vertices", "triangles", "world_to_camera", "fov", "frame")
+        }
         request = FilmRequest(
             clip=metadata["clip"], size=int(metadata["size"]), samples=int(metadata["samples"]), **arrays
         )
@@ -156,17 +160,24 @@ def film(
     scratch = Scratch()
     try:
         pieces = _own_meshes(evaluated_pieces(context, surface_objects(context, objects), objects, scratch), scratch)
-        count, wanted = sum(len(piece.vertices) for piece in pieces), request.vertices.shape[1]
-        if count != wanted:
-            raise SelectionError(
-                f"The asset has {count} vertices, {wanted} are to be moved.", "Read its clips again with this Blender."
-            )
+        _check_geometry(pieces, request)
         scene = UnlitScene(context, pieces, np.eye(4), request.size, request.samples, scratch)
         scene.use_threads(threads)
         with tempfile.TemporaryDirectory(prefix="gvf-film-") as folder:
             return _pictures(scene, pieces, request, Path(folder) / "picture.png", on_progress)
     finally:
         scratch.remove()
+
+
+def _check_geometry(pieces: Sequence[Piece], request: FilmRequest) -> None:
+    again = "Read its clips again with this Blender."
+    count, wanted = sum(len(piece.vertices) for piece in pieces), request.vertices.shape[1]
+    if count != wanted:
+        raise SelectionError(f"The asset has {count} vertices, {wanted} are to be moved.", again)
+    starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
+    triangles = np.concatenate([piece.triangles + start for piece, start in zip(pieces, starts[:-1], strict=True)])
+    if not np.array_equal(triangles, request.triangles):
+        raise SelectionError("The asset's faces are not those of the vertices that are to be moved.", again)
 
 
 def _own_meshes(pieces: Sequence[Piece], scratch: Scratch) -> list[Piece]:

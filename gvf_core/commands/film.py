@@ -25,12 +25,14 @@ class Film:
     Attributes:
         clip: In whose first frame the materials are; empty for the file without its animation.
         vertices: In the order of a capture or a clip file of the asset, in the cameras' frame.
+        triangles: Of that file, to tell if this Blender reads the asset otherwise.
         cameras: Square, all of one size.
         view_frame: Which frame each camera shows.
     """
 
     clip: str
     vertices: Float32[np.ndarray, "frames vertices 3"]
+    triangles: Int32[np.ndarray, "triangles 3"]
     cameras: tuple[Camera, ...]
     view_frame: Int32[np.ndarray, " views"]
 
@@ -78,6 +80,7 @@ def film_asset(
 def _write_request(path: Path, film: Film, samples: int) -> None:
     tensors = {
         "vertices": np.ascontiguousarray(film.vertices, np.float32),
+        "triangles": np.ascontiguousarray(film.triangles, np.int32),
         "world_to_camera": np.stack([camera.world_to_camera for camera in film.cameras]).astype(np.float64),
         "fov": np.array([2 * np.arctan(0.5 / camera.intrinsics[0]) for camera in film.cameras], np.float64),
         "frame": np.ascontiguousarray(film.view_frame, np.int32),

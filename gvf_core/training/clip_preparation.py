@@ -111,10 +111,7 @@ def prepare_asset(
         candidates, outcomes = _chosen(asset, settings, relatives, cancelled)
         on_progress(_READ)
         views = [_viewpoints(asset, candidate, settings) for candidate in candidates]
-        films = [
-            Film(one.clip if one.origin == ASSET_ORIGIN else "", one.surface.vertices, view.cameras, view.frame)
-            for one, view in zip(candidates, views, strict=True)
-        ]
+        films = [_film(one, view) for one, view in zip(candidates, views, strict=True)]
         pictures = film_asset(
             asset.path,
             films,
@@ -288,6 +285,12 @@ def _viewpoints(asset: AnimatedAsset, candidate: _Candidate, settings: Preparati
         settings.fov,
         _generator(settings, asset.name, candidate.clip, "cameras"),
     )
+
+
+def _film(candidate: _Candidate, views: Viewpoints) -> Film:
+    surface = candidate.surface
+    clip = candidate.clip if candidate.origin == ASSET_ORIGIN else ""
+    return Film(clip, surface.vertices, surface.triangles, views.cameras, views.frame)
 
 
 def _written(

@@ -52,7 +52,7 @@ def test_pictures_show_the_moved_vertices_from_their_cameras_in_their_colours(pa
     cameras = (orbit_camera(0, 0, size=SIZE), orbit_camera(20, 25, fov=35, size=SIZE), orbit_camera(20, 25, size=SIZE))
     # Not in the order of the frames.
     order = np.array([1, 0, 1], np.int32)
-    (pngs,) = film_asset(path, [Film("", vertices, cameras, order)], threads=1)
+    (pngs,) = film_asset(path, [Film("", vertices, rest.triangles, cameras, order)], threads=1)
     colors = {0: np.array(RED[:3]), 1: np.array(BLUE[:3])}
     srgb = {name: 255 * (1.055 * linear ** (1 / 2.4) - 0.055) for name, linear in colors.items()}
     for png, camera, frame in zip(pngs, cameras, order, strict=True):
@@ -69,9 +69,11 @@ def test_pictures_show_the_moved_vertices_from_their_cameras_in_their_colours(pa
 def test_several_films_of_one_file_and_one_that_does_not_fit(pair):
     path, rest = pair
     camera = (orbit_camera(0, 0, size=SIZE),)
-    fitting = Film("", rest.vertices[None], camera, np.zeros(1, np.int32))
-    foreign = Film("", rest.vertices[None, :5], camera, np.zeros(1, np.int32))
-    first, refused, again = film_asset(path, [fitting, foreign, fitting])
+    fitting = Film("", rest.vertices[None], rest.triangles, camera, np.zeros(1, np.int32))
+    foreign = Film("", rest.vertices[None, :5], rest.triangles, camera, np.zeros(1, np.int32))
+    reordered = Film("", rest.vertices[None], rest.triangles[::-1], camera, np.zeros(1, np.int32))
+    first, refused, again, other = film_asset(path, [fitting, foreign, fitting, reordered])
+    assert isinstance(other, str) and "faces are not those" in other
     assert first == again and len(first) == 1
     assert isinstance(refused, str) and "vertices, 5 are to be moved" in refused
 
@@ -81,7 +83,7 @@ def test_what_has_left_the_picture_leaves_it_transparent(pair):
     away = rest.vertices + np.array([5, 0, 0], np.float32)
     beside = rest.vertices - np.array([0, 3, 0], np.float32)
     camera = orbit_camera(0, 0, size=SIZE)
-    film = Film("", np.stack([away, beside]), (camera, camera), np.arange(2, dtype=np.int32))
+    film = Film("", np.stack([away, beside]), rest.triangles, (camera, camera), np.arange(2, dtype=np.int32))
     for png in film_asset(path, [film])[0]:
         assert (opened(png)[..., 3] == 0).all()
 
@@ -99,7 +101,7 @@ def test_instances_of_one_mesh_move_each_for_itself(empty_scene, tmp_path):
     moved = rest.vertices.copy()
     moved[rest.object_id == 1] += np.array([0, 0, 0.3], np.float32)
     camera = orbit_camera(0, 0, size=SIZE)
-    (pngs,) = film_asset(path, [Film("", moved[None], (camera,), np.zeros(1, np.int32))])
+    (pngs,) = film_asset(path, [Film("", moved[None], rest.triangles, (camera,), np.zeros(1, np.int32))])
     covered = rasterize_mesh(moved, rest.triangles, camera).triangle >= 0
     assert (np.abs(opened(pngs[0])[..., 3] / 255 - covered) < 0.5).mean() > 0.98
 
@@ -115,6 +117,7 @@ def test_instances_of_one_mesh_move_each_for_itself(empty_scene, tmp_path):
 def test_a_damaged_request_is_refused(tmp_path, change, message):
     tensors = {
         "vertices": np.zeros((1, 3, 3), np.float32),
+        "triangles": np.zeros((1, 3), np.int32),
         "world_to_camera": np.eye(4)[None],
         "fov": np.ones(1),
         "frame": np.zeros(1, np.int32),
