@@ -65,6 +65,9 @@ def open_asset(
     if asset.suffix.lower() != BLEND and not keep_animation:
         _hold_still()
     visible = _visible_with_faces(bpy.context)
+    if asset.suffix.lower() == ".fbx":
+        # Their importer links the objects of one file in another order every time.
+        visible.sort(key=lambda thing: thing.name)
     shown = ", ".join(repr(thing.name) for thing in visible[:_NAMES_SHOWN])
     if len(visible) > _NAMES_SHOWN:
         shown += f" or {len(visible) - _NAMES_SHOWN} others"

@@ -86,7 +86,8 @@ def add_actions(
 def _list(parsed: argparse.Namespace, open_asset: Callable[..., list[bpy.types.Object]]) -> dict[str, object]:
     open_asset(parsed.asset.absolute(), parsed.object, keep_animation=True)
     fps = scene_fps()
-    return {"clips": [{"name": clip.name, "seconds": (clip.end - clip.start) / fps} for clip in Clips().found]}
+    found = Clips().found
+    return {"clips": [{"name": c.name, "seconds": (c.end - c.start) / fps, "fps": fps} for c in found]}
 
 
 def _read(

@@ -4,6 +4,7 @@
     python -m gvf_blender.headless import fish.glb --animation animation.safetensors --output fish.blend
     python -m gvf_blender.headless clips fish.glb
     python -m gvf_blender.headless clip fish.glb --clip Swim --output swim.safetensors
+    python -m gvf_blender.headless film fish.glb --request moved.safetensors --output pictures.safetensors
 
 The core's command line runs this, with the bpy module or inside a Blender program. The standard output carries one
 JSON object per line, {"event": "progress" | "failed" | "done", ...}; whatever Blender prints goes to the log.
@@ -24,6 +25,7 @@ from .asset_file import BLEND, KINDS, open_asset, pack_textures, save_asset
 from .capture import CaptureOptions, capture
 from .captured_sources import captured_sources
 from .clip_capture import add_actions
+from .clip_film import add_action
 from .core.animation_file import read_animation
 from .core.errors import FileError, GvfBlenderError, SettingsError
 from .importer import ImportOptions, import_animation, raise_transparent_bounces
@@ -191,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     import_parser.add_argument("--frame-start", type=int, default=1, help="scene frame of the animation's first frame")
     import_parser.set_defaults(run=_import)
     add_actions(actions, open_asset)
+    add_action(actions, open_asset)
     return parser
 
 

@@ -95,6 +95,22 @@ class UnlitScene:
         camera.clip_end = 100.0
         self._scene.render.resolution_x, self._scene.render.resolution_y = lens.width, lens.height
 
+    def use_threads(self, count: int) -> None:
+        """Render with so many threads; 0 for as many as the machine has."""
+        self._scene.render.threads_mode = "FIXED" if count else "AUTO"
+        if count:
+            self._scene.render.threads = count
+
+    def look_only_at(self, box: tuple[float, float, float, float]) -> None:
+        """Leave the picture transparent outside a box, which saves the time to find nothing there.
+
+        Args:
+            box: Left, right, lower and upper border as fractions of the picture from its lower left corner.
+        """
+        render = self._scene.render
+        render.use_border, render.use_crop_to_border = True, False
+        render.border_min_x, render.border_max_x, render.border_min_y, render.border_max_y = box
+
     def stand_before(self, color: Sequence[float], scratch: Scratch) -> None:
         """Replace the transparent background.
 

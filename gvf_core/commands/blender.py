@@ -98,7 +98,7 @@ def capture_asset(
         Cancelled: `cancelled` returned True.
     """
     arguments = ["capture", str(asset.absolute()), f"--output={capture}", f"--views={views}", f"--size={size}"]
-    _run([*arguments, *_choice(objects, frame)], (capture,), on_progress, cancelled)
+    run_action([*arguments, *_choice(objects, frame)], (capture,), on_progress, cancelled)
 
 
 def import_animation(
@@ -141,7 +141,7 @@ def import_animation(
         f"--output={blend}",
         f"--frame-start={frame_start}",
     ]
-    return tuple(_run([*arguments, *_choice(objects, frame)], (blend,), on_progress, cancelled)["warnings"])
+    return tuple(run_action([*arguments, *_choice(objects, frame)], (blend,), on_progress, cancelled)["warnings"])
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,12 @@ class ClipName:
     Attributes:
         name: As in the file; "timeline" where it has none.
         seconds: How long it is.
+        fps: Frames per second of the file's scene.
     """
 
     name: str
     seconds: float
+    fps: float
 
 
 def list_clips(
@@ -166,8 +168,8 @@ def list_clips(
         GvfError: As for `capture_asset`.
     """
     arguments = ["clips", str(asset.absolute()), *_choice(objects, None)]
-    clips = _run(arguments, (), lambda fraction: None, cancelled)["clips"]
-    return tuple(ClipName(clip["name"], clip["seconds"]) for clip in clips)
+    clips = run_action(arguments, (), lambda fraction: None, cancelled)["clips"]
+    return tuple(ClipName(clip["name"], clip["seconds"], clip["fps"]) for clip in clips)
 
 
 def read_clips(
@@ -215,7 +217,7 @@ def read_clips(
     arguments += [f"--frames={frames}", f"--seconds={seconds}", f"--offset={offset}", f"--views={views}"]
     arguments += [f"--size={size}", *([] if camera is None else [f"--camera={_camera_json(camera)}"])]
     written = [path for clip in outputs.values() for path in (clip, capture_beside(clip))]
-    return dict(_run(arguments, written, on_progress, cancelled)["refused"])
+    return dict(run_action(arguments, written, on_progress, cancelled)["refused"])
 
 
 def read_clip(asset: Path, clip: str, output: Path, **options: Any) -> None:
@@ -291,13 +293,22 @@ class _Log:
         return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
 
 
-def _run(
+def run_action(
     arguments: Sequence[str], outputs: Sequence[Path], on_progress: Progress, cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
     """Run an action of `gvf_blender.headless` that writes files, or none.
 
+    Args:
+        arguments: Of the action, its name first.
+        outputs: Files that it writes; what is unfinished of them is removed.
+        on_progress: Called with the fraction done.
+        cancelled: Asked ten times a second.
+
     Returns:
         Its `done` event.
+
+    Raises:
+        GvfError: As for `capture_asset`.
     """
     blender = find_blender()
     code = "; ".join(_START).format(init=str(_extension() / "__init__.py"))

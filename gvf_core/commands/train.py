@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gvf_core.commands.console import CONSOLE, results_console, say
+from gvf_core.commands.prepare import add_prepare
 from gvf_core.errors import FileFormatError, GvfError, SettingsError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and what it trains."""
     train = commands.add_parser("train", help="train the networks that this package ships")
     actions = train.add_subparsers(required=True, metavar="ACTION")
+
+    add_prepare(actions)
 
     prepare = actions.add_parser("prepare-prior", help="read animated assets for the motion prior (needs Blender)")
     prepare.add_argument("assets", type=Path, metavar="ASSETS_DIR", help="folder of animated .glb files")

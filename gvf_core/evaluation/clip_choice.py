@@ -47,20 +47,24 @@ class ClipChoice:
     clip: str
 
 
-def find_assets(source: Path) -> tuple[AnimatedAsset, ...]:
+def find_assets(source: Path, suffixes: Sequence[str] = SUFFIXES) -> tuple[AnimatedAsset, ...]:
     """All animated files of a folder and the folders in it, or one file.
 
     Families and categories come from a table of the folder's name beside it (`animated.csv` beside `animated/`) with
     the columns name, family and category, if there is one.
+
+    Args:
+        source: The folder or file.
+        suffixes: Kinds of files to look for.
 
     Raises:
         FileFormatError: There are none.
     """
     folder = source if source.is_dir() else source.parent
     found = source.rglob("*") if source.is_dir() else [source]
-    paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = sorted(path for path in found if path.suffix.lower() in suffixes and path.is_file())
     if not paths:
-        kinds = ", ".join(SUFFIXES)
+        kinds = ", ".join(suffixes)
         raise FileFormatError(f"There is no animated file in {source}.", f"Name a folder or file; kinds: {kinds}.")
     table = _table(folder)
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]

@@ -31,6 +31,7 @@ _EXPECTED: Expected = {
     "png": ("U8", (None,)),
     "png_offsets": ("I64", (None,)),
 }
+_OPTIONAL: Expected = {"vertex_frames": ("F32", (None, None, 3))}
 
 
 class ViewRole(IntEnum):
@@ -62,6 +63,7 @@ class ClipRecord:
         view_frame: Frame that each picture shows.
         view_role: Its `ViewRole`.
         pngs: sRGB colour, unlit, and straight alpha; decoded by `view` because few are needed at a time.
+        vertex_frames: The vertices in all frames, where they were kept.
     """
 
     name: str
@@ -76,6 +78,7 @@ class ClipRecord:
     view_frame: Int32[np.ndarray, " views"]
     view_role: Int32[np.ndarray, " views"]
     pngs: tuple[bytes, ...]
+    vertex_frames: Float32[np.ndarray, "frames vertices 3"] | None = None
 
     def views(self, role: ViewRole, frame: int | None = None) -> list[int]:
         """Indices of the pictures of a role, of one frame or of all, in the order of the file."""
@@ -111,6 +114,8 @@ def write_clip(folder: Path, record: ClipRecord) -> Path:
         "png": np.frombuffer(b"".join(record.pngs), np.uint8),
         "png_offsets": np.cumsum([0, *sizes]).astype(np.int64),
     }
+    if record.vertex_frames is not None:
+        tensors["vertex_frames"] = np.ascontiguousarray(record.vertex_frames, np.float32)
     metadata = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -131,7 +136,7 @@ def read_clip(path: Path) -> ClipRecord:
     Raises:
         FileFormatError: It is not what it should be.
     """
-    tensors, metadata = read_tensors(path, FORMAT, _EXPECTED)
+    tensors, metadata = read_tensors(path, FORMAT, _EXPECTED, _OPTIONAL)
     ends = tensors["png_offsets"]
     count = len(ends) - 1
     lengths = {len(tensors[name]) for name in ("world_to_camera", "intrinsics", "view_frame", "view_role")}
@@ -141,6 +146,9 @@ def read_clip(path: Path) -> ClipRecord:
     frames = len(tensors["points"])
     if frames == 0 or not ((tensors["view_frame"] >= 0) & (tensors["view_frame"] < frames)).all():
         raise FileFormatError(f"{path.name} has pictures of frames that it does not have.", _PREPARE_AGAIN)
+    moved = tensors.get("vertex_frames")
+    if moved is not None and moved.shape != (frames, *tensors["vertices"].shape):
+        raise FileFormatError(f"{path.name} does not have all its vertices in all frames.", _PREPARE_AGAIN)
     pngs = tuple(png[begin:end].tobytes() for begin, end in itertools.pairwise(ends.tolist()))
     try:
         cameras = tuple(
@@ -164,6 +172,7 @@ def read_clip(path: Path) -> ClipRecord:
             view_frame=tensors["view_frame"],
             view_role=tensors["view_role"],
             pngs=pngs,
+            vertex_frames=tensors.get("vertex_frames"),
         )
     except (KeyError, ValueError, RenderError) as error:
         raise FileFormatError(f"{path.name} does not say what it holds ({error}).", _PREPARE_AGAIN) from error

@@ -374,3 +374,14 @@ def test_whoever_stops_leaves_neither_processes_nor_files(script, tmp_path, temp
     os.close(reader)
     assert list(temporary_folder.iterdir()) == []
     assert not list(tmp_path.glob("capture*"))
+
+
+def test_objects_of_an_fbx_file_come_in_the_same_order_every_time(empty_scene, tmp_path):
+    for name in ("Wheel", "Axle", "Seat", "Bell"):
+        bpy.ops.mesh.primitive_cube_add(location=(len(name), ord(name[0]), 0))
+        bpy.context.object.name = name
+    path = tmp_path / "bike.fbx"
+    bpy.ops.export_scene.fbx(filepath=str(path))
+    # The importer links them in an order that changes from time to time.
+    for _ in range(6):
+        assert [thing.name for thing in open_asset(path)] == ["Axle", "Bell", "Seat", "Wheel"]

@@ -1,5 +1,6 @@
 """Clips to train on survive their file, and damaged ones are refused."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -53,6 +54,16 @@ def test_a_clip_survives_its_file(record, tmp_path):
     assert (view.rgba == 30).all()
     np.testing.assert_allclose(view.camera.world_to_camera, record.cameras[2].world_to_camera, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["fox-walk.safetensors"]
+
+
+def test_vertices_of_all_frames_are_kept_where_they_are_given(record, tmp_path):
+    assert read_clip(write_clip(tmp_path, record)).vertex_frames is None
+    moved = np.arange(36, dtype=np.float32).reshape(3, 4, 3)
+    path = write_clip(tmp_path, dataclasses.replace(record, vertex_frames=moved))
+    np.testing.assert_array_equal(read_clip(path).vertex_frames, moved)
+    save_file(load_file(path) | {"vertex_frames": moved[:2]}, path, METADATA)
+    with pytest.raises(FileFormatError, match="all its vertices in all frames"):
+        read_clip(path)
 
 
 @pytest.mark.parametrize(
