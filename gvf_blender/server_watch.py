@@ -15,6 +15,7 @@ import bpy
 
 from .core.errors import GvfBlenderError, ServerError
 from .core.server_facts import ServerFacts, ServerReport, ServerState
+from .core.weights_facts import WeightsFacts
 from .job_list import redraw_panels
 from .server_choice import ServerChoice
 
@@ -133,6 +134,7 @@ def _asked(choice: ServerChoice, place: str) -> ServerReport:
     try:
         client = choice.reach()
         facts = ServerFacts.from_json(client.capabilities())
+        weights = WeightsFacts.from_json(client.models())
     except ServerError as error:
         process = choice.process
         if process is None or error.code != "unreachable":
@@ -143,7 +145,7 @@ def _asked(choice: ServerChoice, place: str) -> ServerReport:
     except (KeyError, TypeError, ValueError) as error:
         reason = f"The server describes itself in another way than this add-on expects ({error!r}). "
         return ServerReport(ServerState.UNREACHABLE, place, reason + "Install both from the same release.")
-    return ServerReport(facts.state, client.address, "", facts)
+    return ServerReport(facts.state, client.address, "", facts, weights)
 
 
 _watch = ServerWatch()
