@@ -62,6 +62,8 @@ def tick_until(watch, condition):
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < deadline
+        if watch._choice is not None:
+            watch.look(watch._choice)  # somebody does all the time, however long a button takes on a busy machine
         watch.tick()
         pause.wait(0.01)
 
