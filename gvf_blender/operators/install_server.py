@@ -8,6 +8,7 @@ from bpy.props import EnumProperty
 
 from .. import server_installation, server_watch
 from ..core.errors import GvfBlenderError
+from ..core.import_size import in_words
 from ..core.torch_build import TorchBuild, can_choose, disk_megabytes, download_megabytes, suggested_build
 from ..preferences import addon_preferences
 from ..ui.text import draw_sentence
@@ -55,8 +56,8 @@ class GVF_OT_install_server(bpy.types.Operator):
         build = _build(self.build)
         if can_choose():
             self.layout.row().prop(self, "build", expand=True)
-        downloads, takes = download_megabytes(build) / 1000, disk_megabytes(build) / 1000
-        text = f"Downloads about {downloads:.1f} GB and takes {takes:.0f} GB of disk space."
+        downloads, takes = (in_words(size(build) * 1_000_000) for size in (download_megabytes, disk_megabytes))
+        text = f"Downloads about {downloads} and takes {takes} of disk space."
         draw_sentence(self.layout, context, text, icon="IMPORT")
 
     def execute(self, context: bpy.types.Context) -> set[str]:

@@ -149,7 +149,7 @@ def test_the_dialog_offers_the_builds_with_what_they_download(addon):
         Operator.draw(dialog, SimpleNamespace(region=SimpleNamespace(width=4000), preferences=bpy.context.preferences))
         return layout
 
-    assert "about 0.6 GB" in shown("CPU").texts() and "about 3.3 GB" in shown("CUDA").texts()
+    assert "about 450 MB" in shown("CPU").texts() and "about 3.0 GB" in shown("CUDA").texts()
     assert shown("AUTO").names("prop") == ["build"]
 
 
