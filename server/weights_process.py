@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from gvf_core.errors import GvfError
 
@@ -18,15 +19,22 @@ _TELL_SECONDS = 0.1
 def main(names: list[str]) -> int:
     """Fetch and install entries of the registry one after the other; the first one that fails ends it."""
     threading.Thread(target=_end_with_the_server, daemon=True).start()
-    try:
-        for name in names:
-            _fetch(name)
-    except GvfError as error:
-        _tell({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as told:
+        os.dup2(2, 1)  # whatever a library prints belongs into the log
+
+        def tell(values: dict[str, object]) -> None:
+            told.write(json.dumps(values) + "\n")
+            told.flush()
+
+        try:
+            for name in names:
+                _fetch(name, tell)
+        except GvfError as error:
+            tell({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
     return 0
 
 
-def _fetch(name: str) -> None:
+def _fetch(name: str, tell: Callable[[dict[str, object]], None]) -> None:
     from gvf_core.models.download import download
     from gvf_core.models.registry import checkpoint
     from gvf_core.models.store import default_store
@@ -37,16 +45,11 @@ def _fetch(name: str) -> None:
         now = time.monotonic()
         if done == total or now - told.get(file, 0.0) >= _TELL_SECONDS:
             told[file] = now
-            _tell({"name": name, "file": file, "done": done, "total": total})
+            tell({"name": name, "file": file, "done": done, "total": total})
 
-    _tell({"name": name})
+    tell({"name": name})
     download(checkpoint(name), default_store(), on_progress=on_progress)
-    _tell({"name": name, "installed": True})
-
-
-def _tell(values: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(values) + "\n")
-    sys.stdout.flush()
+    tell({"name": name, "installed": True})
 
 
 def _end_with_the_server() -> None:
