@@ -37,7 +37,7 @@ class ServerWatch:
         self.report = ServerReport(ServerState.CHECKING)
         self.notice = ""
         self._choice: ServerChoice | None = None
-        self._looked = self._asked = float("-inf")
+        self._looked = self._asked = self._ticked = float("-inf")
         self._asking = False
         self._acting = 0
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
@@ -92,7 +92,9 @@ class ServerWatch:
         if self._acting:
             redraw_panels()
         now = time.monotonic()
-        is_looking = now - self._looked < LOOKING_SECONDS
+        # Drawing a heavy scene once can take longer than that, and no tick comes meanwhile.
+        is_looking = now - self._looked < LOOKING_SECONDS or self._looked > self._ticked
+        self._ticked = now
         if is_looking and not self._asking and now - self._asked >= REFRESH_SECONDS and self._choice is not None:
             self._ask(self._choice)
         return is_looking or self._asking or self._acting > 0

@@ -54,6 +54,7 @@ class WeightsEntry:
         state: Whether they are here.
         problem: What is wrong with them, where they are damaged.
         purpose: What they do.
+        use: What one needs them for: "animating", "any background" or "new assets".
         for_animating: Whether the engine `diffusion` needs them.
         bytes: Size on disk where installed, else about what is to be fetched.
         origin: Where installed ones come from: official, user or random.
@@ -66,6 +67,7 @@ class WeightsEntry:
     state: WeightsState
     problem: str
     purpose: str
+    use: str
     for_animating: bool
     bytes: int
     origin: str | None
@@ -312,6 +314,7 @@ def _described(store: Store, entry: Checkpoint, pending: set[str]) -> WeightsEnt
         state=_state(found, entry.name in pending),
         problem=problem,
         purpose=entry.purpose,
+        use=entry.use,
         for_animating=entry.for_animating,
         bytes=installed.size if installed else entry.approximate_bytes,
         origin=installed.origin if installed else None,

@@ -14,6 +14,7 @@ class WeightsEntry:
         state: "installed", "missing", "damaged" or "downloading".
         problem: What is wrong with damaged ones, as sentences; else empty.
         purpose: What they do, in a few words.
+        use: What one needs them for, in two words at most.
         for_animating: Whether the engine that samples motion needs them.
         size: Bytes, of missing ones approximately.
         licence: As their publisher states it; empty where none is stated.
@@ -24,6 +25,7 @@ class WeightsEntry:
     state: str
     problem: str
     purpose: str
+    use: str
     for_animating: bool
     size: int
     licence: str
@@ -98,6 +100,7 @@ def _entry(values: dict[str, Any]) -> WeightsEntry:
         state=str(values["state"]),
         problem=str(values["problem"]),
         purpose=str(values["purpose"]),
+        use=str(values["use"]),
         for_animating=bool(values["for_animating"]),
         size=int(values["bytes"]),
         licence=str(values["licence"] or ""),

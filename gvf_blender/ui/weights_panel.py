@@ -12,6 +12,8 @@ from .place import GVFPanel
 from .server_panel import GVF_PT_server
 from .text import draw_sentence
 
+# What this extension can make use of; others are shown where they take space.
+_USES = ("animating", "any background")
 _ICONS = {"installed": "CHECKMARK", "missing": "X", "damaged": "ERROR", "downloading": "SORTTIME"}
 
 
@@ -34,14 +36,16 @@ class GVF_PT_weights(GVFPanel, bpy.types.Panel):
         is_idle = facts.download is None or not facts.download.is_running
         wanted = facts.wanted()
         if wanted and is_idle:
-            text = f"Download All for Animating ({in_words(sum(entry.size for entry in wanted))})"
+            text = f"Download All ({in_words(sum(entry.size for entry in wanted))})"
             layout.operator("gvf.download_weights", text=text, icon="IMPORT").names = ""
-        for title, is_shown in (("For animating", True), ("For anything else", False)):
-            layout.label(text=title)
+        for use in dict.fromkeys(entry.use for entry in facts.entries):
+            shown = [entry for entry in facts.entries if entry.use == use and (use in _USES or entry.is_here)]
+            if not shown:
+                continue
+            layout.label(text=f"For {use}")
             column = layout.column(align=True)
-            for entry in facts.entries:
-                if entry.for_animating is is_shown:
-                    _draw_entry(column, context, entry, is_idle)
+            for entry in shown:
+                _draw_entry(column, context, entry, is_idle)
 
 
 def _draw_download(layout: bpy.types.UILayout, context: bpy.types.Context, download: WeightsDownload) -> None:
@@ -59,7 +63,8 @@ def _draw_download(layout: bpy.types.UILayout, context: bpy.types.Context, downl
 
 def _draw_entry(layout: bpy.types.UILayout, context: bpy.types.Context, entry: WeightsEntry, is_idle: bool) -> None:
     row = layout.row(align=True)
-    row.label(text=f"{entry.name}: {entry.state}, {in_words(entry.size)}", icon=_ICONS.get(entry.state, "QUESTION"))
+    # Nothing but the name: with state and size it would not fit into a sidebar of usual width.
+    row.label(text=entry.name, icon=_ICONS.get(entry.state, "QUESTION"))
     if entry.is_here:
         row.operator("gvf.remove_weights", text="", icon="TRASH").name = entry.name
     elif is_idle:

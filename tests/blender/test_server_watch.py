@@ -118,6 +118,16 @@ def test_when_nobody_looks_nothing_is_asked(watch, server):
     assert watch.report.state is ServerState.CHECKING
 
 
+def test_a_window_that_draws_slowly_still_learns_of_the_server(watch, server, monkeypatch):
+    from gvf_blender import server_watch
+    from gvf_blender.server_choice import ServerChoice
+
+    monkeypatch.setattr(server_watch, "LOOKING_SECONDS", 0.0)  # as if drawing took longer than looking lasts
+    watch.look(ServerChoice(handshake_path=server.handshake))
+    assert watch.tick()
+    tick_until(watch, lambda: watch.report.state is ServerState.RUNNING)
+
+
 def test_what_goes_wrong_in_an_action_is_shown(draw, watch, server):
     from gvf_blender.server_choice import ServerChoice
 

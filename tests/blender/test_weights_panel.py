@@ -79,6 +79,12 @@ def panel(addon, weights_server, monkeypatch):
     return SimpleNamespace(draw=draw, until=until)
 
 
+def server_watch():
+    from gvf_blender.server_watch import watch
+
+    return watch()
+
+
 def state(facts):
     return next(entry.state for entry in facts.entries if entry.name == NAME)
 
@@ -87,10 +93,15 @@ def test_before_the_server_is_known_nothing_is_offered(panel):
     assert "Not known" in panel.draw().texts()
 
 
-def test_what_is_missing_is_listed_with_its_size_and_a_button(panel):
+def icon(layout, name):
+    return next(entry[2] for entry in layout.record if entry[:2] == ("label", name))
+
+
+def test_what_is_missing_is_listed_with_a_button_if_it_is_of_use_here(panel):
     layout = panel.until(lambda facts: True)
-    assert f"{NAME}: missing, 172 MB" in layout.texts()
-    assert "gvf-dit: missing" in layout.texts()
+    assert icon(layout, "gvf-dit") == icon(layout, "u2net") == "X"
+    assert NAME not in layout.texts()  # makes new assets, which the extension does not
+    assert "For animating" in layout.texts() and "For any background" in layout.texts()
     assert "gvf.download_weights" in layout.names("operator") and "gvf.remove_weights" not in layout.names("operator")
 
 
@@ -101,11 +112,11 @@ def test_weights_are_fetched_with_progress_and_removed(panel, hub):
     layout = panel.until(lambda facts: facts.download is not None and facts.download.stage != "")
     (shown,) = (entry for entry in layout.record if entry[0] == "progress")
     assert shown[2].startswith(f"Fetching {NAME}, ")
-    assert f"{NAME}: downloading" in layout.texts() and "gvf.cancel_weights" in layout.names("operator")
+    assert state(server_watch().report.weights) == "downloading" and "gvf.cancel_weights" in layout.names("operator")
     assert "gvf.download_weights" not in layout.names("operator")
     hub.holds.pop(PUBLISHED).set()
     layout = panel.until(lambda facts: state(facts) == "installed" and not facts.download.is_running)
-    assert "gvf.remove_weights" in layout.names("operator")
+    assert icon(layout, NAME) == "CHECKMARK" and "gvf.remove_weights" in layout.names("operator")
     assert bpy.ops.gvf.remove_weights(name=NAME) == {"FINISHED"}
     panel.until(lambda facts: state(facts) == "missing")
 
