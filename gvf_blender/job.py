@@ -8,26 +8,24 @@ running capture is the exception, and is given up before either happens.
 
 import logging
 import shutil
-import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
 
 from .capture import CaptureOptions, CaptureSession
-from .core.errors import FileError, GvfBlenderError, JobCancelled, SelectionError, ServerError
-from .core.job_phase import Phase, overall_progress
+from .core.errors import FileError, GvfBlenderError, JobCancelled, ServerError
+from .core.job_phase import MESSAGES, Phase, overall_progress
 from .core.kept_job import RESUMABLE_CODES, KeptJob
 from .core.sources import SourceObject
 from .core.time_left import time_left
 from .frame_picture import FramePicture
-from .importer import Imported, ImportOptions, import_animation
+from .importer import Imported
+from .job_scene import REPORT_HINT, import_result, in_scene
 from .kept_jobs import Keeper, request_of
-from .preferences import track_cache
-from .request import OUTPUTS, AnimateRequest, find_objects
+from .request import AnimateRequest, find_objects
 from .server_thread import (
     JOIN_SECONDS,
     Advanced,
@@ -42,25 +40,12 @@ from .server_thread import (
     ServerThread,
     Submitted,
 )
+from .user_folder import job_folders
 
 LOGGER = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.01
 """How long one poll may go on taking news from the server."""
-
-_MESSAGES = {
-    Phase.CONNECTING: "Looking for the server",
-    Phase.CAPTURING: "Rendering views of the mesh",
-    Phase.UPLOADING: "Sending mesh and video to the server",
-    Phase.QUEUED: "Waiting for the server to finish other jobs",
-    Phase.RUNNING: "Finding the motion",
-    Phase.DOWNLOADING: "Fetching the result",
-    Phase.IMPORTING: "Adding the result to the scene",
-    Phase.DONE: "Imported",
-    Phase.CANCELLED: "Cancelled",
-}
-
-_REPORT_HINT = "Please report this together with the text in the system console."
 
 ProgressCallback = Callable[[str, float], None]
 """Called with the stage and the fraction of the whole job that is done, 0..1, never falling."""
@@ -121,7 +106,7 @@ class AnimateJob:
         self._session: CaptureSession | None = None
         self._left_file = False
         self._home_file = bpy.data.filepath
-        self._scratch = _make_folders(results_folder)
+        self._scratch = job_folders(results_folder)
         self._wanted_result = results_folder / f"{request.video.stem}-{self.id}.safetensors"
         self._thread = ServerThread(connect, self._scratch, name=f"gvf-job-{self.id}")
         self._thread.start()
@@ -164,7 +149,7 @@ class AnimateJob:
         if self.phase is Phase.RUNNING and self.stage != Phase.RUNNING:
             left = "" if self.seconds_left is None else f", {time_left(self.seconds_left)}"
             return f"{self.stage[:1].upper()}{self.stage[1:]}{left}"
-        return _MESSAGES.get(self.phase, "")
+        return MESSAGES.get(self.phase, "")
 
     @property
     def can_be_taken_up(self) -> bool:
@@ -204,7 +189,7 @@ class AnimateJob:
             self._fail(
                 GvfBlenderError(
                     f"The add-on failed while {self.phase} ({type(error).__name__}: {error}).",
-                    _REPORT_HINT,
+                    REPORT_HINT,
                 )
             )
 
@@ -286,23 +271,9 @@ class AnimateJob:
         """
         if self.result_path is None or not self.result_path.is_file():
             raise FileError(f"The job {self.request.title} has no result to import.", "Press Animate to make it again.")
-        options = ImportOptions(
-            **{name: name in self.request.outputs for name in OUTPUTS},
-            frame_start=self._frame_start,
-            cache=track_cache(bpy.context),
+        imported = import_result(
+            self.result_path, self._sources, self.request.outputs, self._frame_start, self._scene_name
         )
-        try:
-            with _in_scene(self._scene_name):
-                imported = import_animation(bpy.context, self.result_path, self._sources, options)
-        except GvfBlenderError:
-            raise
-        except Exception as error:
-            LOGGER.exception("The import of job %s failed", self.id)
-            raise GvfBlenderError(
-                f"The result could not be imported ({type(error).__name__}: {error}).", _REPORT_HINT
-            ) from error
-        if imported.splats is None and imported.points is None and not imported.motion:
-            raise SelectionError("Nothing was imported.", " ".join(imported.warnings))
         self.imported, self.error = imported, None
         self.warnings = tuple(imported.warnings)
         self._keeper.forget()
@@ -345,7 +316,7 @@ class AnimateJob:
                 raise error
 
     def _render_a_view(self) -> None:
-        with _in_scene(self._scene_name, strict=True):
+        with in_scene(self._scene_name, strict=True):
             if self._session is None:
                 objects = find_objects(self.request.objects)
                 path = self._scratch / "capture.safetensors"
@@ -420,35 +391,3 @@ class AnimateJob:
         if self._session is not None:
             session, self._session = self._session, None
             session.close()
-
-
-def _make_folders(results_folder: Path) -> Path:
-    try:
-        results_folder.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="gvf-"))
-    except OSError as error:
-        raise FileError(
-            f"No folder can be made in {error.filename or tempfile.gettempdir()} ({error.strerror}).",
-            "Free some disk space or choose another temporary folder.",
-        ) from error
-
-
-@contextmanager
-def _in_scene(name: str, strict: bool = False) -> Iterator[None]:
-    """The job's scene as the current one, wherever the artist has gone meanwhile.
-
-    Args:
-        name: The scene's name.
-        strict: Complain when it is gone instead of staying in the current one.
-    """
-    scene = bpy.data.scenes.get(name)
-    if scene is None and strict:
-        raise SelectionError(f"There is no scene {name!r} in this file any more.", "Select the objects again.")
-    windows = bpy.context.window_manager.windows
-    window = next((each for each in windows if each.scene == scene), next(iter(windows), None))
-    # A timer has no window in its context, which the operators behind capture and import may ask for.
-    override: dict[str, object] = {"window": window} if window is not None else {}
-    if scene is not None and (window is None or window.scene != scene):
-        override |= {"scene": scene, "view_layer": scene.view_layers[0]}
-    with bpy.context.temp_override(**override):
-        yield

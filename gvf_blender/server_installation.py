@@ -7,6 +7,7 @@ import bpy
 
 from .client import Installation
 from .core.errors import FileError, SettingsError
+from .core.torch_build import TorchBuild
 from .user_folder import user_folder
 
 _installation: Installation | None = None
@@ -17,8 +18,11 @@ def present_installation() -> Installation | None:
     return _installation
 
 
-def new_installation() -> Installation:
+def new_installation(build: TorchBuild) -> Installation:
     """An installation that may begin now.
+
+    Args:
+        build: Which build of PyTorch it takes.
 
     Raises:
         SettingsError: Blender is told to stay offline, or an installation runs already.
@@ -39,7 +43,8 @@ def new_installation() -> Installation:
             f"There is no wheel in {folder}: this extension was not made by dev.py build.",
             "Choose .venv/bin/python of the checkout in the preferences.",
         )
-    _installation = Installation(Path(sys.executable), user_folder() / "environment", wheel, folder / "constraints.txt")
+    place = user_folder() / "environment"
+    _installation = Installation(Path(sys.executable), place, wheel, folder / "constraints.txt", build=build)
     return _installation
 
 

@@ -15,6 +15,7 @@ import bpy
 
 from .core.errors import GvfBlenderError, ServerError
 from .core.server_facts import ServerFacts, ServerReport, ServerState
+from .core.weights_facts import WeightsFacts
 from .job_list import redraw_panels
 from .server_choice import ServerChoice
 
@@ -36,7 +37,7 @@ class ServerWatch:
         self.report = ServerReport(ServerState.CHECKING)
         self.notice = ""
         self._choice: ServerChoice | None = None
-        self._looked = self._asked = float("-inf")
+        self._looked = self._asked = self._ticked = float("-inf")
         self._asking = False
         self._acting = 0
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
@@ -91,7 +92,9 @@ class ServerWatch:
         if self._acting:
             redraw_panels()
         now = time.monotonic()
-        is_looking = now - self._looked < LOOKING_SECONDS
+        # Drawing a heavy scene once can take longer than that, and no tick comes meanwhile.
+        is_looking = now - self._looked < LOOKING_SECONDS or self._looked > self._ticked
+        self._ticked = now
         if is_looking and not self._asking and now - self._asked >= REFRESH_SECONDS and self._choice is not None:
             self._ask(self._choice)
         return is_looking or self._asking or self._acting > 0
@@ -133,6 +136,7 @@ def _asked(choice: ServerChoice, place: str) -> ServerReport:
     try:
         client = choice.reach()
         facts = ServerFacts.from_json(client.capabilities())
+        weights = WeightsFacts.from_json(client.models())
     except ServerError as error:
         process = choice.process
         if process is None or error.code != "unreachable":
@@ -143,7 +147,7 @@ def _asked(choice: ServerChoice, place: str) -> ServerReport:
     except (KeyError, TypeError, ValueError) as error:
         reason = f"The server describes itself in another way than this add-on expects ({error!r}). "
         return ServerReport(ServerState.UNREACHABLE, place, reason + "Install both from the same release.")
-    return ServerReport(facts.state, client.address, "", facts)
+    return ServerReport(facts.state, client.address, "", facts, weights)
 
 
 _watch = ServerWatch()

@@ -1,10 +1,12 @@
 """Where the extension keeps what belongs to the user and to no .blend file."""
 
+import tempfile
 from pathlib import Path
 
 import bpy
 
 from .client import default_handshake_path
+from .core.errors import FileError
 
 
 def home_folder() -> Path:
@@ -18,3 +20,22 @@ def user_folder() -> Path:
         return Path(bpy.utils.extension_path_user(__package__))
     except (AttributeError, ValueError):  # Blender before 4.2; a package that is no installed extension
         return home_folder() / "blender"
+
+
+def job_folders(results_folder: Path) -> Path:
+    """Make the folder of results, and a new temporary folder for one job.
+
+    Returns:
+        The temporary folder.
+
+    Raises:
+        FileError: One of them cannot be made, for example because the disk is full.
+    """
+    try:
+        results_folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="gvf-"))
+    except OSError as error:
+        raise FileError(
+            f"No folder can be made in {error.filename or tempfile.gettempdir()} ({error.strerror}).",
+            "Free some disk space or choose another temporary folder.",
+        ) from error

@@ -26,6 +26,13 @@ class JobSubmission(BaseModel):
     client_id: str = Field("", max_length=200, description="name under which the client finds its jobs again")
 
 
+class WeightsWish(BaseModel):
+    """Body of POST /v1/models/download."""
+
+    names: list[str] = Field(default_factory=list, max_length=100, description="none: all that animating needs")
+    accept_unstated_licences: bool = Field(False, description="fetch also what is published without a stated licence")
+
+
 @dataclass(frozen=True)
 class ErrorReason:
     """What went wrong and what to do."""

@@ -201,6 +201,20 @@ class BusyError(ServerError):
     status = 409
 
 
+class DownloadRunningError(ServerError):
+    """Weights are being fetched."""
+
+    code = "download_running"
+    status = 409
+
+
+class LicenceNotAcceptedError(ServerError):
+    """Weights whose publisher states no licence are fetched only for who accepts that."""
+
+    code = "licence_not_accepted"
+    status = 409
+
+
 class IdempotencyConflictError(ServerError):
     """An idempotency key was used again for a different job."""
 

@@ -110,6 +110,7 @@ def run_server(options: ServerOptions) -> int:
             watch_parent(options.parent_pid, stop)
         service.fleet.start()
         held.callback(service.fleet.stop)
+        held.callback(service.weights.stop)
         LOGGER.info("serving on %s, data in %s", handshake.address, options.data)
         server.run(sockets=[listener])
         if server.start_error is not None:

@@ -17,6 +17,7 @@ from server.storage import Storage
 from server.supervisor import INTERRUPTED, Supervisor
 from server.time_left import StageTimes
 from server.uploads import Uploads
+from server.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Service:
         uploads: Receives uploads.
         admission: Checks submissions.
         fleet: Runs the jobs.
+        weights: Network weights of this machine.
         log_file: Where the log is.
         stop: Asks the server to end.
         started: When it started, on `time.monotonic`.
@@ -45,6 +47,7 @@ class Service:
     uploads: Uploads
     admission: Admission
     fleet: Fleet
+    weights: Weights
     log_file: Path
     stop: Callable[[], None]
     started: float = field(default_factory=time.monotonic)
@@ -94,6 +97,7 @@ def open_service(
         uploads=Uploads(storage, limits.upload_bytes),
         admission=Admission(table, storage, probe, (lambda: available_mb(fleet.pids)) if has_local_workers else None),
         fleet=fleet,
+        weights=Weights(),
         log_file=data / "server.log",
         stop=stop,
     )

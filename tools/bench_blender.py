@@ -100,6 +100,7 @@ def _bench_import_and_playback(folder: Path) -> list[tuple[str, float, float, st
                 set_display(imported.splats.modifiers[0], display)
             title = f"playback, 100,000 x 24, {name}{' as ' + display.lower() if display else ''}"
             figures.append((title, _milliseconds_per_frame(24), 6, "ms"))
+            figures.append(("  between two stored frames", _milliseconds_per_frame(24, between=0.4), 6, "ms"))
     return figures
 
 
@@ -115,11 +116,13 @@ def _bench_large(folder: Path) -> list[tuple[str, float, float, str]]:
     return figures
 
 
-def _milliseconds_per_frame(frames: int) -> float:
+def _milliseconds_per_frame(frames: int, between: float = 0.0) -> float:
     """Of evaluation alone, as nothing is drawn; the best of three rounds."""
     scene = bpy.context.scene
     scene.frame_set(1)
-    rounds = [_timed(lambda: [scene.frame_set(frame) for frame in range(2, frames)]) for _ in range(3)]
+    rounds = [
+        _timed(lambda: [scene.frame_set(frame, subframe=between) for frame in range(2, frames)]) for _ in range(3)
+    ]
     return min(rounds) / (frames - 2) * 1000
 
 

@@ -28,7 +28,7 @@ from gvf_blender.server_choice import ServerChoice
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "docs" / "images"
-PICTURES = {"jobs-and-server": (1280, 900), "animate-panel": (1280, 900)}
+PICTURES = {"jobs-and-server": (1280, 900), "animate-panel": (1280, 900), "weights": (1280, 900)}
 """Names, and width and height of the window in pixels."""
 SHOWN = (300, 26, 1280, 850)
 """Left, top, right and bottom of what is kept: the sidebar and some of the viewport."""
@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="gvf-pictures-") as folder:
         os.environ["GVF_HOME"] = folder
+        os.environ["GVF_MODELS_DIR"] = str(Path(folder) / "models")
         with (Path(folder) / "output.log").open("wb") as log:
             server = subprocess.Popen([sys.executable, "-m", "server"], stdout=log, stderr=log, cwd=ROOT)
         try:

@@ -18,6 +18,7 @@ NAME, PICTURE = sys.argv[sys.argv.index("--") + 1 :]
 OPEN = {
     "animate-panel": {"GVF_PT_animate"},
     "jobs-and-server": {"GVF_PT_jobs", "GVF_PT_server"},
+    "weights": {"GVF_PT_server", "GVF_PT_weights"},
 }[NAME]
 SETTLE_SECONDS = 3.0 if NAME == "animate-panel" else 1.0
 PATIENCE_SECONDS = 150.0
@@ -109,6 +110,8 @@ def advance() -> float | None:
         (job,) = job_list.jobs()
         if not job.picture.icon or server_watch.watch().report.state is ServerState.CHECKING:
             return 0.2
+    if NAME == "weights" and server_watch.watch().report.weights is None:
+        return 0.2
     if not _ready:
         _ready.append(time.monotonic() + SETTLE_SECONDS)
     if time.monotonic() < _ready[0]:

@@ -131,6 +131,13 @@ class UnlitScene:
         self._scene.render.film_transparent = False
         self._scene.render.image_settings.color_mode = "RGB"
 
+    def look_at_region(self, left: float, right: float, bottom: float, top: float) -> None:
+        """Render nothing outside a part of the picture, given in fractions of it; what is outside is transparent."""
+        render = self._scene.render
+        render.use_border, render.use_crop_to_border = True, False
+        render.border_min_x, render.border_max_x = left, right
+        render.border_min_y, render.border_max_y = bottom, top
+
     def render(self, world_to_camera: np.ndarray, file: Path) -> bytes:
         """One view as the bytes of a PNG file.
 

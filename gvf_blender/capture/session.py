@@ -18,7 +18,7 @@ from .geometry import Piece, evaluated_pieces, world_from_unit
 from .scene import UnlitScene
 from .scratch import Scratch
 from .selection import surface_objects
-from .viewpoints import intrinsics, sphere_cameras
+from .viewpoints import intrinsics, occupied_region, sphere_cameras
 
 LOGGER = logging.getLogger(__name__)
 
@@ -105,10 +105,13 @@ class CaptureSession:
             self._pieces = evaluated_pieces(context, surfaces, objects, self._scratch, self._options.movable)
             _check_movable(self._pieces, self._options.movable)
             self._world_from_unit = world_from_unit(self._pieces)
+            unit_from_world = np.linalg.inv(self._world_from_unit)
+            vertices = np.concatenate([piece.vertices for piece in self._pieces])
+            self._vertices = vertices @ unit_from_world[:3, :3].T + unit_from_world[:3, 3]
             self._scene = UnlitScene(
                 context,
                 self._pieces,
-                np.linalg.inv(self._world_from_unit),
+                unit_from_world,
                 self._options.size,
                 self._options.samples,
                 self._scratch,
@@ -132,8 +135,11 @@ class CaptureSession:
             return 1.0
         if self._folder is None:
             raise RuntimeError("this capture session is closed")
+        camera = self._cameras[len(self._pngs)]
         try:
-            png = self._scene.render(self._cameras[len(self._pngs)], self._folder / "view.png")
+            # Half of a usual view is empty, and a ray into emptiness costs half as much as one that hits something.
+            self._scene.look_at_region(*occupied_region(self._vertices, camera, self._options.size))
+            png = self._scene.render(camera, self._folder / "view.png")
         except ReferenceError as error:
             raise RenderError(
                 "The temporary scene of the capture was removed, for example by an undo.", "Start again."
@@ -162,11 +168,9 @@ class CaptureSession:
 
     def _write(self) -> None:
         sources = sources_of(self._pieces)
-        unit_from_world = np.linalg.inv(self._world_from_unit)
-        vertices = np.concatenate([piece.vertices for piece in self._pieces])
         write_capture(
             self._path,
-            vertices=vertices @ unit_from_world[:3, :3].T + unit_from_world[:3, 3],
+            vertices=self._vertices,
             triangles=np.concatenate(
                 [piece.triangles + source.vertex_start for piece, source in zip(self._pieces, sources, strict=True)]
             ),
@@ -178,7 +182,7 @@ class CaptureSession:
             pngs=self._pngs,
             movable=_movable(self._pieces),
         )
-        LOGGER.info("Captured %d vertices of %d objects to %s.", len(vertices), len(sources), self._path)
+        LOGGER.info("Captured %d vertices of %d objects to %s.", len(self._vertices), len(sources), self._path)
         self.result = CaptureResult(self._path, sources, self._world_from_unit)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 RADIUS = 2.0
 FIELD_OF_VIEW = math.radians(40.0)
+# Pixels around a surface that it can still reach: Cycles' filter is 1.5 wide, and Blender rounds a region down.
+_FILTER_REACH = 3
 
 
 def sphere_cameras(count: int) -> np.ndarray:
@@ -32,6 +34,23 @@ def intrinsics(count: int) -> np.ndarray:
     """The same square pinhole [count, 4] for every camera: fx, fy, cx, cy as fractions of the image size."""
     focal = 0.5 / math.tan(FIELD_OF_VIEW / 2.0)
     return np.tile([focal, focal, 0.5, 0.5], (count, 1))
+
+
+def occupied_region(vertices: np.ndarray, world_to_camera: np.ndarray, size: int) -> tuple[float, float, float, float]:
+    """The part of a view that a surface can touch: left, right, bottom and top as fractions of the picture.
+
+    Args:
+        vertices: Of the surface, in the unit frame [V, 3]; all in front of the camera.
+        world_to_camera: Unit frame to OpenCV camera, [4, 4].
+        size: Width and height of the picture in pixels.
+    """
+    in_camera = vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
+    focal = 0.5 * size / math.tan(FIELD_OF_VIEW / 2.0)
+    places = focal * in_camera[:, :2] / in_camera[:, 2:] + 0.5 * size
+    first = np.maximum(np.floor(places.min(axis=0)) - _FILTER_REACH, 0) / size
+    last = np.minimum(np.ceil(places.max(axis=0)) + _FILTER_REACH, size) / size
+    # Rows are counted from the bottom in Blender.
+    return float(first[0]), float(last[0]), float(1 - last[1]), float(1 - first[1])
 
 
 def _radical_inverse(number: int) -> float:

@@ -222,6 +222,38 @@ class Client:
         """
         self._http.json("POST", "/v1/models/unload")
 
+    def models(self) -> dict[str, Any]:
+        """Every network's weights, whether they are installed, and how the newest download stands."""
+        return self._http.json("GET", "/v1/models")
+
+    def download_models(self, names: Iterable[str] = (), accept_unstated_licences: bool = False) -> dict[str, Any]:
+        """Let the server fetch weights from their publishers.
+
+        Args:
+            names: Which; none for all that animating needs.
+            accept_unstated_licences: Whether also those whose publishers state no licence.
+
+        Returns:
+            How the download stands.
+
+        Raises:
+            ServerError: With code "licence_not_accepted", or "download_running" while another one runs.
+        """
+        wish = {"names": list(names), "accept_unstated_licences": accept_unstated_licences}
+        return self._http.json("POST", "/v1/models/download", wish)
+
+    def cancel_models_download(self) -> None:
+        """Stop fetching weights, if the server does; what arrived is kept for the next time."""
+        self._http.json("POST", "/v1/models/download/cancel")
+
+    def remove_model(self, name: str) -> None:
+        """Delete installed weights.
+
+        Raises:
+            ServerError: They are not installed, or just being fetched.
+        """
+        self._http.json("DELETE", f"/v1/models/{quote(name, safe='')}")
+
     def log(self, lines: int = 200) -> list[str]:
         """The last lines of the server's log, oldest first."""
         return [str(line) for line in self._http.json("GET", f"/v1/log?tail={lines}").get("lines", [])]

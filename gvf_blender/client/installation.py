@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import FileError, GvfBlenderError, JobCancelled
+from ..core.torch_build import CPU_WHEELS, TorchBuild, can_choose, disk_megabytes
 
 LOGGER = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Installation:
         wheel: The wheel to install, with its extra `server`.
         constraints: Pinned versions, used under the Python that they were made for; None for no pins.
         options: Further arguments of pip.
+        build: Which build of PyTorch. An environment with another one is made anew.
 
     Attributes:
         step: What is being done, for people; empty while nothing is.
@@ -36,11 +38,18 @@ class Installation:
     """
 
     def __init__(
-        self, python: Path, folder: Path, wheel: Path, constraints: Path | None = None, options: Sequence[str] = ()
+        self,
+        python: Path,
+        folder: Path,
+        wheel: Path,
+        constraints: Path | None = None,
+        options: Sequence[str] = (),
+        build: TorchBuild = TorchBuild.CUDA,
     ) -> None:
         self.step = ""
         self.log = folder.with_name(folder.name + ".log")
         self._base, self._folder, self._wheel = python, folder, wheel
+        self._build = build
         self._options = list(options)
         if constraints is not None and sys.version_info[:2] == _PINNED_FOR:
             self._options += ["-c", str(constraints)]
@@ -78,7 +87,7 @@ class Installation:
         except OSError as error:
             raise FileError(
                 f"The environment cannot be made in {self._folder} ({error.strerror or error}).",
-                "Free some disk space, about 6 GB; then press Install again.",
+                f"Free some disk space, about {disk_megabytes(self._build) / 1000:.0f} GB; then press Install again.",
             ) from error
         finally:
             self.step = ""
@@ -96,12 +105,26 @@ class Installation:
         self._stamp.unlink(missing_ok=True)
         self.log.write_text("")
         self.step = "Making the environment"
-        if not self._works("import pip"):
+        if self._found_build() not in (None, self._build) or not self._works("import pip"):
             self._call([str(self._base), "-m", "venv", "--clear", str(self._folder)])
-        self.step = "Installing packages"
-        pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
-        self._call([*pip, *self._options, f"{self._wheel}[server]"])
+        self._build_note.write_text(self._build)
+        for step, command in self.commands():
+            self.step = step
+            self._call(command)
         self._stamp.write_text(self._fingerprint())
+
+    def commands(self) -> list[tuple[str, list[str]]]:
+        """What installs the packages into the environment, and what to call it.
+
+        PyTorch for CPUs comes first and alone, from the one index that has it: with two indexes, pip would fall back to
+        the build with CUDA if that one cannot be reached.
+        """
+        pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+        commands = [("Installing packages", [*pip, *self._options, f"{self._wheel}[server]"])]
+        if self._build is TorchBuild.CPU and can_choose():
+            torch = [*pip, *self._options, "--no-deps", "--index-url", CPU_WHEELS, "torch"]
+            commands.insert(0, ("Installing PyTorch for CPUs", torch))
+        return commands
 
     def _works(self, statement: str) -> bool:
         if not self.python.exists():
@@ -146,9 +169,20 @@ class Installation:
                 f"{self.log} has the details. Press Install to go on with it.",
             )
 
+    def _found_build(self) -> str | None:
+        """Which build an environment was made for; None where there is none."""
+        try:
+            return self._build_note.read_text()
+        except OSError:
+            return None
+
+    @property
+    def _build_note(self) -> Path:
+        return self._folder / "torch-build"
+
     @property
     def _stamp(self) -> Path:
         return self._folder / "installed-for"
 
     def _fingerprint(self) -> str:
-        return f"{self._wheel.name} {hashlib.sha256(self._wheel.read_bytes()).hexdigest()}"
+        return f"{self._wheel.name} {hashlib.sha256(self._wheel.read_bytes()).hexdigest()} {self._build}"

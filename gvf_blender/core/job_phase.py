@@ -23,6 +23,19 @@ class Phase(StrEnum):
         return self in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
 
 
+MESSAGES = {
+    Phase.CONNECTING: "Looking for the server",
+    Phase.CAPTURING: "Rendering views of the mesh",
+    Phase.UPLOADING: "Sending mesh and video to the server",
+    Phase.QUEUED: "Waiting for the server to finish other jobs",
+    Phase.RUNNING: "Finding the motion",
+    Phase.DOWNLOADING: "Fetching the result",
+    Phase.IMPORTING: "Adding the result to the scene",
+    Phase.DONE: "Imported",
+    Phase.CANCELLED: "Cancelled",
+}
+"""What people read while a job is in a phase."""
+
 # Shares of the whole, after the times of the demo asset on two cores: the server's work dwarfs the rest.
 _SHARES: dict[Phase, tuple[float, float]] = {
     Phase.CONNECTING: (0.0, 0.0),

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from .weights_facts import WeightsFacts
+
 
 class ServerState(StrEnum):
     """How it stands with the server, seen from Blender."""
@@ -67,9 +69,11 @@ class ServerReport:
         place: Where it is, for people.
         reason: Why it does not run or answer, with what helps, as sentences; else empty.
         facts: What it told; None unless it answers.
+        weights: What it told of its weights; None unless it answers.
     """
 
     state: ServerState
     place: str = ""
     reason: str = ""
     facts: ServerFacts | None = None
+    weights: WeightsFacts | None = None

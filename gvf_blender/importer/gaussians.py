@@ -10,6 +10,7 @@ from .compat import remove_attributes
 from .materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
 from .nodes import TreeWriter, add_float_input, add_switch_input, has_input, socket
 from .playback import FramePicker, Track, store_track
+from .rotation_mix import in_one_hemisphere
 
 # How many standard deviations a Gaussian's opaque stand-in reaches: it then covers about as much as the
 # visible part of the Gaussian.
@@ -62,7 +63,7 @@ class GaussianTracks:
         metres = np.float32(animation.unit_scale)
         return cls(
             position=Track("position", "FLOAT_VECTOR", animation.means * metres),
-            rotation=Track("rotation", "QUATERNION", quaternions),
+            rotation=Track("rotation", "QUATERNION", in_one_hemisphere(quaternions)),
             scale=Track("scale", "FLOAT_VECTOR", animation.scales.astype(np.float32) * metres),
             # Not FLOAT_COLOR: it takes a third more memory and would fill the artist's list of color attributes.
             color=Track("color", "FLOAT_VECTOR", animation.colors),
@@ -109,11 +110,6 @@ class GaussianFields:
             picked["position"] = _in_place(writer, tracks.position, picked["position"], inputs)
         return cls(**picked)
 
-    def radius(self, writer: TreeWriter, size: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-        """Radius of a sphere about as large as the Gaussian, times a size."""
-        mean_scale = writer.vector_math("DOT_PRODUCT", self.scale, (SOLID_SIGMAS / 3,) * 3)
-        return writer.math("MULTIPLY", mean_scale, size)
-
     def display_color(self, writer: TreeWriter, overlay: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
         """The captured colour, mixed with one that tells confidence: green where sure, red where not."""
         doubt = writer.math("SUBTRACT", 1.0, self.confidence)
@@ -144,6 +140,16 @@ class GaussianFields:
             inputs = {"Geometry": points, "Name": name, "Value": value}
             points = writer.output("GeometryNodeStoreNamedAttribute", inputs, data_type=kind, domain="POINT")
         return points
+
+
+def stored_radius(writer: TreeWriter, size: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    """Radius of a sphere about as large as the Gaussian, times a size.
+
+    For points that carry the shown scale (`store_for_display`), as every further use of a mixed field mixes again.
+    """
+    scale = writer.output("GeometryNodeInputNamedAttribute", {"Name": SCALE_ATTRIBUTE}, data_type="FLOAT_VECTOR")
+    mean_scale = writer.vector_math("DOT_PRODUCT", scale, (SOLID_SIGMAS / 3,) * 3)
+    return writer.math("MULTIPLY", mean_scale, size)
 
 
 def without_frames(writer: TreeWriter, tracks: GaussianTracks, points: bpy.types.NodeSocket) -> bpy.types.NodeSocket:

@@ -11,6 +11,7 @@ from .gaussians import (
     GaussianFields,
     GaussianTracks,
     add_inputs,
+    stored_radius,
     thinned_out,
     without_frames,
 )
@@ -51,7 +52,7 @@ def _new_tree(name: str, tracks: GaussianTracks, material: bpy.types.Material) -
     gaussians = GaussianFields.at_frame(writer, tracks, inputs)
     points = gaussians.store_for_display(writer, inputs["Geometry"], inputs[OVERLAY_INPUT])
     points = writer.output("GeometryNodeSetPosition", {"Geometry": points, "Position": gaussians.position})
-    radius = gaussians.radius(writer, inputs[SIZE_INPUT])
+    radius = stored_radius(writer, inputs[SIZE_INPUT])
     points = writer.output("GeometryNodeSetPointRadius", {"Points": points, "Radius": radius})
     points = thinned_out(writer, points, without_frames(writer, tracks, points), inputs[AMOUNT_INPUT])
     points = writer.output("GeometryNodeSetMaterial", {"Geometry": points, "Material": material})

@@ -11,6 +11,7 @@ from .gaussians import (
     GaussianFields,
     GaussianTracks,
     add_inputs,
+    stored_radius,
     thinned_out,
     without_frames,
 )
@@ -91,14 +92,7 @@ def _new_tree(
     writer = TreeWriter(tree)
     inputs = writer.node("NodeGroupInput").outputs
     gaussians = GaussianFields.at_frame(writer, tracks, inputs)
-    points = writer.output(
-        "GeometryNodeMeshToPoints",
-        {
-            "Mesh": inputs["Geometry"],
-            "Position": gaussians.position,
-            "Radius": gaussians.radius(writer, inputs[SIZE_INPUT]),
-        },
-    )
+    points = writer.output("GeometryNodeMeshToPoints", {"Mesh": inputs["Geometry"], "Position": gaussians.position})
     points = gaussians.store_for_display(writer, points, inputs[OVERLAY_INPUT])
     # Instances would carry all stored frames along.
     points = without_frames(writer, tracks, points)
@@ -128,9 +122,11 @@ def _new_tree(
         instances(CUTOFF_SIGMAS * _ICOSAHEDRON_RATIO, subdivisions=1, material=exact),
     )
     writer.feed(socket(menu.inputs, DISPLAY_SOLID), instances(SOLID_SIGMAS, subdivisions=2, material=solid))
+    radius = stored_radius(writer, inputs[SIZE_INPUT])
+    spheres = writer.output("GeometryNodeSetPointRadius", {"Points": points, "Radius": radius})
     writer.feed(
         socket(menu.inputs, DISPLAY_POINTS),
-        writer.output("GeometryNodeSetMaterial", {"Geometry": points, "Material": points_material}),
+        writer.output("GeometryNodeSetMaterial", {"Geometry": spheres, "Material": points_material}),
     )
     writer.node("NodeGroupOutput", {"Geometry": menu.outputs["Output"]})
     arrange(tree)

@@ -16,6 +16,7 @@ from . import (
     start_frame,
     tracks,
     view,
+    weights,
 )
 
 CLASSES = (
@@ -34,4 +35,5 @@ CLASSES = (
     *start_frame.CLASSES,
     *tracks.CLASSES,
     *view.CLASSES,
+    *weights.CLASSES,
 )

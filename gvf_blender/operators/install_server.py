@@ -4,10 +4,16 @@ from pathlib import Path
 from typing import ClassVar
 
 import bpy
+from bpy.props import EnumProperty
 
 from .. import server_installation, server_watch
 from ..core.errors import GvfBlenderError
+from ..core.import_size import in_words
+from ..core.torch_build import TorchBuild, can_choose, disk_megabytes, download_megabytes, suggested_build
 from ..preferences import addon_preferences
+from ..ui.text import draw_sentence
+
+_DIALOG_WIDTH = 420
 
 
 class GVF_OT_install_server(bpy.types.Operator):
@@ -17,9 +23,21 @@ class GVF_OT_install_server(bpy.types.Operator):
     bl_label = "Install Server"
     bl_description = (
         "Make a Python environment in the extension's own folder and install the server there. "
-        "Downloads about 3 GB and takes 6 GB of disk space"
+        "Tells first how much that downloads"
     )
     bl_options: ClassVar[set[str]] = {"INTERNAL"}
+
+    build: EnumProperty(
+        name="Computes on",
+        description="Which build of PyTorch is installed",
+        items=(
+            ("AUTO", "Automatic", "With CUDA where an NVIDIA driver is installed"),
+            ("CPU", "Processor", "The small build, which uses no GPU"),
+            ("CUDA", "NVIDIA GPU", "The build with CUDA, which needs an NVIDIA driver"),
+        ),
+        default="AUTO",
+        options={"SKIP_SAVE"},
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -28,10 +46,24 @@ class GVF_OT_install_server(bpy.types.Operator):
             cls.poll_message_set("Blender is not allowed to go online: Preferences > System > Network")
         return bpy.app.online_access
 
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Let the artist choose, beginning with what fits this machine."""
+        self.build = suggested_build().name
+        return context.window_manager.invoke_props_dialog(self, width=_DIALOG_WIDTH)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the choice, where there is one, and what it costs."""
+        build = _build(self.build)
+        if can_choose():
+            self.layout.row().prop(self, "build", expand=True)
+        downloads, takes = (in_words(size(build) * 1_000_000) for size in (download_megabytes, disk_megabytes))
+        text = f"Downloads about {downloads} and takes {takes} of disk space."
+        draw_sentence(self.layout, context, text, icon="IMPORT")
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Begin; in background mode, also finish."""
         try:
-            server_watch.act(server_installation.new_installation().run, _use)
+            server_watch.act(server_installation.new_installation(_build(self.build)).run, _use)
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -54,6 +86,10 @@ class GVF_OT_cancel_installation(bpy.types.Operator):
             return {"CANCELLED"}
         installation.cancel()
         return {"FINISHED"}
+
+
+def _build(choice: str) -> TorchBuild:
+    return suggested_build() if choice == "AUTO" else TorchBuild[choice]
 
 
 def _use(python: Path) -> None:

@@ -201,7 +201,7 @@ def _unreachable(error: BaseException) -> WeightsError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return WeightsError(
         f"{constants.ENDPOINT} cannot be reached ({reason}).",
-        "Check the connection, or use --offline for what was fetched before.",
+        "Check the connection; `gvf models download --offline` installs what was fetched before.",
     )
 
 

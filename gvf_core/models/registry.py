@@ -102,6 +102,16 @@ class Checkpoint:
         return f"{self.host}/{self.repository}"
 
     @property
+    def terms(self) -> str:
+        """Under which conditions it is published, as a sentence."""
+        if self.licence is not None:
+            return f"{self.page} publishes it under the licence {self.licence}."
+        return (
+            f"{self.page} states no licence: what you may do with these weights is not said, and all rights may be "
+            "reserved."
+        )
+
+    @property
     def use(self) -> str:
         """What one needs it for, in two words at most."""
         if self.for_animating:

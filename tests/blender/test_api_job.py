@@ -153,7 +153,7 @@ def test_only_the_jobs_own_thread_speaks_to_the_server(make_job):
 
 
 def test_a_failing_import_keeps_the_result_and_names_it(make_job, monkeypatch):
-    from gvf_blender import job as job_module
+    from gvf_blender import job_scene
 
     job = make_job(ScriptedClient())
 
@@ -161,7 +161,7 @@ def test_a_failing_import_keeps_the_result_and_names_it(make_job, monkeypatch):
         raise FileError("The result is unusable.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(job_module, "import_animation", fail)
+        patch.setattr(job_scene, "import_animation", fail)
         with pytest.raises(FileError) as raised:
             job.run_to_end()
     assert job.phase is Phase.FAILED
@@ -176,14 +176,14 @@ def test_a_failing_import_keeps_the_result_and_names_it(make_job, monkeypatch):
 
 
 def test_a_kept_result_that_was_never_imported_outlives_the_job(make_job, monkeypatch):
-    from gvf_blender import job as job_module
+    from gvf_blender import job_scene
 
     job = make_job(ScriptedClient())
 
     def fail(*_):
         raise FileError("The result is unusable.")
 
-    monkeypatch.setattr(job_module, "import_animation", fail)
+    monkeypatch.setattr(job_scene, "import_animation", fail)
     with pytest.raises(FileError):
         job.run_to_end()
     job.close()

@@ -7,6 +7,7 @@ import pytest
 from mathutils import Matrix
 
 from gvf_blender.capture import CaptureOptions, capture
+from gvf_blender.capture.scene import UnlitScene
 from gvf_core.capture import load_capture
 
 
@@ -300,3 +301,30 @@ def test_mirrored_text_would_be_noticed(views_of):
     red = np.argwhere((front.rgba[..., 0] > 200) & (front.rgba[..., 3] > 200))
     blue = np.argwhere((front.rgba[..., 2] > 200) & (front.rgba[..., 3] > 200))
     assert red[:, 1].mean() > blue[:, 1].mean() + 5
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_leaving_out_what_is_empty_changes_no_pixel(views_of, monkeypatch, samples):
+    bpy.ops.mesh.primitive_monkey_add(rotation=(0.4, 1.0, 0.2))
+    monkey = bpy.context.object
+    material, shader = principled_material()
+    checker = add_node(material.node_tree, "ShaderNodeTexChecker", Scale=17.0)
+    material.node_tree.links.new(checker.outputs["Color"], shader.inputs["Base Color"])
+    monkey.data.materials.append(material)
+    parts = views_of(monkey, views=5, size=75, samples=samples)
+    monkeypatch.setattr("gvf_blender.capture.session.occupied_region", lambda *_: (0.0, 1.0, 0.0, 1.0))
+    whole = views_of(monkey, views=5, size=75, samples=samples)
+    for part, view in zip(parts.views, whole.views, strict=True):
+        assert 0 < (view.rgba[..., 3] == 0).mean() < 1
+        np.testing.assert_array_equal(part.rgba, view.rgba)
+
+
+def test_only_the_part_that_the_asset_can_touch_is_rendered(views_of, monkeypatch):
+    regions = []
+    look = UnlitScene.look_at_region
+    monkeypatch.setattr(
+        UnlitScene, "look_at_region", lambda scene, *region: (regions.append(region), look(scene, *region))
+    )
+    views_of(solid(((1, 0.1, 0.1), (0, 0, 0))), views=8, size=64)
+    areas = [(right - left) * (top - bottom) for left, right, bottom, top in regions]
+    assert len(areas) == 8 and max(areas) < 0.6 and min(areas) < 0.2

@@ -17,7 +17,8 @@ from gvf_blender.core.errors import FileError, GvfBlenderError, SelectionError, 
 from gvf_blender.headless import check_version, open_asset
 from gvf_core import errors
 from gvf_core.capture import load_capture
-from gvf_core.commands.blender import BLENDER_VARIABLE, capture_asset, find_blender, import_animation
+from gvf_core.commands.blender import capture_asset, import_animation
+from gvf_core.commands.blender_process import BLENDER_VARIABLE, find_blender
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"views": 2, "size": 16}

@@ -37,7 +37,7 @@ def import_cached(crate, tmp_path, **options):
 
 
 def test_the_told_size_is_that_of_the_stored_tracks(crate, tmp_path):
-    animation = fabricate(tmp_path, crate, frames=5, gaussians=20_000)
+    animation = fabricate(tmp_path, crate, frames=5, gaussians=40_000)
     imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(motion=False))
     stored = sum(
         len(attribute.data) * {"FLOAT": 4, "FLOAT_VECTOR": 12, "QUATERNION": 16}[attribute.data_type]

@@ -107,6 +107,21 @@ def test_every_splat_has_the_position_rotation_and_scale_of_the_file(cube, tmp_p
     np.testing.assert_allclose(matrices[:, :3, :3], expected, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("moment", [0.02, 6.2, 6.5, 13.79, 22.98])
+def test_rotations_between_frames_run_along_the_shorter_arc_at_even_speed(cube, tmp_path, moment):
+    """Random rotations: steps of up to 180 degrees, of either sign."""
+    animation = fabricate(tmp_path, cube, gaussians=2000)
+    points = import_animation(bpy.context, animation.path, animation.sources, FROM_1).points
+    frame_set(moment + 1)
+    shown = point_attribute(points, "splat_rotation", "value", 4).astype(np.float64)
+    np.testing.assert_allclose(np.linalg.norm(shown, axis=1), 1, atol=1e-5)
+    relative = np.einsum("nij,nik->njk", expected_rotations(animation, moment), rotation_matrices(shown))
+    # Its norm is twice the sine of the angle; the trace says nothing about small angles.
+    twist = np.stack([relative[:, i, j] - relative[:, j, i] for i, j in ((0, 1), (1, 2), (2, 0))], axis=1)
+    assert np.einsum("nii->n", relative).min() > 2.9
+    assert np.degrees(np.linalg.norm(twist, axis=1) / 2).max() < 0.04
+
+
 @pytest.mark.parametrize("scene_frame", [1, 7, 7.5])
 @pytest.mark.parametrize("kind", ["splats", "points"])
 def test_points_have_the_position_color_opacity_and_size_of_the_file(cube, tmp_path, scene_frame, kind):

@@ -5,12 +5,16 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import pytest
+from recording_layout import RecordingLayout
 
 from gvf_blender.client import Installation
+from gvf_blender.core import torch_build
 from gvf_blender.core.errors import FileError, GvfBlenderError, JobCancelled
+from gvf_blender.core.torch_build import CPU_WHEELS, TorchBuild
 
 OFFLINE = ("--no-deps", "--no-index")
 
@@ -77,6 +81,78 @@ def test_it_can_be_cancelled(installation, monkeypatch):
     assert not installation.is_complete
 
 
+@pytest.fixture
+def on(monkeypatch):
+    """Pretends to be on a platform."""
+    from gvf_blender.client import installation
+
+    return lambda platform: monkeypatch.setattr(installation, "can_choose", lambda: torch_build.can_choose(platform))
+
+
+def commands(tmp_path, wheel, build):
+    made = Installation(Path(sys.executable), tmp_path / "environment", wheel, tmp_path / "pins", build=build)
+    return [command[command.index("install") + 1 :] for _, command in made.commands()]
+
+
+def test_torch_for_cpus_comes_first_and_alone_from_its_own_index_with_the_pinned_version(tmp_path, wheel, on):
+    on("linux")
+    torch, rest = commands(tmp_path, wheel, TorchBuild.CPU)
+    assert torch[-4:] == ["--no-deps", "--index-url", CPU_WHEELS, "torch"]
+    assert rest[-1] == f"{wheel}[server]" and CPU_WHEELS not in rest
+    for command in (torch, rest):
+        assert command[command.index("-c") + 1] == str(tmp_path / "pins")
+
+
+@pytest.mark.parametrize(
+    ("platform", "build"), [("linux", TorchBuild.CUDA), ("win32", TorchBuild.CPU), ("darwin", TorchBuild.CPU)]
+)
+def test_elsewhere_the_usual_index_has_the_build(tmp_path, wheel, on, platform, build):
+    on(platform)
+    (only,) = commands(tmp_path, wheel, build)
+    assert CPU_WHEELS not in only
+
+
+def test_another_build_makes_the_environment_anew(tmp_path, wheel):
+    def install(build):
+        made = Installation(Path(sys.executable), tmp_path / "environment", wheel, options=OFFLINE, build=build)
+        made.commands = lambda: [("Installing", [str(made.python), "-c", "print('installed')"])]
+        return made
+
+    install(TorchBuild.CUDA).run()
+    left_over = tmp_path / "environment" / "left-over"
+    left_over.touch()
+    assert install(TorchBuild.CUDA).is_complete and not install(TorchBuild.CPU).is_complete
+    install(TorchBuild.CPU).run()
+    assert not left_over.exists() and install(TorchBuild.CPU).is_complete
+
+
+def test_a_driver_suggests_the_build_with_cuda(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch_build.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert torch_build.suggested_build() is TorchBuild.CPU
+    loaded = []
+    monkeypatch.setattr(torch_build.ctypes, "CDLL", loaded.append)
+    assert torch_build.suggested_build() is TorchBuild.CUDA
+    assert loaded == ["libcuda.so.1"]
+    monkeypatch.setattr(torch_build.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
+    tool = tmp_path / "nvidia-smi"
+    tool.touch(mode=0o755)
+    assert torch_build.suggested_build() is TorchBuild.CUDA
+
+
+def test_the_dialog_offers_the_builds_with_what_they_download(addon):
+    from gvf_blender.operators.install_server import GVF_OT_install_server as Operator
+
+    def shown(build):
+        layout = RecordingLayout()
+        dialog = SimpleNamespace(layout=layout, build=build, bl_rna=bpy.ops.gvf.install_server.get_rna_type())
+        Operator.draw(dialog, SimpleNamespace(region=SimpleNamespace(width=4000), preferences=bpy.context.preferences))
+        return layout
+
+    assert "about 450 MB" in shown("CPU").texts() and "about 3.0 GB" in shown("CUDA").texts()
+    assert shown("AUTO").names("prop") == ["build"]
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, wheel):
     (tmp_path / "user").write_text("a file")
     with pytest.raises(FileError, match="cannot be made in"):
@@ -92,5 +168,5 @@ def test_a_checkout_says_that_it_carries_no_wheel_and_offline_is_honoured(addon)
     else:
         assert not bpy.ops.gvf.install_server.poll()
         with pytest.raises(GvfBlenderError, match="not allowed to go online"):
-            new_installation()
+            new_installation(TorchBuild.CPU)
     assert "CANCELLED" in bpy.ops.gvf.cancel_installation()

@@ -140,8 +140,10 @@ def started(folder: Path, *flags: str, job_function: str = "fake_jobs:scripted",
     command = server_command(folder, *flags, job_function=job_function)
     if shell:
         command = ["bash", "-c", f'{shell}; exec "$@"', "bash", *command]
+    # With weights of its own and nobody to fetch any from, unless the test says otherwise.
+    alone = {"GVF_MODELS_DIR": str(folder / "models"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stderr=log, cwd=folder, env=server_environment())
+        process = subprocess.Popen(command, stderr=log, cwd=folder, env=alone | server_environment())
     handshake = folder / "server.json"
     try:
         wait_until(lambda: handshake.exists() or process.poll() is not None, "the server runs")

@@ -22,6 +22,7 @@ class HubStandIn:
     Attributes:
         files: Contents by "owner/name/path".
         breaks: Contents after how many bytes the connection breaks, once.
+        holds: Contents that stop half-way until the event is set.
         claimed_sha256: Hash to claim instead of the true one.
         claimed_size: Size to claim in answers to HEAD instead of the true one.
         refusal: Status and error code of every answer, if any.
@@ -31,6 +32,7 @@ class HubStandIn:
 
     files: dict[str, bytes] = field(default_factory=dict)
     breaks: dict[str, int] = field(default_factory=dict)
+    holds: dict[str, threading.Event] = field(default_factory=dict)
     claimed_sha256: dict[str, str] = field(default_factory=dict)
     claimed_size: dict[str, int] = field(default_factory=dict)
     refusal: tuple[int, str] | None = None
@@ -121,6 +123,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             end = hub.breaks.pop(name, len(content))
-            self.wfile.write(content[start:end])
+            middle = (start + end) // 2 if name in hub.holds else start
+            self.wfile.write(content[start:middle])
+            self.wfile.flush()
+            if name in hub.holds:
+                hub.holds[name].wait(60)
+            self.wfile.write(content[middle:end])
             # Fewer bytes than announced, and the connection is closed.
             self.close_connection = True
