@@ -260,10 +260,9 @@ def pad_gaussians(
     Padding is a Gaussian of zeros with the identity rotation, as officially.
     """
     counts = torch.tensor([len(item) for item in items])
-    padded = items[0].new_zeros(len(items), int(counts.max()), GAUSSIAN_CHANNELS)
-    padded[..., 10] = 1
-    for row, item in zip(padded, items, strict=True):
-        row[: len(item)] = item
+    padding = items[0].new_zeros(int(counts.max()), GAUSSIAN_CHANNELS)
+    padding[:, 10] = 1
+    padded = torch.stack([torch.cat([item, padding[len(item) :]]) for item in items])
     return padded, counts
 
 

@@ -18,7 +18,7 @@ from gvf_core.training.losses import mesh_guided_loss, opacity_regulariser, volu
 from gvf_core.training.motion_examples import MotionExample, RestVoxels
 from gvf_core.training.optimisation import ParameterGroup, trainable
 from gvf_core.training.settings import MotionSettings, StaticSettings
-from gvf_core.training.static_stage import Losses, batched_voxels, beside, freeze_encoder, grid
+from gvf_core.training.static_stage import Losses, batched_voxels, beside, freeze_encoder, grid, sample_each
 
 _SMALL_MOTION = 0.005
 """Added to the mean displacement that relative errors are measured by, so that still frames count little."""
@@ -62,10 +62,10 @@ class MotionStage(nn.Module):
 
     def forward(self, batch: Sequence[MotionExample]) -> Losses:
         """Losses of a batch, each times its weight, and their sum as "total"."""
-        generator = generator_of(batch[0].seed)
-        gaussians, losses = self._canonical(batch, generator)
+        gaussians, losses = self._canonical(batch)
         posterior = self._encode(batch, gaussians)
-        deltas, asked = self._decode(batch, gaussians, posterior.sample(generator))
+        latents = sample_each(posterior, [1] * len(batch), [example.seed for example in batch])
+        deltas, asked = self._decode(batch, gaussians, latents)
         losses["mesh_guided"] = self._settings.mesh_guided * self._mesh_guided(batch, gaussians, deltas, asked)
         losses["kl"] = self._settings.kl * posterior.kl_divergence().float().mean()
         for place, example in enumerate(batch):
@@ -84,7 +84,7 @@ class MotionStage(nn.Module):
     @torch.no_grad()
     def pictures(self, batch: Sequence[MotionExample]) -> Float[Tensor, "3 height width"] | None:
         """Each target beside its render, if any were chosen."""
-        gaussians, _ = self._canonical(batch, generator_of(batch[0].seed))
+        gaussians, _ = self._canonical(batch)
         deltas, _ = self._decode(batch, gaussians, self._encode(batch, gaussians).mean)
         rows = [
             beside(target, draw(own.activate(frame), target.camera))
@@ -93,7 +93,7 @@ class MotionStage(nn.Module):
         ]
         return grid(rows) if rows else None
 
-    def _canonical(self, batch: Sequence[MotionExample], generator: torch.Generator) -> tuple[list[Gaussians], Losses]:
+    def _canonical(self, batch: Sequence[MotionExample]) -> tuple[list[Gaussians], Losses]:
         """Gaussians of each object, turned, and what D_GS has to answer for itself."""
         device = self.vae.proj.weight.device
         given = [example.gaussians.to(device) for example in batch if example.gaussians is not None]
@@ -102,7 +102,8 @@ class MotionStage(nn.Module):
             return given, {}
         coordinates = batched_voxels([voxels.indices for voxels in rest]).to(device)
         features = torch.cat([voxels.features for voxels in rest]).to(device)
-        latents = self.static_vae.encode(features, coordinates).sample(generator)
+        posterior = self.static_vae.encode(features, coordinates)
+        latents = sample_each(posterior, [len(voxels.indices) for voxels in rest], [e.seed + 1 for e in batch])
         turns = [example.quaternion.to(device) for example in batch]
         decoded = self.static_vae.decode(latents, coordinates)
         gaussians = [own.rotated(turn) for own, turn in zip(decoded, turns, strict=True)]

@@ -20,9 +20,10 @@ from gvf_core.settings import AnimateSettings
 from gvf_core.training.appearance import load_appearance_loss
 from gvf_core.training.canonical_store import CanonicalStore
 from gvf_core.training.diffusion_stage import DiffusionExamples, DiffusionStage
-from gvf_core.training.draws import Examples
+from gvf_core.training.draws import Examples, generator_of
 from gvf_core.training.encoded_clip import encoded_paths
 from gvf_core.training.exported import DIT, IMAGE_ENCODER, STATIC_VAE, VARIATION_VAE, read_statistics
+from gvf_core.training.interpolating_start import start_interpolating
 from gvf_core.training.latent_encoding import ClipEncoder
 from gvf_core.training.motion_examples import MotionExamples
 from gvf_core.training.motion_scores import Sampler
@@ -31,7 +32,7 @@ from gvf_core.training.run_folder import RunFolder, Split, StageName, clip_paths
 from gvf_core.training.settings import TRAINED, LoopSettings, TrainingSettings
 from gvf_core.training.static_examples import FeatureStore, StaticExamples
 from gvf_core.training.static_stage import StaticStage
-from gvf_core.training.static_start import load_start
+from gvf_core.training.static_start import load_start, start_opaque
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ class Run:
     def _static(self) -> tuple[nn.Module, Examples[Any]]:
         settings = self.settings.static
         vae = cast(StaticVae, create(Role.STATIC_VAE, self.settings.preset))
+        if settings.start == "opaque":
+            start_opaque(vae)
         load_start(vae, settings)
         network, image_size, features = None, None, None
         if settings.image_encoder == TRAINED:
@@ -141,6 +144,8 @@ class Run:
             canonical=None if joint else self.canonical_store(),
         )
         vae = cast(VariationVae, create(Role.VARIATION_VAE, self.settings.preset))
+        if settings.start == "interpolation":
+            start_interpolating(vae, generator_of(settings.loop.seed))
         static_vae = self.static_vae() if joint else None
         appearance = load_appearance_loss(self.settings.appearance, self.device)
         return MotionStage(vae, static_vae, settings, self.settings.static, appearance), examples

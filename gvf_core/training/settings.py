@@ -19,6 +19,8 @@ _EXTENDS = "extends"
 
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["no", "bf16", "fp16"]
+StaticStart = Literal["random", "opaque"]
+MotionStart = Literal["random", "interpolation"]
 _Settings = TypeVar("_Settings")
 
 
@@ -94,6 +96,7 @@ class StaticSettings:
     Attributes:
         loop: How it is optimised.
         image_encoder: Folder, file or name on the hub of DINOv2; "train" trains a small one along.
+        start: Random weights, or weights with which every Gaussian is grey, opaque and as large as its place.
         encoder_weights: Where E_GS starts: file of a SLat encoder or a static VAE; empty for random weights.
         decoder_weights: Where D_GS starts: file of a SLat Gaussian decoder or a static VAE; its last layer starts anew
             if it makes another number of Gaussians.
@@ -108,6 +111,7 @@ class StaticSettings:
 
     loop: LoopSettings
     image_encoder: str
+    start: StaticStart
     encoder_weights: str
     decoder_weights: str
     freeze_encoder: bool
@@ -124,6 +128,7 @@ class MotionSettings:
 
     Attributes:
         loop: How it is optimised.
+        start: Random weights, or weights with which the network interpolates displacements (`interpolating_start`).
         static_factor: Learning rate of D_GS over that of the variation VAE; 0 keeps D_GS as it is.
         frames: Of an object in a step.
         pictures: Of these frames, how many are drawn and compared.
@@ -137,6 +142,7 @@ class MotionSettings:
     """
 
     loop: LoopSettings
+    start: MotionStart
     static_factor: float
     frames: int
     pictures: int

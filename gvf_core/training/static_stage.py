@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gvf_core.gaussians import Gaussians
+from gvf_core.models.posterior import Posterior
 from gvf_core.models.static_vae import StaticVae
 from gvf_core.training.appearance import AppearanceLoss, Target, draw
 from gvf_core.training.draws import generator_of
@@ -53,7 +54,7 @@ class StaticStage(nn.Module):
         coordinates = batched_voxels([example.indices for example in batch]).to(device)
         features = torch.cat([self._features(example, device) for example in batch])
         posterior = self.vae.encode(features, coordinates)
-        latents = posterior.sample(generator_of(batch[0].seed))
+        latents = sample_each(posterior, [len(example.indices) for example in batch], [e.seed for e in batch])
         gaussians = self.vae.decode(latents, coordinates)
         parts = [self._object_losses(*pair) for pair in zip(gaussians, batch, strict=True)]
         losses = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
@@ -101,6 +102,18 @@ def encoded_features(network: nn.Module, shown: ShownVoxels, device: torch.devic
     maps = tokens.transpose(1, 2).unflatten(2, (side, side))
     sampled = F.grid_sample(maps, shown.places.to(device)[:, None], mode="bilinear", align_corners=False)
     return sampled[:, :, 0].mean(dim=0).T
+
+
+def sample_each(posterior: Posterior, sizes: Sequence[int], seeds: Sequence[int]) -> Tensor:
+    """Latents of several objects, each with its own noise, so that it does not matter which others are in a batch.
+
+    Args:
+        posterior: Of all of them, one after the other along the first axis.
+        sizes: How far each reaches.
+        seeds: Of their noise.
+    """
+    parts = zip(posterior.mean.split(list(sizes)), posterior.logvar.split(list(sizes)), seeds, strict=True)
+    return torch.cat([Posterior(mean, logvar).sample(generator_of(seed)) for mean, logvar, seed in parts])
 
 
 def freeze_encoder(vae: StaticVae) -> None:

@@ -4,8 +4,10 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from gvf_core.gaussians import Gaussians, Splats
 from gvf_core.models.checkpoint import load_weights, read_state_dict
 from gvf_core.models.static_vae import StaticVae, is_static_vae
 from gvf_core.training.settings import StaticSettings
@@ -16,6 +18,8 @@ _ENCODER = {"blocks.": "encoder.", "out_layer.": "to_latent.", "input_layer.": "
 _DECODER = {"blocks.": "decoder.", "input_layer.": "from_latent.", "out_layer.": "out_layer."}
 """From the names of TRELLIS to those of a static VAE."""
 _HEAD = "out_layer."
+_SPACING_SCALE, _OPACITY = 0.4, 0.9
+"""Of Gaussians, eight to a voxel: their deviation in voxels, nearly the half voxel between neighbours."""
 
 
 def load_start(vae: StaticVae, settings: StaticSettings) -> None:
@@ -29,6 +33,25 @@ def load_start(vae: StaticVae, settings: StaticSettings) -> None:
         _load(vae, Path(settings.encoder_weights), _ENCODER)
     if settings.decoder_weights:
         _load(vae, Path(settings.decoder_weights), _DECODER)
+
+
+@torch.no_grad()
+def start_opaque(vae: StaticVae) -> None:
+    """Let D_GS begin with a grey object without holes instead of a faint cloud, as its last layer starts at zero."""
+    head = vae.params.head
+    groups = vae.out_layer.bias.split([size * head.per_voxel for size in (3, 3, 3, 4, 1)])
+    _, _, scales, _, opacities = groups
+    wanted = Gaussians.from_splats(
+        Splats(
+            means=torch.zeros(1, 3),
+            quaternions=torch.tensor([[1.0, 0, 0, 0]]),
+            scales=torch.full((1, 3), _SPACING_SCALE / head.resolution),
+            opacities=torch.full((1,), _OPACITY),
+            colors=torch.full((1, 3), 0.5),
+        )
+    )
+    scales.fill_(wanted.scales[0, 0] / head.scale_rate)
+    opacities.fill_(wanted.opacities[0] / head.opacity_rate)
 
 
 def _load(vae: StaticVae, path: Path, names: Mapping[str, str]) -> None:
