@@ -21,7 +21,9 @@ def mesh_guided_loss(
     neighbors: int = NEIGHBORS,
     decay: float = DECAY,
 ) -> Float[Tensor, ""]:
-    """Mean absolute difference between predicted displacements and those of the surface around (equation 8).
+    """Mean absolute difference between predicted displacements and those of the surface around (equation 9).
+
+    The paper writes the sum of squares; the released code, with which its weights were trained, takes this mean.
 
     Args:
         deltas: Predicted raw deltas of each object, in the order of `VariationField`.

@@ -169,7 +169,7 @@ class Trainer:
                 raise ValueError(f"it was made by {progress['processes']} processes")
             self.accelerator.load_state(str(state))
             average = state / f"average_{self.accelerator.process_index}.pt"
-            self._average.restore(torch.load(average, weights_only=True, map_location=self.accelerator.device))
+            self._average.restore(torch.load(average, weights_only=True, map_location="cpu"))
             self.step = progress["step"]
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise FileFormatError(
@@ -198,8 +198,8 @@ class Trainer:
                 losses = self._network(batch)
                 self.accelerator.backward(losses["total"] / accumulation)
             sums.add(losses)
-        trained = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
-        self.accelerator.clip_grad_norm_(trained, self.settings.clip)
+        # All parameters, frozen ones too: by that list accelerate recognises a network that is spread over processes.
+        self.accelerator.clip_grad_norm_(self._network.parameters(), self.settings.clip)
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad()

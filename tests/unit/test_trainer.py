@@ -142,20 +142,41 @@ def test_the_average_takes_the_place_of_the_weights_and_gives_it_back():
 
 _WORKER = """
 import sys
-from pathlib import Path
-from tests.unit.test_trainer import CHOSEN, loop, motion_stage
-from gvf_core.training.trainer import Trainer, make_accelerator
 from dataclasses import replace
-data, folder, batch = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-chosen = replace(loop(CHOSEN.motion.loop, steps=3, save_every=100, picture_every=2), batch=batch, optimizer=sys.argv[4])
+from pathlib import Path
+from gvf_core.training.trainer import Trainer, make_accelerator
+from tests.unit.test_trainer import CHOSEN, loop, motion_stage, switch_fsdp_on
+data, folder, batch, kind = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+chosen = replace(loop(CHOSEN.motion.loop, steps=3, save_every=100, picture_every=2), batch=batch, optimizer="adamw")
 stage, examples = motion_stage(data, folder / "cache", replace(CHOSEN, motion=replace(CHOSEN.motion, drop_path=0.0)))
 accelerator = make_accelerator(chosen)
-Trainer(stage, examples, chosen, folder / "run", folder / "weights", accelerator).run()
+if kind == "fsdp":
+    switch_fsdp_on(accelerator)
+trainer = Trainer(stage, examples, chosen, folder / "run", folder / "weights", accelerator)
+assert (type(next(trainer._network.parameters())).__name__ == "DTensor") == (kind == "fsdp")
+for steps in (2, 3):
+    trainer.settings = replace(chosen, steps=steps)
+    trainer.run()
+    trainer.restore()
 accelerator.end_training()
 """
 
 
-def launch(processes: int, folder: Path, boxes: Path, batch: int, environment: dict[str, str], optimizer: str) -> None:
+def switch_fsdp_on(accelerator) -> None:
+    """By hand: accelerate does it on GPUs only, though everything behind it works on a CPU."""
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="NO_WRAP",
+        cpu_ram_efficient_loading=False,
+        state_dict_type="SHARDED_STATE_DICT",
+    )
+    PartialState._shared_state["distributed_type"] = accelerator.state.distributed_type = DistributedType.FSDP
+
+
+def launch(processes: int, folder: Path, boxes: Path, batch: int, kind: str) -> None:
     """Start the worker in as many processes, as `accelerate launch` does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -163,11 +184,11 @@ def launch(processes: int, folder: Path, boxes: Path, batch: int, environment: d
     folder.mkdir()
     started = []
     for rank in range(processes):
-        own = os.environ | environment | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+        own = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
         if processes > 1:
             own |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
             own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        command = [sys.executable, "-c", _WORKER, str(boxes), str(folder), str(batch), optimizer]
+        command = [sys.executable, "-c", _WORKER, str(boxes), str(folder), str(batch), kind]
         root = Path(__file__).parents[2]
         started.append(subprocess.Popen(command, env=own | {"PYTHONPATH": str(root)}, cwd=root))
     assert [process.wait(timeout=240) for process in started] == [0] * processes
@@ -176,9 +197,8 @@ def launch(processes: int, folder: Path, boxes: Path, batch: int, environment: d
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_train_what_one_does(kind, boxes, tmp_path):
-    environment = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"} if kind == "fsdp" else {}
-    launch(1, tmp_path / "one", boxes, 2, {}, "adamw")
-    launch(2, tmp_path / "two", boxes, 1, environment, "adamw")
+    launch(1, tmp_path / "one", boxes, 2, "alone")
+    launch(2, tmp_path / "two", boxes, 1, kind)
     losses = [
         [
             json.loads(line)["total"]
@@ -187,7 +207,7 @@ def test_two_processes_train_what_one_does(kind, boxes, tmp_path):
         for name in ("one", "two")
     ]
     assert len(losses[0]) == 3
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)
     one, two = (load_file(tmp_path / name / "weights" / "variation_vae.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, tensor in one.items():
