@@ -1,5 +1,7 @@
 """Canonical Gaussians of clips from trained networks, computed once."""
 
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -41,7 +43,7 @@ class CanonicalStore:
             (gaussians,) = self._vae.decode(self._vae.encode(features, coordinates).mean, coordinates)
             normalised = gaussians.to("cpu").rotated(torch.tensor(IDENTITY))
             self._folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{id(record)}.partial")
+            partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
             save_file(
                 {field.name: getattr(normalised, field.name).contiguous() for field in fields(Gaussians)}, partial
             )

@@ -1,5 +1,7 @@
 """What the static VAE learns from: voxels of a clip's first frame, their features, pictures to compare with."""
 
+import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +126,7 @@ class FeatureStore:
         path = self._folder / f"{record.name}.safetensors"
         if not path.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{id(record)}.partial")
+            partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
             save_file({"features": mean_view_features(self._encoder, record, indices).half()}, partial)
             partial.replace(path)
         return load_file(path)["features"].float()

@@ -74,6 +74,9 @@ class Trainer:
         folder: For states and logs.
         weights: Folder that exported weights go into.
         accelerator: From `make_accelerator`.
+
+    Raises:
+        SettingsError: The optimizer does not go with FSDP.
     """
 
     def __init__(
@@ -89,6 +92,8 @@ class Trainer:
         self.accelerator = accelerator
         self._draws: Draws[Any] = Draws(examples, settings.seed)
         self.stage = stage
+        if self._sharded and settings.optimizer == "muon":
+            raise SettingsError("Muon needs whole matrices, which FSDP divides.", 'Choose optimizer = "adamw".')
         if settings.activation_checkpointing:
             recompute_activations(stage)
         # Before it is wrapped: where parameters are spread over processes, the wrapper replaces them in the groups.

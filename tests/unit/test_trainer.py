@@ -191,10 +191,11 @@ def launch(processes: int, folder: Path, boxes: Path, batch: int, kind: str) -> 
         command = [sys.executable, "-c", _WORKER, str(boxes), str(folder), str(batch), kind]
         root = Path(__file__).parents[2]
         started.append(subprocess.Popen(command, env=own | {"PYTHONPATH": str(root)}, cwd=root))
-    assert [process.wait(timeout=240) for process in started] == [0] * processes
+    assert [process.wait(timeout=800) for process in started] == [0] * processes
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_train_what_one_does(kind, boxes, tmp_path):
     launch(1, tmp_path / "one", boxes, 2, "alone")
