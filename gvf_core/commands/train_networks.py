@@ -134,8 +134,12 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         say("The diffusion is not trained yet: only reconstructions are scored.", "Note: ", "cyan")
     with _progress(True) as bar:
         task = bar.add_task("evaluating", total=len(paths))
+
+        def count(number: int, score: object) -> None:
+            bar.advance(task)
+
         readers = [partial(read_clip, path) for path in paths]
-        scores = score_clips(run.clip_encoder(), readers, sampler, parsed.samples, lambda *_: bar.advance(task))
+        scores = score_clips(run.clip_encoder(), readers, sampler, parsed.samples, count)
     console = results_console()
     for line in summary(scores):
         console.print(line, highlight=False, markup=False)
