@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gvf_core.commands import train_networks
 from gvf_core.commands.console import CONSOLE, results_console, say
 from gvf_core.commands.prepare import add_prepare
 from gvf_core.errors import FileFormatError, GvfError, SettingsError
@@ -57,6 +58,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     evaluate.add_argument("weights", type=Path, nargs="?", metavar="FILE", help="default: the shipped weights")
     evaluate.add_argument("--points", type=int, default=512, help="of a clip (default 512)")
     evaluate.set_defaults(run=_evaluate_prior)
+    train_networks.add_parsers(actions)
 
 
 def _prepare_prior(parsed: argparse.Namespace) -> int:

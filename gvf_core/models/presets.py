@@ -27,6 +27,7 @@ from gvf_core.models.variation_vae import VariationVae, VariationVaeParams
 
 _NANO_DIT = VariationDitParams(width=192, blocks=6, heads=6, image_channels=384)
 _NANO_SLAT = SlatParams(feature_channels=384, width=192, blocks=4, heads=3)
+_NANO_VAE = VariationVaeParams(width=192, depth=4, heads=4, latents=128)
 _GS32 = GaussianHeadParams(per_voxel=32)
 _STRUCTURE_DECODER = StructureVaeParams(channels=(512, 128, 32))
 _STRUCTURE_ENCODER = StructureVaeParams(channels=(32, 128, 512))
@@ -35,7 +36,7 @@ _NANO_SLAT_FLOW = SlatFlowParams(width=192, blocks=4, heads=3, image_channels=38
 
 _NETWORKS: dict[Role, tuple[type[nn.Module], Any, Any]] = {
     Role.VARIATION_DIT: (VariationDit, VariationDitParams(), _NANO_DIT),
-    Role.VARIATION_VAE: (VariationVae, VariationVaeParams(), VariationVaeParams(width=192, depth=4, heads=4)),
+    Role.VARIATION_VAE: (VariationVae, VariationVaeParams(), _NANO_VAE),
     Role.STATIC_VAE: (StaticVae, SlatParams(), _NANO_SLAT),
     Role.SLAT_ENCODER: (SlatEncoder, SlatParams(), _NANO_SLAT),
     Role.SLAT_DECODER_GS8: (SlatGaussianDecoder, SlatParams(), _NANO_SLAT),

@@ -21,8 +21,8 @@ from gvf_core.models.registry import FOR_ANIMATING, Checkpoint, Part
 from gvf_core.models.roles import PresetName, Role
 from gvf_core.models.store import Store
 
-ENCODERS = {"full": Dinov2Sizes(), "nano": Dinov2Sizes(width=384, depth=2, heads=6)}
-"""ViT-L/14, and a few layers of the width of ViT-S/14."""
+ENCODERS = {"full": Dinov2Sizes(), "nano": Dinov2Sizes(width=384, depth=2, heads=6, grid=16)}
+"""ViT-L/14, and a few layers of the width of ViT-S/14 for pictures of 224 pixels."""
 _SMALL = 0.02
 
 

@@ -63,10 +63,7 @@ class EncodedVariation:
 
 
 class VariationVae(nn.Module):
-    """Encodes how points on a surface move, decodes how every Gaussian varies. Frames do not see each other.
-
-    The official training leaves out layers of the decoder at random (one in ten); that is not here.
-    """
+    """Encodes how points on a surface move, decodes how every Gaussian varies. Frames do not see each other."""
 
     def __init__(self, params: VariationVaeParams) -> None:
         super().__init__()
@@ -174,18 +171,30 @@ class VariationVae(nn.Module):
 
 
 class AttentionAndFeedForward(nn.ModuleList):
-    """A layer: attention to a context and a feed-forward network, each beside the identity."""
+    """A layer: attention to a context and a feed-forward network, each beside the identity.
+
+    Attributes:
+        drop_path: Part of the batch items for which attention or feed-forward network is left out in training, from
+            torch's own random state; the official training has 0.1 in the decoder's layers.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__([PreNormAttention(width, heads), PreNormFeedForward(width)])
+        self.drop_path = 0.0
 
     def forward(
         self, x: Float[Tensor, "batch tokens width"], context: Float[Tensor, "batch context width"]
     ) -> Float[Tensor, "batch tokens width"]:
         """The layer; a context that is the tokens themselves makes it self attention."""
         attention, feed_forward = cast(PreNormAttention, self[0]), self[1]
-        x = x + attention(x, attention.keys_values(context))
-        return x + feed_forward(x)
+        x = x + self._kept(attention(x, attention.keys_values(context)))
+        return x + self._kept(feed_forward(x))
+
+    def _kept(self, branch: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        if not self.training or not self.drop_path:
+            return branch
+        kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop_path
+        return branch * kept / (1 - self.drop_path)
 
 
 class PreNormAttention(nn.Module):
@@ -251,10 +260,9 @@ def pad_gaussians(
     Padding is a Gaussian of zeros with the identity rotation, as officially.
     """
     counts = torch.tensor([len(item) for item in items])
-    padded = items[0].new_zeros(len(items), int(counts.max()), GAUSSIAN_CHANNELS)
-    padded[..., 10] = 1
-    for row, item in zip(padded, items, strict=True):
-        row[: len(item)] = item
+    padding = items[0].new_zeros(int(counts.max()), GAUSSIAN_CHANNELS)
+    padding[:, 10] = 1
+    padded = torch.stack([torch.cat([item, padding[len(item) :]]) for item in items])
     return padded, counts
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gvf_core.gaussians import VariationField
+from gvf_core.gaussians import Splats, VariationField
 from gvf_core.geometry import interpolation_weights
 from gvf_core.geometry.interpolation import DECAY, NEIGHBORS
 
@@ -21,7 +21,9 @@ def mesh_guided_loss(
     neighbors: int = NEIGHBORS,
     decay: float = DECAY,
 ) -> Float[Tensor, ""]:
-    """Mean absolute difference between predicted displacements and those of the surface around (equation 8).
+    """Mean absolute difference between predicted displacements and those of the surface around (equation 9).
+
+    The paper writes the sum of squares; the released code, with which its weights were trained, takes this mean.
 
     Args:
         deltas: Predicted raw deltas of each object, in the order of `VariationField`.
@@ -60,3 +62,13 @@ def structural_similarity(
     covariance = blur(pictures * references) - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + _C1) / (mean_a.square() + mean_b.square() + _C1)
     return (luminance * (2 * covariance + _C2) / (var_a + var_b + _C2)).mean()
+
+
+def volume_regulariser(splats: Splats) -> Float[Tensor, ""]:
+    """Mean product of the three scales, as TRELLIS keeps Gaussians from growing."""
+    return splats.scales.float().prod(dim=-1).mean()
+
+
+def opacity_regulariser(splats: Splats) -> Float[Tensor, ""]:
+    """Mean squared distance of the opacities from 1, as TRELLIS keeps Gaussians from fading."""
+    return (1 - splats.opacities.float()).square().mean()

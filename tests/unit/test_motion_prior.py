@@ -44,9 +44,9 @@ from gvf_core.training.motion_prior_training import (
     copy_motion,
     evaluate_motion_prior,
     motion_loss,
-    orthogonalize,
     train_motion_prior,
 )
+from gvf_core.training.orthogonal_momentum import orthogonalize
 
 SMALL = MotionPriorParams(width=16, frame_width=8, blocks=2, heads=2, parts=4, bands=2)
 SHIPPED_FILE = Path(load_motion_prior.__code__.co_filename).parent / SHIPPED

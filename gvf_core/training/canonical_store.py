@@ -1,0 +1,76 @@
+"""Canonical Gaussians of clips from trained networks, computed once."""
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gvf_core.gaussians import Gaussians
+from gvf_core.models.static_vae import StaticVae
+from gvf_core.training.clip_record import ClipRecord
+from gvf_core.training.static_examples import FeatureStore, canonical_voxels
+from gvf_core.training.static_stage import batched_voxels
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0)
+
+
+class CanonicalStore:
+    """Gaussians of clips, as at inference: the mean latent is decoded, rotations are normalised.
+
+    Args:
+        features: What E_GS reads.
+        vae: E_GS and D_GS.
+        folder: Where the files are; other networks need other folders.
+    """
+
+    def __init__(self, features: FeatureStore, vae: StaticVae, folder: Path) -> None:
+        self._features, self._vae, self._folder = features, vae, folder
+
+    @torch.no_grad()
+    def of(self, record: ClipRecord) -> Gaussians:
+        """The Gaussians of frame 0, on the CPU."""
+        path = self._folder / f"{record.name}.safetensors"
+        if not path.exists():
+            device = self._vae.input_layer.weight.device
+            indices = canonical_voxels(record)
+            coordinates = batched_voxels([indices]).to(device)
+            features = self._features.of(record, indices).to(device)
+            (gaussians,) = self._vae.decode(self._vae.encode(features, coordinates).mean, coordinates)
+            normalised = gaussians.to("cpu").rotated(torch.tensor(IDENTITY))
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
+            save_file(
+                {field.name: getattr(normalised, field.name).contiguous() for field in fields(Gaussians)}, partial
+            )
+            partial.replace(path)
+        return Gaussians(**load_file(path))
+
+
+def about_vertical(angle: float) -> Tensor:
+    """The quaternion of a turn around z in radians."""
+    half = torch.tensor(angle, dtype=torch.float64) / 2
+    return torch.stack([half.cos(), torch.zeros(()), torch.zeros(()), half.sin()]).float()
+
+
+def turned(quaternion: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors [..., 3] turned around z by a quaternion of `about_vertical`."""
+    w, z = quaternion[0], quaternion[3]
+    cosine, sine = w * w - z * z, 2 * w * z
+    x, y, up = vectors.unbind(-1)
+    return torch.stack([cosine * x - sine * y, sine * x + cosine * y, up], dim=-1)
+
+
+def chosen_frames(count: int, wanted: int, generator: torch.Generator, *, first: bool) -> Sequence[int]:
+    """Frames of a clip at random, some twice if there are too few, frame 0 in front if it must be among them."""
+    start = [0] if first else []
+    pool = torch.arange(len(start), count)
+    if not len(pool):
+        return [0] * wanted
+    rounds = -(-wanted // len(pool))
+    order = torch.cat([pool[torch.randperm(len(pool), generator=generator)] for _ in range(rounds)])
+    return [*start, *order.tolist()][:wanted]

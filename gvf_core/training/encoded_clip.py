@@ -1,0 +1,76 @@
+"""A clip as the diffusion learns from it, as one file: latents, tokens, positions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gvf_core.errors import FileFormatError
+from gvf_core.models.posterior import Posterior
+
+_NAMES = ("latent_mean", "latent_logvar", "static_tokens", "positions", "image_tokens")
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """A clip seen from where its frames were taken, which is its front.
+
+    Attributes:
+        latents: Distribution of the latents, [frames, latents, channels].
+        static_tokens: Activated 14-vectors of canonical Gaussians far from each other, not standardised.
+        positions: Where the latent tokens sit.
+        image_tokens: Of every frame, float16.
+    """
+
+    latents: Posterior
+    static_tokens: Float[Tensor, "gaussians 14"]
+    positions: Float[Tensor, "latents 3"]
+    image_tokens: Float[Tensor, "frames tokens channels"]
+
+    def reduced(self, frames: list[int], tokens: Int[Tensor, " chosen"]) -> "EncodedClip":
+        """Some of its frames and static tokens."""
+        return EncodedClip(
+            Posterior(self.latents.mean[frames], self.latents.logvar[frames]),
+            self.static_tokens[tokens],
+            self.positions,
+            self.image_tokens[frames],
+        )
+
+
+def write_encoded_clip(path: Path, clip: EncodedClip) -> None:
+    """Write the file, whole or not at all."""
+    latents = clip.latents
+    values = (latents.mean, latents.logvar, clip.static_tokens, clip.positions, clip.image_tokens)
+    tensors = {name: value.cpu().contiguous() for name, value in zip(_NAMES, values, strict=True)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial)
+    partial.replace(path)
+
+
+def read_encoded_clip(path: Path) -> EncodedClip:
+    """Read the file.
+
+    Raises:
+        FileFormatError: It is none.
+    """
+    try:
+        tensors = load_file(path)
+        mean, logvar, static, positions, images = (tensors[name] for name in _NAMES)
+    except (OSError, KeyError, ValueError) as error:
+        raise FileFormatError(f"{path.name} is no encoded clip ({error}).", "Make it with: gvf train encode") from error
+    return EncodedClip(Posterior(mean, logvar), static, positions, images)
+
+
+def encoded_paths(folder: Path) -> list[Path]:
+    """The encoded clips of a folder.
+
+    Raises:
+        FileFormatError: There are none.
+    """
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise FileFormatError(f"There are no encoded clips in {folder}.", "Make them with: gvf train encode")
+    return paths

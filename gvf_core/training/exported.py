@@ -1,0 +1,86 @@
+"""Weights that a run writes: networks under official names, statistics, a small image encoder."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gvf_core.errors import WeightsError
+from gvf_core.models.model_set import Statistics
+from gvf_core.models.registry import FOR_ANIMATING, Part
+from gvf_core.models.roles import Role
+from gvf_core.models.store import Store
+
+STATIC_VAE, VARIATION_VAE, DIT = "static_vae.safetensors", "variation_vae.safetensors", "dit.safetensors"
+IMAGE_ENCODER = "image_encoder"
+_NETWORKS = {Role.STATIC_VAE: STATIC_VAE, Role.VARIATION_VAE: VARIATION_VAE, Role.VARIATION_DIT: DIT}
+_STATISTICS = ("static_mean", "static_std", "deformation_mean", "deformation_std")
+
+
+def save_part(state: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+    """Write the tensors whose names begin so, without that beginning; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    partial = path.with_suffix(".partial")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}, partial)
+    partial.replace(path)
+
+
+def save_image_encoder(network: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Write a small image encoder the way the hub has DINOv2.
+
+    Args:
+        network: transformers' network, for its sizes.
+        state: Of the stage, with "image_encoder." in front.
+        folder: Where to.
+    """
+    save_part(state, f"{IMAGE_ENCODER}.", folder / "model.safetensors")
+    config = network.config.to_dict()  # type: ignore[union-attr, operator]
+    (folder / "config.json").write_text(json.dumps(config, indent=2, default=str), encoding="utf-8")
+
+
+def save_statistics(statistics: Statistics, folder: Path) -> None:
+    """Write the four files under official names."""
+    values = (statistics.static_mean, statistics.static_std, statistics.latent_mean, statistics.latent_std)
+    for name, value in zip(_STATISTICS, values, strict=True):
+        torch.save(value, folder / f"{name}.pt")
+
+
+def read_statistics(folder: Path) -> Statistics:
+    """The statistics that `save_statistics` wrote.
+
+    Raises:
+        WeightsError: They are not there.
+    """
+    paths = [folder / f"{name}.pt" for name in _STATISTICS]
+    if missing := [path.name for path in paths if not path.exists()]:
+        raise WeightsError(f"{folder} lacks {', '.join(missing)}.", "Make them with: gvf train encode")
+    return Statistics(*(torch.load(path, weights_only=True) for path in paths))
+
+
+def install_run(folder: Path, store: Store) -> list[str]:
+    """Put everything that a run exported into a store of weights; returns the names of the entries.
+
+    Args:
+        folder: `RunFolder.weights`.
+        store: Of the set.
+
+    Raises:
+        WeightsError: A part is missing or does not fit; parts before it are installed then.
+    """
+    installed = []
+    for entry in FOR_ANIMATING:
+        if entry.role is Part.IMAGE_ENCODER:
+            files = [folder / IMAGE_ENCODER / file.name for file in entry.files]
+        elif entry.role is Part.STATISTICS:
+            files = [folder / file.name for file in entry.files]
+        else:
+            files = [folder / _NETWORKS[Role(entry.role)]]
+        if missing := [file.name for file in files if not file.exists()]:
+            raise WeightsError(f"The run has no {', '.join(missing)}.", "Finish all stages first: docs/training.md.")
+        store.install(entry.name, files)
+        installed.append(entry.name)
+    return installed

@@ -1,0 +1,163 @@
+"""A run of all stages: networks, examples and stores of each, from settings and folders."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from gvf_core.models.image_encoder import ImageEncoder, load_image_encoder
+from gvf_core.models.presets import create, load
+from gvf_core.models.random_weights import ENCODERS, random_image_encoder
+from gvf_core.models.record import sha256_of
+from gvf_core.models.roles import Role
+from gvf_core.models.static_vae import StaticVae
+from gvf_core.models.variation_dit import VariationDit
+from gvf_core.models.variation_vae import VariationVae
+from gvf_core.settings import AnimateSettings
+from gvf_core.training.appearance import load_appearance_loss
+from gvf_core.training.canonical_store import CanonicalStore
+from gvf_core.training.diffusion_stage import DiffusionExamples, DiffusionStage
+from gvf_core.training.draws import Examples, generator_of
+from gvf_core.training.encoded_clip import encoded_paths
+from gvf_core.training.exported import DIT, IMAGE_ENCODER, STATIC_VAE, VARIATION_VAE, read_statistics
+from gvf_core.training.interpolating_start import start_interpolating
+from gvf_core.training.latent_encoding import ClipEncoder
+from gvf_core.training.motion_examples import MotionExamples
+from gvf_core.training.motion_scores import Sampler
+from gvf_core.training.motion_stage import MotionStage
+from gvf_core.training.run_folder import RunFolder, Split, StageName, clip_paths
+from gvf_core.training.settings import TRAINED, LoopSettings, TrainingSettings
+from gvf_core.training.static_examples import FeatureStore, StaticExamples
+from gvf_core.training.static_stage import StaticStage
+from gvf_core.training.static_start import load_start, start_opaque
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings with the folders that they are applied to.
+
+    Attributes:
+        settings: Of all stages.
+        data: Prepared clips, `train` and `test`.
+        folder: What the run makes.
+        device: Of the networks.
+    """
+
+    settings: TrainingSettings
+    data: Path
+    folder: RunFolder
+    device: torch.device
+
+    def stage(self, name: StageName) -> tuple[nn.Module, Examples[Any], LoopSettings]:
+        """Networks with their losses, what they learn from, and how.
+
+        Raises:
+            FileFormatError: Data, or what the stage before makes, is missing.
+            WeightsError: Weights that a stage starts from do not fit.
+        """
+        stages = {"static": self._static, "motion": self._motion, "diffusion": self._diffusion}
+        loop: LoopSettings = getattr(self.settings, name).loop
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(loop.seed)
+            stage, examples = stages[name]()
+        return stage, examples, loop
+
+    def image_encoder(self) -> ImageEncoder:
+        """The frozen image encoder: of the settings, or the one that the first stage trained."""
+        name: str | Path = self.settings.static.image_encoder
+        if name == TRAINED:
+            name = self.folder.require(IMAGE_ENCODER, "gvf train static")
+        return load_image_encoder(name, self.device)
+
+    def feature_store(self) -> FeatureStore:
+        """Features of voxels, in a folder that belongs to the image encoder."""
+        return FeatureStore(self.image_encoder(), self.folder.root / "features" / self._encoder_digest())
+
+    def canonical_store(self) -> CanonicalStore:
+        """Gaussians of clips, in a folder that belongs to image encoder and static VAE."""
+        vae = self.static_vae()
+        digest = sha256_of(self.folder.weights / STATIC_VAE) + self._encoder_digest()
+        folder = self.folder.root / "canonical" / hashlib.sha256(digest.encode()).hexdigest()[:16]
+        return CanonicalStore(self.feature_store(), vae, folder)
+
+    def static_vae(self) -> StaticVae:
+        """As the stages so far left it."""
+        path = self.folder.require(STATIC_VAE, "gvf train static")
+        return cast(StaticVae, load(Role.STATIC_VAE, path, self.settings.preset)).to(self.device)
+
+    def variation_vae(self) -> VariationVae:
+        """As the second stage left it."""
+        path = self.folder.require(VARIATION_VAE, "gvf train motion")
+        return cast(VariationVae, load(Role.VARIATION_VAE, path, self.settings.preset)).to(self.device)
+
+    def dit(self) -> VariationDit:
+        """As the third stage left it."""
+        path = self.folder.require(DIT, "gvf train diffusion")
+        return cast(VariationDit, load(Role.VARIATION_DIT, path, self.settings.preset)).to(self.device)
+
+    def clip_encoder(self) -> ClipEncoder:
+        """What turns clips into latents."""
+        canonical, encoder = self.canonical_store(), self.image_encoder()
+        settings = self.settings
+        return ClipEncoder(canonical, self.variation_vae(), encoder, settings.encode, settings.motion.points)
+
+    def splits(self) -> list[Split]:
+        """Splits that have prepared clips; a run may have none to test on."""
+        splits: list[Split] = ["train", "test"]
+        return [split for split in splits if any((self.data / split).glob("*.safetensors"))]
+
+    def sampler(self) -> Sampler | None:
+        """What draws latents, as the third stage left it; None if it has not begun."""
+        if not (self.folder.weights / DIT).exists():
+            return None
+        settings = AnimateSettings(standardise_positions=self.settings.diffusion.standardise_positions)
+        return Sampler(self.dit().eval(), read_statistics(self.folder.weights), settings)
+
+    def _static(self) -> tuple[nn.Module, Examples[Any]]:
+        settings = self.settings.static
+        vae = cast(StaticVae, create(Role.STATIC_VAE, self.settings.preset))
+        if settings.start == "opaque":
+            start_opaque(vae)
+        load_start(vae, settings)
+        network, image_size, features = None, None, None
+        if settings.image_encoder == TRAINED:
+            sizes = ENCODERS["nano"]
+            network, image_size = random_image_encoder(sizes), sizes.image
+        else:
+            features = self.feature_store()
+        paths, size = clip_paths(self.data, "train"), self.settings.appearance.size
+        examples = StaticExamples(paths, settings.pictures, size, settings.feature_views, image_size, features)
+        appearance = load_appearance_loss(self.settings.appearance, self.device)
+        return StaticStage(vae, network, settings, appearance), examples
+
+    def _motion(self) -> tuple[nn.Module, Examples[Any]]:
+        settings = self.settings.motion
+        joint = settings.static_factor > 0
+        examples = MotionExamples(
+            clip_paths(self.data, "train"),
+            settings,
+            self.settings.appearance.size,
+            features=self.feature_store() if joint else None,
+            canonical=None if joint else self.canonical_store(),
+        )
+        vae = cast(VariationVae, create(Role.VARIATION_VAE, self.settings.preset))
+        if settings.start == "interpolation":
+            start_interpolating(vae, generator_of(settings.loop.seed))
+        static_vae = self.static_vae() if joint else None
+        appearance = load_appearance_loss(self.settings.appearance, self.device)
+        return MotionStage(vae, static_vae, settings, self.settings.static, appearance), examples
+
+    def _diffusion(self) -> tuple[nn.Module, Examples[Any]]:
+        settings = self.settings.diffusion
+        examples = DiffusionExamples(encoded_paths(self.folder.latents("train")), settings)
+        dit = cast(VariationDit, create(Role.VARIATION_DIT, self.settings.preset))
+        return DiffusionStage(dit, read_statistics(self.folder.weights), settings), examples
+
+    def _encoder_digest(self) -> str:
+        name = self.settings.static.image_encoder
+        if name != TRAINED:
+            return hashlib.sha256(name.encode()).hexdigest()[:16]
+        return sha256_of(self.folder.weights / IMAGE_ENCODER / "model.safetensors")[:16]

@@ -1,0 +1,110 @@
+"""A run of all stages: what each needs of the one before, and that its weights are a set for the engine."""
+
+import argparse
+
+import pytest
+import torch
+
+from gvf_core.commands import train
+from gvf_core.errors import FileFormatError, WeightsError
+from gvf_core.models import model_set
+from gvf_core.models.model_set import Statistics, open_model_set
+from gvf_core.models.presets import create
+from gvf_core.models.random_weights import ENCODERS, random_image_encoder
+from gvf_core.models.roles import Role
+from gvf_core.models.static_vae import SlatParams, StaticVae
+from gvf_core.models.store import default_store
+from gvf_core.training.exported import (
+    DIT,
+    IMAGE_ENCODER,
+    STATIC_VAE,
+    VARIATION_VAE,
+    install_run,
+    read_statistics,
+    save_image_encoder,
+    save_part,
+    save_statistics,
+)
+from gvf_core.training.settings import load_training_settings
+from gvf_core.training.static_start import load_start
+from tests.unit.bending_box import write_boxes
+
+
+def gvf_train(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    train.add_parser(parser.add_subparsers())
+    parsed = parser.parse_args(["train", *map(str, arguments)])
+    return parsed.run(parsed)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """What a run of all stages exports, untrained."""
+    folder = tmp_path / "run" / "weights"
+    for role, name in ((Role.STATIC_VAE, STATIC_VAE), (Role.VARIATION_VAE, VARIATION_VAE), (Role.VARIATION_DIT, DIT)):
+        save_part(create(role, "nano").state_dict(), "", folder / name)
+    encoder = random_image_encoder(ENCODERS["nano"])
+    state = {f"{IMAGE_ENCODER}.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    save_image_encoder(encoder, state, folder / IMAGE_ENCODER)
+    save_statistics(Statistics(torch.zeros(14), torch.ones(14), torch.zeros(16), torch.full((16,), 2.0)), folder)
+    return folder
+
+
+def test_an_exported_run_is_a_set_that_the_engine_opens(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("GVF_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setattr(model_set, "_open", [])
+    assert gvf_train("install", weights.parent, "--set", "mine") == 0
+    models = open_model_set("mine", torch.device("cpu"))
+    assert models.remark == ""
+    assert models.image_encoder.sizes.image == 224
+    assert models.variation_vae.params.latents == 128
+    assert models.statistics.latent_std.tolist() == [2.0] * 16
+
+
+def test_a_run_without_its_last_stage_is_not_installed(weights, tmp_path):
+    (weights / DIT).unlink()
+    with pytest.raises(WeightsError, match=DIT):
+        install_run(weights, default_store().of_set("other"))
+    (weights / "static_std.pt").unlink()
+    with pytest.raises(WeightsError, match="gvf train encode"):
+        read_statistics(weights)
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [("motion", "gvf train static"), ("encode", "gvf train static"), ("diffusion", "gvf train encode")],
+)
+def test_a_stage_names_the_one_that_is_missing(stage, message, tmp_path):
+    data = write_boxes(tmp_path / "data", count=1)
+    with pytest.raises(FileFormatError, match=message):
+        gvf_train(stage, data, tmp_path / "run", "--config", "nano")
+    with pytest.raises(FileFormatError, match="gvf train"):
+        gvf_train(stage, tmp_path / "nothing", tmp_path / "run", "--config", "nano")
+
+
+def test_training_starts_from_trellis_with_another_number_of_gaussians(tmp_path):
+    static = load_training_settings("nano").static
+    small = SlatParams(feature_channels=12, width=24, blocks=2, heads=2)
+    given, vae = StaticVae(small), StaticVae(small)
+    with torch.no_grad():
+        for parameter in given.parameters():
+            parameter.normal_()
+    state = given.state_dict()
+    encoder = {f"blocks.{n.removeprefix('encoder.')}": t for n, t in state.items() if n.startswith("encoder.")}
+    encoder |= {"input_layer.weight": state["input_layer.weight"], "input_layer.bias": state["input_layer.bias"]}
+    encoder |= {"out_layer.weight": state["to_latent.weight"], "out_layer.bias": state["to_latent.bias"]}
+    decoder = {f"blocks.{n.removeprefix('decoder.')}": t for n, t in state.items() if n.startswith("decoder.")}
+    decoder |= {"input_layer.weight": state["from_latent.weight"], "input_layer.bias": state["from_latent.bias"]}
+    decoder |= {"out_layer.weight": torch.zeros(448, 24), "out_layer.bias": torch.zeros(448)}
+    head = vae.out_layer.weight.clone()
+    for name, part in (("encoder", encoder), ("decoder", decoder)):
+        save_part(part, "", tmp_path / f"{name}.safetensors")
+    files = {f"{name}_weights": str(tmp_path / f"{name}.safetensors") for name in ("encoder", "decoder")}
+    load_start(vae, type(static)(**(vars(static) | files)))
+    torch.testing.assert_close(vae.encoder[1].mlp.mlp[0].weight, given.encoder[1].mlp.mlp[0].weight)
+    torch.testing.assert_close(vae.decoder[0].attn.to_qkv.weight, given.decoder[0].attn.to_qkv.weight)
+    torch.testing.assert_close(vae.to_latent.bias, given.to_latent.bias)
+    torch.testing.assert_close(vae.out_layer.weight, head)
+    save_part({"blocks.0.x": torch.zeros(1)}, "", tmp_path / "encoder.safetensors")
+    with pytest.raises(WeightsError, match="lacks"):
+        load_start(vae, type(static)(**(vars(static) | files)))
