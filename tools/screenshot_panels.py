@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ PICTURES = {"jobs-and-server": (1280, 900), "animate-panel": (1280, 900), "weigh
 SHOWN = (300, 26, 1280, 850)
 """Left, top, right and bottom of what is kept: the sidebar and some of the viewport."""
 WINDOW_SECONDS = 200
+INHERITED = frozenset({"PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR"})
 NEEDED = ("blender", "Xvfb", "xdotool")
 
 
@@ -93,26 +95,44 @@ def _start_job() -> None:
 def _take(name: str, folder: Path, output: Path) -> None:
     size = PICTURES[name]
     picture = folder / f"{name}.png"
-    window = [str(ROOT / "tools" / "screenshot_window.py"), "--", name, str(picture)]
-    command = ["blender", "--factory-startup", "-p", "0", "0", *map(str, size), "--python", *window]
-    with _screen(size) as display:
-        environment = {**os.environ, "DISPLAY": display}
-        run = subprocess.run(
+    script = [str(ROOT / "tools" / "screenshot_window.py"), "--", name, str(picture)]
+    command = ["blender", "--factory-startup", "-p", "0", "0", *map(str, size), "--python", *script]
+    log = folder / "window.log"
+    with _screen(size) as display, log.open("wb") as file:
+        # Not the variables that bpy and other packages of this environment set for their own libraries.
+        kept = {key: value for key, value in os.environ.items() if key in INHERITED or key.startswith("GVF_")}
+        window = subprocess.Popen(
             command,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
             stderr=subprocess.STDOUT,
-            text=True,
-            timeout=WINDOW_SECONDS,
             cwd=ROOT,
-            env=environment,
+            env={**kept, "DISPLAY": display},
         )
-    said = run.stdout
-    if run.returncode or "Traceback" in said:  # a panel that raises leaves a gap, and Blender goes on
-        raise RuntimeError(f"Blender ended with {run.returncode}:\n{said}")
+        try:
+            _watch(window, log)
+        finally:
+            window.kill()
+            window.wait()
     output.mkdir(exist_ok=True)
     image = Image.open(picture).convert("RGB").crop(SHOWN)
     image.quantize(64, dither=Image.Dither.NONE).save(output / f"{name}.png", optimize=True)
     print(output / f"{name}.png")
+
+
+def _watch(window: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the end of a window; one whose script or panel raised goes on, so what it says is read meanwhile."""
+    deadline = time.monotonic() + WINDOW_SECONDS
+    while True:
+        code = window.poll()
+        said = log.read_text(encoding="utf-8", errors="replace")
+        if code or "Traceback" in said:
+            raise RuntimeError(f"Blender ended with {code}:\n{said}")
+        if code == 0:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Blender took more than {WINDOW_SECONDS} s:\n{said}")
+        time.sleep(0.2)
 
 
 @contextmanager
