@@ -122,7 +122,7 @@ def test_the_rate_warms_up_stays_and_falls():
 
 def test_only_matrices_get_orthogonal_updates():
     network = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 3))
-    chosen = load_training_settings("nano").motion.loop
+    chosen = load_training_settings("nano").diffusion.loop
     muon, adamw = make_optimizers([trainable(network, factor=0.1)], chosen)
     assert [tuple(p.shape) for group in muon.param_groups for p in group["params"]] == [(64, 64)]
     assert sum(p.numel() for group in adamw.param_groups for p in group["params"]) == 64 + 3 * 64 + 3
