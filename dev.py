@@ -29,7 +29,7 @@ STAMP = VENV / "installed-for"
 CONSTRAINTS = ROOT / "constraints.txt"
 WANTED_PYTHON = (3, 11)  # the one Python that the bpy wheels of Blender 4.2 to 5.0 run under
 DEFINING_FILES = ("pyproject.toml", "setup.py", "constraints.txt", "blender_manifest.toml")
-EXTRAS = "server,blender,cuda,evaluate,dev"
+EXTRAS = "server,blender,cuda,train,evaluate,dev"
 NEEDED_DISK_GB = 4
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 

@@ -107,9 +107,7 @@ def _encode(parsed: argparse.Namespace) -> int:
         for split in run.splits():
             task = bar.add_task(f"encoding {split}", total=1.0)
             own = clip_paths(run.data, split)[accelerator.process_index :: accelerator.num_processes]
-            encode_clips(
-                encoder, own, run.folder.latents(split), lambda part, task=task: bar.update(task, completed=part)
-            )
+            encode_clips(encoder, own, run.folder.latents(split), partial(_show, bar, task))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         save_statistics(latent_statistics(encoded_paths(run.folder.latents("train"))), run.folder.weights)

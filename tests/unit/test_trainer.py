@@ -68,6 +68,29 @@ def test_a_resumed_training_has_the_losses_of_an_unbroken_one(name, boxes, tmp_p
     assert [json.loads(line)["step"] for line in reports] == [1, 2, 3, 4]
 
 
+@pytest.fixture
+def new_accelerator():
+    """Processes keep the precision that they began with."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.parametrize("name", ["static", "motion", "diffusion"])
+def test_half_precision_and_recomputed_activations_begin_with_nearly_the_same_loss(
+    name, boxes, tmp_path, new_accelerator
+):
+    half = train(name, boxes, tmp_path / "half", 2, precision="bf16", activation_checkpointing=True)
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    full = train(name, boxes, tmp_path / "full", 1)
+    assert half[0]["total"] == pytest.approx(full[0]["total"], rel=0.1)
+    assert all(value == value for losses in half for value in losses.values())
+
+
 def test_accumulated_gradients_are_those_of_a_larger_batch(boxes, tmp_path):
     large = loop(CHOSEN.diffusion.loop, steps=1, save_every=100, picture_every=100)
     weights = []
@@ -122,7 +145,7 @@ def test_the_rate_warms_up_stays_and_falls():
 
 def test_only_matrices_get_orthogonal_updates():
     network = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 3))
-    chosen = load_training_settings("nano").motion.loop
+    chosen = load_training_settings("nano").diffusion.loop
     muon, adamw = make_optimizers([trainable(network, factor=0.1)], chosen)
     assert [tuple(p.shape) for group in muon.param_groups for p in group["params"]] == [(64, 64)]
     assert sum(p.numel() for group in adamw.param_groups for p in group["params"]) == 64 + 3 * 64 + 3
