@@ -9,7 +9,6 @@ from PIL import Image
 
 from gvf_core import cli
 from gvf_core.rendering.mesh import rasterize_mesh
-from gvf_core.training.clip_loader import ClipLoader
 from gvf_core.training.clip_record import POINTS, ViewRole, read_clip
 
 pytestmark = [
@@ -131,12 +130,6 @@ def test_sheets_of_pictures_can_be_opened(output):
     sheets = sorted((output / "sheets").glob("*.png"))
     assert [sheet.name for sheet in sheets] == ["tool.png", "toy.png"]
     assert Image.open(sheets[0]).width > 500
-
-
-def test_the_loader_reads_what_was_prepared(output):
-    (folder,) = {path.parent for path in output.glob("t*/beam*.safetensors")}
-    (sample,) = next(ClipLoader(folder, 1, workers=0).batches())
-    assert sample.points.shape == (4, POINTS, 3) and len(sample.targets) == 4
 
 
 def test_mistakes_are_sentences(assets, output, tmp_path, capsys):
