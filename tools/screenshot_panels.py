@@ -34,7 +34,7 @@ PICTURES = {"jobs-and-server": (1280, 900), "animate-panel": (1280, 900), "weigh
 SHOWN = (300, 26, 1280, 850)
 """Left, top, right and bottom of what is kept: the sidebar and some of the viewport."""
 WINDOW_SECONDS = 200
-INHERITED = frozenset({"PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR"})
+INHERITED = frozenset({"HOME", "USER", "LANG", "LC_ALL", "TMPDIR"})
 NEEDED = ("blender", "Xvfb", "xdotool")
 
 
@@ -96,10 +96,11 @@ def _take(name: str, folder: Path, output: Path) -> None:
     size = PICTURES[name]
     picture = folder / f"{name}.png"
     script = [str(ROOT / "tools" / "screenshot_window.py"), "--", name, str(picture)]
-    command = ["blender", "--factory-startup", "-p", "0", "0", *map(str, size), "--python", *script]
+    command = [str(shutil.which("blender")), "--factory-startup", "-p", "0", "0", *map(str, size), "--python", *script]
     log = folder / "window.log"
     with _screen(size) as display, log.open("wb") as file:
-        # Not the variables that bpy and other packages of this environment set for their own libraries.
+        # Nothing of this environment, above all not its PATH: Debian's Blender takes its Python, and with that its
+        # numpy, from beside the first python3 there, which pyenv for one puts another before.
         kept = {key: value for key, value in os.environ.items() if key in INHERITED or key.startswith("GVF_")}
         window = subprocess.Popen(
             command,
@@ -107,7 +108,7 @@ def _take(name: str, folder: Path, output: Path) -> None:
             stdout=file,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
-            env={**kept, "DISPLAY": display},
+            env={**kept, "DISPLAY": display, "PATH": os.defpath},
         )
         try:
             _watch(window, log)
