@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gvf_core import cli
+from tests.e2e.animated_beam import export_animated
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="needs the bpy module"),
@@ -35,18 +36,8 @@ def assets(tmp_path_factory):
         beam.data.materials.append(material)
     for index, face in enumerate(beam.data.polygons):
         face.material_index = index % 4
-    for name, lift, turn in (("Slide", 0.3, 0.4), ("Wait", 0.0005, 0.0)):
-        for frame, part in ((1, 0.0), (13, 1.0)):
-            beam.location, beam.rotation_euler, beam.scale = (0, 0, part * lift), (0, part * turn, 0), (1, 0.4, 0.4)
-            for path in ("location", "rotation_euler"):
-                beam.keyframe_insert(path, frame=frame)
-        track = beam.animation_data.nla_tracks.new()
-        track.name = name
-        track.strips.new(name, 1, beam.animation_data.action)
-        beam.animation_data.action = None
-    beam.location, beam.rotation_euler = (0, 0, 0), (0, 0, 0)
     folder = tmp_path_factory.mktemp("assets")
-    bpy.ops.export_scene.gltf(filepath=str(folder / "beam.glb"), export_animation_mode="NLA_TRACKS")
+    export_animated(beam, folder / "beam.glb", last_frame=13)
     return folder
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from gvf_core import cli
 from gvf_core.rendering.mesh import rasterize_mesh
 from gvf_core.training.clip_record import POINTS, ViewRole, read_clip
+from tests.e2e.animated_beam import export_animated
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="needs the bpy module"),
@@ -32,18 +33,7 @@ def assets(tmp_path_factory):
     bpy.ops.wm.obj_export(filepath=str(folder / "ball.obj"))
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.mesh.primitive_cube_add(size=1)
-    beam = bpy.context.object
-    for name, lift, turn in (("Slide", 0.3, 0.4), ("Wait", 0.0005, 0.0)):
-        for frame, part in ((1, 0.0), (25, 1.0)):
-            beam.location, beam.rotation_euler, beam.scale = (0, 0, part * lift), (0, part * turn, 0), (1, 0.4, 0.4)
-            for path in ("location", "rotation_euler"):
-                beam.keyframe_insert(path, frame=frame)
-        track = beam.animation_data.nla_tracks.new()
-        track.name = name
-        track.strips.new(name, 1, beam.animation_data.action)
-        beam.animation_data.action = None
-    beam.location, beam.rotation_euler = (0, 0, 0), (0, 0, 0)
-    bpy.ops.export_scene.gltf(filepath=str(folder / "beam.glb"), export_animation_mode="NLA_TRACKS")
+    export_animated(bpy.context.object, folder / "beam.glb", last_frame=25)
     (folder / "broken.glb").write_bytes(b"glTF and nothing else")
     (folder.parent / "assets.csv").write_text("name,category,family\nbeam,tool,beams\nball,toy,balls\n")
     return folder
