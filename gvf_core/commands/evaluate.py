@@ -283,7 +283,10 @@ def _check(parsed: argparse.Namespace, jobs: int) -> None:
     if jobs < 1:
         raise SettingsError(f"--jobs is {jobs}.", "Choose 1 or more.")
     if not parsed.assets.exists():
-        raise FileFormatError(f"There is nothing at {parsed.assets}.", "Name a folder of animated files.")
+        raise FileFormatError(
+            f"There is nothing at {parsed.assets}.",
+            "Name a folder of animated files, or of the true pictures for consistent4d.",
+        )
     for folder in (parsed.out.parent, *([parsed.json.parent] if parsed.json else [])):
         if not folder.is_dir():
             raise SettingsError(f"There is no folder {folder}.", "Create it or choose another place.")

@@ -6,6 +6,7 @@ over the whole clip.
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -173,8 +174,9 @@ def _improve(
     if prior is not None:
         guidance = guide(prior, body, witnesses[0].observer, views[0].frames, poses)
         poses, anchors = guidance.poses, guidance.anchors
-        # Not yet polished, it lies less well on the frames; it must only explain them better than standing still.
-        limit = GUIDED_SLACK * limit if options.polishing is not None else residuals["unmoved"]
+        # Not yet polished, it lies less well on the frames. In any case it explains them better than standing still.
+        slack = GUIDED_SLACK if options.polishing is not None else math.inf
+        limit = min(slack * limit, residuals["unmoved"])
         steps.append("guided")
     if options.polishing is not None:
         poses = polish(body, views, poses, options.polishing, monitor, anchors)
