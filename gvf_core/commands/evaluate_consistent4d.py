@@ -19,7 +19,7 @@ REPORT, DATA = "report.md", "report.json"
 
 def evaluate_consistent4d(parsed: argparse.Namespace, jobs: int) -> int:
     """Compare every object; what is kept of an earlier run is not measured again."""
-    from gvf_core.evaluation.clip_jobs import one_thread_each
+    from gvf_core.evaluation.clip_jobs import shared_cores
     from gvf_core.evaluation.consistent4d import ObjectTask, evaluate_object, find_objects
     from gvf_core.evaluation.consistent4d_report import consistent4d_markdown, consistent4d_report
     from gvf_core.evaluation.judges import judge_key
@@ -33,7 +33,7 @@ def evaluate_consistent4d(parsed: argparse.Namespace, jobs: int) -> int:
     for folder in ("objects", "sheets"):
         (parsed.out / folder).mkdir(parents=True, exist_ok=True)
     missing = [task for task in tasks if parsed.again or task.kept() is None]
-    with one_thread_each(), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with shared_cores(jobs), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         try:
             list(pool.map(evaluate_object, missing))
         except BrokenProcessPool as error:

@@ -1,6 +1,7 @@
 """Clips evaluated side by side, each in a process of its own: a crash, or memory that runs out, costs one clip.
 
-Every process keeps to one thread: the operations are small, and on two busy cores clips took up to 15 times longer with
+Every process has its share of the cores, and only the rasterizer, whose pictures do not depend on the number of its
+threads, uses more than one: other operations are small, and on two busy cores clips took up to 15 times longer with
 more threads of BLAS than cores.
 """
 
@@ -20,10 +21,14 @@ from gvf_core.evaluation.clip_task import ClipTask
 
 LOGGER = logging.getLogger(__name__)
 
-_THREAD_VARIABLES = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    "NUMBA_NUM_THREADS",
+_SINGLE_THREADED = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
 )
+_RASTERIZER = "NUMBA_NUM_THREADS"
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 10
 
@@ -76,7 +81,7 @@ def run_clips(
     order: list[ClipTask] = []
     open_places = wanted
     try:
-        with one_thread_each():
+        with shared_cores(jobs):
             while True:
                 while open_places and len(running) < jobs and (task := next(tasks, None)) is not None:
                     open_places -= 1
@@ -148,10 +153,12 @@ def _stop(process: SpawnProcess) -> None:
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
+def shared_cores(jobs: int) -> Iterator[None]:
     """Processes that start meanwhile read these variables when they load their libraries."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    wanted = dict.fromkeys(_SINGLE_THREADED, "1") | {_RASTERIZER: str(threads)}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:

@@ -25,7 +25,7 @@ from gvf_core.motion.engine import DrivingView, Motion, MotionTask
 from gvf_core.motion.guidance import guide, shipped_prior
 from gvf_core.motion.observe import Observer
 from gvf_core.motion.polish import PolishOptions, polish
-from gvf_core.motion.tracking import BEND_COST, GaussNewton, Search, TrackingOptions, Witness, residual, track
+from gvf_core.motion.tracking import BEND_COST, GaussNewton, Search, TrackingOptions, Witness, track
 from gvf_core.progress import Monitor
 from gvf_core.settings import FitPreset
 
@@ -197,7 +197,15 @@ def is_still(frames: Float32[np.ndarray, "frames height width 4"]) -> bool:
 
 def video_residual(witnesses: Sequence[Witness], poses: list[Pose]) -> float:
     """Mean absolute difference between drawn poses and the frames after the first, 0..1."""
-    return float(np.mean([residual(witnesses, poses[index], index) for index in range(1, len(poses))]))
+    differences = []
+    for witness in witnesses:
+        drawn = None
+        for index in range(1, len(poses)):
+            # All poses of standing still are one.
+            if drawn is None or poses[index] is not poses[index - 1]:
+                drawn = witness.observer.picture(poses[index])
+            differences.append(drawn.difference(witness.picture(index)))
+    return float(np.mean(differences))
 
 
 def variation_field(body: Body, means: Float32[np.ndarray, "gaussians 3"], poses: list[Pose]) -> VariationField:

@@ -112,7 +112,7 @@ def _tracks(
         estimate = observer.draw(pose)
         tracked.append(points.positions(estimate.vertices, body.triangles))
         pixel, depth = observer.camera.project(tracked[-1])
-        difference, seen = agreement_at(estimate.picture, frame, estimate.pixels.depth, pixel, depth)
+        difference, seen = agreement_at(estimate.picture.premultiplied, frame, estimate.pixels.depth, pixel, depth)
         pixels.append(pixel)
         trust.append(np.where(seen, TRUST * np.exp(-difference / DIFFERENCE), 0.0))
     return np.stack(tracked), np.stack(pixels), np.stack(trust)

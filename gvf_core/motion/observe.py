@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from gvf_core.geometry.mesh import SurfacePoints
 from gvf_core.motion.body import Body, Pose
 from gvf_core.motion.gauss_newton import Observations
+from gvf_core.motion.picture import Nearest, Picture
 from gvf_core.rendering import Camera
 from gvf_core.rendering.mesh import MeshPixels, rasterize_mesh
 
@@ -24,14 +25,10 @@ MAX_PIXELS = 3000
 """At most so many pixels of a picture are observed; the solver's time grows with them."""
 MAX_CONTOUR = 800
 MAX_UNCOVERED = 600
-FLOW_WEIGHTS = np.array([0.35, 0.45, 0.2], np.float32)
-"""Shares of red, green and blue in the grey picture that optical flow looks at."""
 FLOW_COLOR_TOLERANCE = 0.15
 """Summed colour difference at which a flow vector counts half: it probably left its surface."""
 LUCAS_KANADE_TOLERANCE = 0.2
 """Difference in one channel at which it counts half."""
-ALPHA_GAIN = 0.7
-"""Weight of coverage beside the three colour channels."""
 UNCOVERED = 0.35
 """Summed difference in colour and coverage from which a pixel of the frame counts as unexplained."""
 COLOR_PIXELS = 60.0
@@ -52,12 +49,12 @@ class Estimate:
 
     Attributes:
         vertices: Vertices in the pose.
-        picture: Premultiplied colour and alpha.
+        picture: What the camera sees.
         pixels: Surface point under each pixel.
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
-    picture: Float32[np.ndarray, "height width 4"]
+    picture: Picture
     pixels: MeshPixels
 
 
@@ -88,35 +85,35 @@ class Observer:
         self._candidates = SurfacePoints(points.triangle[kept], points.barycentric[kept])
         self._candidate_colors = self.body.colors[kept]
 
+    def picture(self, pose: Pose) -> Picture:
+        """What the camera sees of a pose."""
+        return Picture(self.body.draw(pose, self.camera), self.background)
+
     def draw(self, pose: Pose) -> Estimate:
-        """Draw a pose."""
+        """A pose for comparison with frames."""
         vertices = self.body.deform(pose)
         return Estimate(
             vertices,
-            self.body.draw(pose, self.camera),
+            self.picture(pose),
             rasterize_mesh(vertices, self.body.triangles, self.camera),
         )
 
-    def flow(self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"]) -> Observations:
+    def flow(self, estimate: Estimate, frame: Picture) -> Observations:
         """Optical flow (Kroeger et al., DIS) from the estimate to the frame at visible surface points."""
-        drawn, seen = self._compose(estimate.picture), self._compose(frame)
-        field_ = self._flow.calc(_gray(drawn), _gray(seen), np.zeros((*seen.shape[:2], 2), np.float32))
+        drawn, seen = estimate.picture, frame
+        height, width = seen.gray.shape
+        field_ = self._flow.calc(drawn.gray, seen.gray, np.zeros((height, width, 2), np.float32))
         rows, columns = self._choose(estimate.pixels.triangle >= 0, MAX_PIXELS)
         motion = field_[rows, columns].astype(np.float64)
-        height, width = seen.shape[:2]
         x = np.clip(np.round(columns + motion[:, 0]).astype(int), 0, width - 1)
         y = np.clip(np.round(rows + motion[:, 1]).astype(int), 0, height - 1)
-        difference = np.abs(drawn[rows, columns] - seen[y, x]).sum(axis=1)
-        weight = np.where(frame[y, x, 3] > 0.5, 1 / (1 + (difference / FLOW_COLOR_TOLERANCE) ** 2), 0.02)
+        difference = np.abs(drawn.composed[rows, columns] - seen.composed[y, x]).sum(axis=1)
+        weight = np.where(seen.opaque[y, x], 1 / (1 + (difference / FLOW_COLOR_TOLERANCE) ** 2), 0.02)
         return self._at_pixels(estimate, rows, columns, motion, self._share(weight, len(rows)))
 
-    def photometric(
-        self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"], blur: float
-    ) -> Observations:
+    def photometric(self, estimate: Estimate, frame: Picture, blur: float) -> Observations:
         """Lucas-Kanade steps on colour and coverage, both blurred by `blur` pixels."""
-        drawn = np.concatenate([self._compose(estimate.picture), ALPHA_GAIN * estimate.picture[..., 3:]], axis=2)
-        seen = np.concatenate([self._compose(frame), ALPHA_GAIN * frame[..., 3:]], axis=2)
-        drawn, seen = cv2.GaussianBlur(drawn, (0, 0), blur), cv2.GaussianBlur(seen, (0, 0), blur)
+        drawn, seen = estimate.picture.blurred(blur), frame.blurred(blur)
         rows, columns = self._choose(estimate.pixels.triangle >= 0, MAX_PIXELS)
         middle = (drawn + seen) / 2
         gx = cv2.Sobel(middle, cv2.CV_32F, 1, 0, scale=1 / 8)[rows, columns].astype(np.float64)
@@ -143,20 +140,17 @@ class Observer:
         jacobian[:, 1] = l22[:, None] * observations.jacobian[:, 1]
         return dataclasses.replace(observations, jacobian=jacobian)
 
-    def silhouette(
-        self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"], strength: float = 0.3
-    ) -> Observations:
+    def silhouette(self, estimate: Estimate, frame: Picture, strength: float = 0.3) -> Observations:
         """Contours that lie apart pull their nearest surface points across, along the connecting line."""
-        drawn, seen = estimate.picture[..., 3] > 0.5, frame[..., 3] > 0.5
+        drawn, seen = estimate.picture, frame
         starts, ends = [np.zeros((0, 2), int)], [np.zeros((0, 2), int)]
-        if drawn.any() and seen.any():
-            distance, nearest = _nearest_true(seen)
-            sticking_out = np.argwhere(_contour(drawn) & (distance > 0.7))
+        if drawn.opaque.any() and seen.opaque.any():
+            sticking_out = np.argwhere(drawn.contour & (seen.nearest_opaque.distance > 0.7))
             starts.append(sticking_out)
-            ends.append(nearest[tuple(sticking_out.T)])
-            distance, nearest = _nearest_true(drawn)
-            missing = np.argwhere(_contour(seen) & (distance > 0.7) & (distance < CONTOUR_REACH * self._zoom))
-            starts.append(nearest[tuple(missing.T)])
+            ends.append(seen.nearest_opaque.to(sticking_out))
+            distance = drawn.nearest_opaque.distance
+            missing = np.argwhere(seen.contour & (distance > 0.7) & (distance < CONTOUR_REACH * self._zoom))
+            starts.append(drawn.nearest_opaque.to(missing))
             ends.append(missing)
         start, end = np.concatenate(starts), np.concatenate(ends)
         on_surface = estimate.pixels.triangle >= 0
@@ -166,8 +160,7 @@ class Observer:
             kept = self.rng.permutation(len(start))[:MAX_CONTOUR]
             start, end = start[kept], end[kept]
         wanted = (end - start)[:, ::-1].astype(np.float64)
-        _, surface = _nearest_true(on_surface)
-        rows, columns = surface[tuple(start.T)].T
+        rows, columns = Nearest(on_surface).to(start).T
         length = np.linalg.norm(wanted, axis=1, keepdims=True)
         weight = strength / (1 + (length[:, 0] / (CONTOUR_TOLERANCE * self._zoom)) ** 2)
         visible = min(MAX_PIXELS, int(on_surface.sum()))
@@ -177,13 +170,12 @@ class Observer:
         residual = np.concatenate([length, np.zeros_like(length)], axis=1)
         return dataclasses.replace(observations, jacobian=across, residual=residual)
 
-    def coverage(
-        self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"], strength: float = 0.5
-    ) -> Observations:
+    def coverage(self, estimate: Estimate, frame: Picture, strength: float = 0.5) -> Observations:
         """Unexplained pixels pull the nearest Gaussian of their colour, hidden ones too."""
-        drawn, seen = self._compose(estimate.picture), self._compose(frame)
-        difference = np.abs(drawn - seen).sum(axis=2) + np.abs(estimate.picture[..., 3] - frame[..., 3])
-        rows, columns = self._choose((frame[..., 3] > 0.5) & (difference > UNCOVERED), MAX_UNCOVERED)
+        drawn, seen = estimate.picture, frame
+        alpha = np.abs(drawn.premultiplied[..., 3] - seen.premultiplied[..., 3])
+        difference = np.abs(drawn.composed - seen.composed).sum(axis=2) + alpha
+        rows, columns = self._choose(seen.opaque & (difference > UNCOVERED), MAX_UNCOVERED)
         if len(rows) < 6:
             return _nothing()
         body = self.body
@@ -192,7 +184,7 @@ class Observer:
         pixel = self.camera.project(position)[0] - 0.5
         reach = COLOR_PIXELS * self._zoom
         tree = cKDTree(np.concatenate([pixel, reach * self._candidate_colors], axis=1))
-        query = np.concatenate([np.stack([columns, rows], axis=1), reach * seen[rows, columns]], axis=1)
+        query = np.concatenate([np.stack([columns, rows], axis=1), reach * seen.composed[rows, columns]], axis=1)
         distance, index = tree.query(query, distance_upper_bound=COVER_REACH * self._zoom)
         found = np.isfinite(distance)
         index = index[found]
@@ -205,10 +197,6 @@ class Observer:
             residual=residual,
             weight=self._share(np.full(len(index), strength), visible),
         )
-
-    def residual(self, estimate: Estimate, frame: Float32[np.ndarray, "height width 4"]) -> float:
-        """Mean absolute difference of premultiplied colour and alpha, 0..1."""
-        return float(np.abs(estimate.picture - frame).mean())
 
     def _at_pixels(
         self, estimate: Estimate, rows: np.ndarray, columns: np.ndarray, residual: np.ndarray, weight: np.ndarray
@@ -238,9 +226,6 @@ class Observer:
             rows, columns = rows[kept], columns[kept]
         return rows, columns
 
-    def _compose(self, picture: np.ndarray) -> np.ndarray:
-        return np.clip(picture[..., :3] + (1 - picture[..., 3:]) * np.float32(self.background), 0, 1).astype(np.float32)
-
 
 def join(*parts: Observations) -> Observations:
     """All observations together."""
@@ -257,21 +242,3 @@ def _nothing() -> Observations:
     return Observations(
         np.zeros((0, 3), np.int32), np.zeros((0, 3)), np.zeros((0, 2, 3)), np.zeros((0, 2)), np.zeros(0)
     )
-
-
-def _gray(picture: np.ndarray) -> np.ndarray:
-    return (picture @ FLOW_WEIGHTS * 255).astype(np.uint8)
-
-
-def _contour(mask: np.ndarray) -> np.ndarray:
-    return mask & (cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
-
-
-def _nearest_true(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the nearest set pixel, and its (row, column)."""
-    distance, label = cv2.distanceTransformWithLabels(
-        (~mask).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    places = np.zeros((label.max() + 1, 2), int)
-    places[label[mask]] = np.argwhere(mask)
-    return distance, places[label]

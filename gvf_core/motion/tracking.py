@@ -15,6 +15,7 @@ from gvf_core.motion.body import Body, Pose
 from gvf_core.motion.engine import DrivingView
 from gvf_core.motion.gauss_newton import Observations, Prior, step
 from gvf_core.motion.observe import REFERENCE_SCALE, Estimate, Observer, join
+from gvf_core.motion.picture import Picture
 from gvf_core.progress import Monitor
 
 MOMENTUM = 0.8
@@ -88,10 +89,9 @@ class Witness:
     view: DrivingView
     observer: Observer
 
-
-def residual(witnesses: Sequence[Witness], pose: Pose, frame: int) -> float:
-    """Mean absolute difference between a drawn pose and a frame, 0..1."""
-    return float(np.mean([w.observer.residual(w.observer.draw(pose), w.view.frames[frame]) for w in witnesses]))
+    def picture(self, frame: int) -> Picture:
+        """A frame, for comparison with drawn poses."""
+        return Picture(self.view.frames[frame], self.observer.background)
 
 
 class GaussNewton:
@@ -111,16 +111,17 @@ class GaussNewton:
     def pose_at(self, frame: int, predicted: Pose, monitor: Monitor) -> Pose:
         """See `Search`."""
         options, pose = self._options, predicted
+        frames = [witness.picture(frame) for witness in self._witnesses]
         rounds = options.flow_rounds + len(options.blurs)
         estimates = self._draw(pose)
-        best, least = pose, self._cost(pose, estimates, frame)
+        best, least = pose, self._cost(pose, estimates, frames)
         for turn in range(rounds):
             monitor(turn / rounds)
-            observations = self._observe(turn, estimates, frame)
+            observations = self._observe(turn, estimates, frames)
             prior = self._prior(turn, predicted.positions)
             pose = self._body.held(step(self._body.graph, self._body.vertices, pose, observations, prior))
             estimates = self._draw(pose)
-            cost = self._cost(pose, estimates, frame)
+            cost = self._cost(pose, estimates, frames)
             # Steps follow flow and contours, not the difference itself, and may lead away from it.
             if cost < least:
                 best, least = pose, cost
@@ -129,16 +130,15 @@ class GaussNewton:
     def _draw(self, pose: Pose) -> list[Estimate]:
         return [witness.observer.draw(pose) for witness in self._witnesses]
 
-    def _cost(self, pose: Pose, estimates: list[Estimate], frame: int) -> float:
-        seen = zip(self._witnesses, estimates, strict=True)
-        differences = [witness.observer.residual(estimate, witness.view.frames[frame]) for witness, estimate in seen]
+    def _cost(self, pose: Pose, estimates: list[Estimate], frames: list[Picture]) -> float:
+        differences = [estimate.picture.difference(seen) for estimate, seen in zip(estimates, frames, strict=True)]
         return float(np.mean(differences)) + BEND_COST * self._body.bend(pose)
 
-    def _observe(self, turn: int, estimates: list[Estimate], frame: int) -> Observations:
+    def _observe(self, turn: int, estimates: list[Estimate], frames: list[Picture]) -> Observations:
         """What all views say in one round."""
         options, found = self._options, []
-        for witness, estimate in zip(self._witnesses, estimates, strict=True):
-            observer, picture = witness.observer, witness.view.frames[frame]
+        for witness, estimate, picture in zip(self._witnesses, estimates, frames, strict=True):
+            observer = witness.observer
             if turn < options.flow_rounds:
                 found.append(observer.flow(estimate, picture))
             else:

@@ -82,6 +82,12 @@ def composite(first_row, end_row, footprints, limits, color, transmittance, last
             to_first = mx - (float32(first) + float32(0.5))
             sigma_y = float32(0.5) * c * dy * dy
             light = transmittance[row, first:end]
+            # About half of the footprints of a closed surface lie behind finished pixels.
+            brightest = float32(0)
+            for j in range(len(light)):
+                brightest = max(brightest, light[j])
+            if not brightest > float32(0):
+                continue
             if last is not None:
                 last_here = last[row, first:end]
             for j in range(len(light)):

@@ -168,7 +168,7 @@ def test_the_normal_equations_of_observations_are_those_of_finite_differences():
     )
     # Influences below MIN_INFLUENCE are left out.
     tolerance = 3 * gauss_newton.MIN_INFLUENCE * np.abs(normal).max()
-    np.testing.assert_allclose(normal, slope.T @ slope, atol=tolerance)
+    np.testing.assert_allclose(np.triu(normal), np.triu(slope.T @ slope), atol=tolerance)
     np.testing.assert_allclose(gradient, -slope.T @ residuals(pose), atol=tolerance)
 
 
@@ -202,5 +202,5 @@ def test_the_normal_equations_of_links_are_those_of_finite_differences(smoothnes
         pose.positions,
         between(pose),
     )
-    np.testing.assert_allclose(normal, slope.T @ slope, atol=1e-6)
+    np.testing.assert_allclose(np.triu(normal), np.triu(slope.T @ slope), atol=1e-6)
     np.testing.assert_allclose(gradient, -slope.T @ residuals(pose), atol=1e-6)
