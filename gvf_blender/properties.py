@@ -143,6 +143,13 @@ class SettingsProperties:
         default="standard",
         options=_OPTIONS,
     )
+    follow_colors: BoolProperty(
+        name="Follow Colors",
+        description="Let colors and opacities of the splats change as in the video, too: eyes that close, lights that "
+        "flicker. Only what changes since the first frame is taken",
+        default=_DEFAULTS.follow_colors,
+        options=_OPTIONS,
+    )
     gaussians: IntProperty(
         name="Gaussians",
         description="Number of Gaussians of Fit to Video: more show finer texture and take longer. "

@@ -24,6 +24,7 @@ from gvf_core.motion import MotionTask, open_engine
 from gvf_core.motion.confidence import confidence
 from gvf_core.motion.engine import DrivingView, Frames, MotionEngine, Similarity
 from gvf_core.motion.engines import choose_engine
+from gvf_core.motion.recolor import recolor
 from gvf_core.progress import Monitor, OnPreview
 from gvf_core.settings import AnimateSettings
 from gvf_core.transfer import held, vertices_from_gaussians
@@ -71,6 +72,8 @@ class FurtherVideo:
     elevation: float
 
 
+_FOUND = 0.8
+"""Part of the search for motion after which colours follow, where they do."""
 POOR_OVERLAP = 0.6
 """Silhouette overlap with the first frame below which the artist is warned; a good view gives 0.9 and more."""
 
@@ -137,7 +140,10 @@ def animate(
             more_views.append(DrivingView(*engine.crop(seen, other.alignment.camera)))
     with stages.run("Finding motion") as monitor:
         task = MotionTask(capture, canonical, frames, camera, settings.seed, tuple(more_views))
-        motion = engine.find_motion(task, monitor)
+        found = _FOUND if settings.follow_colors else 1.0
+        motion = engine.find_motion(task, monitor.part(0, found))
+        if settings.follow_colors:
+            motion = recolor(task, motion, monitor.part(found, 1))
     with stages.run("Moving the mesh"):
         vertices = vertices_from_gaussians(capture.vertices, canonical.gaussians, motion.variation)
         trusted = confidence(capture, vertices, canonical.gaussians, motion.variation, frames, camera)

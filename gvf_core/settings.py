@@ -58,6 +58,7 @@ class AnimateSettings:
         max_frames: Use at most this many frames.
         matting: How the object is cut out: by the file's alpha, by a plain background, by the network of rembg, or by
             the first of these that works.
+        follow_colors: Let colours and opacities change as in the video, too.
         weights: Which set of network weights the engine `diffusion` uses.
         background: What the networks see behind the object; officially white for videos.
         voxel_features: Mean over all views as officially, or over those that see a voxel.
@@ -88,6 +89,7 @@ class AnimateSettings:
     frame_stride: int = 1
     max_frames: int = 48
     matting: Matting = "auto"
+    follow_colors: bool = False
     weights: str = RELEASED
     background: Background = "white"
     voxel_features: VoxelFeatures = "mean"

@@ -127,4 +127,5 @@ class StageTimes:
 
 def _kind(request: JobRequest) -> str:
     settings = request.settings
-    return f"{settings.engine} {settings.preset} {settings.max_frames}"
+    colors = " colors" if settings.follow_colors else ""
+    return f"{settings.engine} {settings.preset} {settings.max_frames}{colors}"

@@ -58,6 +58,7 @@ class MotionSettings:
         frame_stride: Use every n-th video frame.
         max_frames: Use at most this many frames.
         matting: How the object is cut out of the video.
+        follow_colors: Let colours and opacities change as in the video, too.
         weights: Which set of network weights the engine "diffusion" uses.
         background: What the networks see behind the object.
         voxel_features: Mean over all views, or over those that see a voxel.
@@ -86,6 +87,7 @@ class MotionSettings:
     frame_stride: int = 1
     max_frames: int = 48
     matting: str = "auto"
+    follow_colors: bool = False
     weights: str = "released"
     background: str = "white"
     voxel_features: str = "mean"
@@ -112,10 +114,8 @@ class MotionSettings:
                 self._check_number(field.name, whole=field.type is int)
             elif field.name in CHOICES:
                 self._check_choice(field.name)
-        if not isinstance(self.standardise_positions, bool):
-            raise SettingsError(
-                f"The setting standardise_positions is {self.standardise_positions!r}.", "Choose True or False."
-            )
+            elif field.type is bool and not isinstance(value := getattr(self, field.name), bool):
+                raise SettingsError(f"The setting {field.name} is {value!r}.", "Choose True or False.")
         if not isinstance(self.weights, str) or not _SET_NAME.fullmatch(self.weights):
             raise SettingsError(
                 f"The set of weights is called {self.weights!r}, which is no name.",

@@ -26,6 +26,7 @@ class GVF_PT_quality(GVFPanel, bpy.types.Panel):
         column.enabled = settings.engine != "diffusion"
         column.prop(settings, "preset")
         column.prop(settings, "gaussians")
+        layout.prop(settings, "follow_colors")
         layout.prop(settings, "seed")
         layout.prop(settings, "use_current_frame")
         row = layout.row()

@@ -17,11 +17,12 @@ from jaxtyping import Float32
 
 from gvf_core.canonical.surface import SurfaceGaussians
 from gvf_core.gaussians import VariationField
-from gvf_core.motion.appearance import colors_in_video, contrasting_background
+from gvf_core.motion.appearance import contrasting_background
 from gvf_core.motion.body import Body, Pose
-from gvf_core.motion.calibration import calibrate, calibrate_size
+from gvf_core.motion.calibration import calibrate_size
 from gvf_core.motion.descent import Descent, DescentOptions
 from gvf_core.motion.engine import DrivingView, Motion, MotionTask
+from gvf_core.motion.first_frame import lay_on_first_frame
 from gvf_core.motion.guidance import guide, shipped_prior
 from gvf_core.motion.observe import Observer
 from gvf_core.motion.polish import PolishOptions, polish
@@ -94,7 +95,8 @@ def fit(
         still = VariationField(torch.zeros(len(task.frames), len(means), 14))
         return Motion(still, {"hypothesis": "unmoved"}, ("The video shows no motion. Choose another part of it.",))
     monitor(0)
-    body, views = _laid_on_first_frame(task)
+    body = Body(task.capture, task.canonical)
+    views = lay_on_first_frame(body, task.views)
     hypotheses = {"unmoved": [body.rest] * len(task.frames)}
     monitor(CALIBRATED)
     tracking = monitor.part(CALIBRATED, TRACKED)
@@ -129,18 +131,6 @@ def fit(
         figures={"video_residual": residuals, "hypothesis": best, "nodes": len(body.graph.nodes)},
         warnings=warnings,
     )
-
-
-def _laid_on_first_frame(task: MotionTask[SurfaceGaussians]) -> tuple[Body, tuple[DrivingView, ...]]:
-    """The asset with the video's colours, and views whose cameras see it where the first frames show it."""
-    body = Body(task.capture, task.canonical)
-    captured = body.colors
-    body.colors = colors_in_video(body, task.views)
-    views = calibrate(body, task.views)
-    # From the captured ones again: what the wrong camera took from the background must not stay.
-    body.colors = captured
-    body.colors = colors_in_video(body, views)
-    return body, views
 
 
 def _witnesses(body: Body, views: Sequence[DrivingView], seed: int) -> list[Witness]:

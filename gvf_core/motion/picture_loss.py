@@ -42,7 +42,7 @@ class PictureLoss:
     def __init__(self, body: Body, views: Sequence[DrivingView], weights: LossWeights) -> None:
         self._body, self._views, self._weights = body, views, weights
         self._targets = [
-            [[_pool(torch.from_numpy(frame), width) for width, _ in weights.scales] for frame in view.frames]
+            [[pooled(torch.from_numpy(frame), width) for width, _ in weights.scales] for frame in view.frames]
             for view in views
         ]
         nodes = torch.from_numpy(body.graph.nodes).float()
@@ -64,7 +64,7 @@ class PictureLoss:
         for view, targets in zip(self._views, self._targets, strict=True):
             picture = _picture(splats, view.camera)
             for (width, weight), target in zip(self._weights.scales, targets[frame], strict=True):
-                loss = loss + weight * (_pool(picture, width) - target).abs().mean()
+                loss = loss + weight * (pooled(picture, width) - target).abs().mean()
         return loss
 
     def _stiffness(self, rotations: Tensor, positions: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def _picture(splats: Splats, camera: Camera) -> Float[Tensor, "height width 4"]:
     return torch.cat([picture.color, picture.alpha[..., None]], dim=-1)
 
 
-def _pool(picture: Tensor, width: int) -> Tensor:
+def pooled(picture: Float[Tensor, "height width 4"], width: int) -> Float[Tensor, "4 rows columns"]:
     """Means over overlapping squares of a picture with channels last, channels first in the result."""
     channels = picture.movedim(-1, 0)
     return channels if width == 1 else F.avg_pool2d(channels, width, stride=max(1, width // 3), padding=width // 2)

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from gvf_core.canonical.gaussians import CanonicalGaussians
 from gvf_core.canonical.surface import SurfaceGaussians, bound_to_surface
 from gvf_core.gaussians import VariationField
-from gvf_core.motion.appearance import colors_in_video
 from gvf_core.motion.body import Body, Pose
 from gvf_core.motion.engine import Motion, MotionTask
+from gvf_core.motion.first_frame import lay_on_first_frame
 from gvf_core.motion.node_poses import poses_from_points
 from gvf_core.motion.polish import PolishOptions, polish
 from gvf_core.motion.video_agreement import picture_difference
@@ -47,10 +47,9 @@ def refine(task: MotionTask[Any], motion: Motion, monitor: Monitor, options: Pol
     canonical = task.canonical
     if not isinstance(canonical, SurfaceGaussians):
         canonical = bound_to_surface(task.capture, canonical.gaussians, np.random.default_rng(task.seed))
-    views = [view.resized(min(WORKING_SIZE, view.camera.width)) for view in task.views]
-    frames, camera = views[0].frames, views[0].camera
     body = Body(task.capture, canonical)
-    body.colors = colors_in_video(body, views)
+    views = lay_on_first_frame(body, [view.resized(min(WORKING_SIZE, view.camera.width)) for view in task.views])
+    frames, camera = views[0].frames, views[0].camera
     start = poses_of(body, task.canonical, motion.variation)
     better = polish(body, views, start, options or PolishOptions(), monitor.part(0, _POLISHED))
     variation = _with_gain(body, motion.variation, task.canonical, start, better)

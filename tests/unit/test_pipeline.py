@@ -12,6 +12,7 @@ from video_files import write_video
 
 from gvf_core.animation import Animation
 from gvf_core.errors import Cancelled, VideoError
+from gvf_core.gaussians import VariationField
 from gvf_core.pipeline import STAGES, FurtherVideo, animate
 from gvf_core.rendering import Camera, orbit_camera
 from gvf_core.settings import AnimateSettings
@@ -60,6 +61,17 @@ def test_the_animation_has_the_videos_frames_and_the_captures_place(run):
     assert animation.fps == 24
     np.testing.assert_array_equal(animation.world_from_unit, BODY.world_from_unit)
     np.testing.assert_array_equal(animation.vertices[0], BODY.vertices)
+
+
+def test_colours_follow_the_video_where_that_is_asked_for(tmp_path, run):
+    told: list[float] = []
+    settings = replace(SETTINGS, follow_colors=True)
+    animation = animate(BODY, film(tmp_path / "bend.mov"), settings, lambda stage, fraction: told.append(fraction))
+    np.testing.assert_array_equal(animation.vertices, run[0].vertices)
+    look = slice(VariationField.COLORS.start, VariationField.OPACITY + 1)
+    assert animation.variation.deltas[1:, :, look].any() and not run[0].variation.deltas[..., look].any()
+    assert animation.provenance["recolored"]["after"] < animation.provenance["recolored"]["before"]
+    assert all(a <= b for a, b in pairwise(told))
 
 
 def test_progress_goes_through_all_stages_never_falls_and_ends_at_one(run):

@@ -94,10 +94,11 @@ def test_windows_are_longer_than_their_overlap(settings):
 
 
 @pytest.mark.parametrize("value", [0, 1, "true", None])
+@pytest.mark.parametrize("name", ["standardise_positions", "follow_colors"])
 @pytest.mark.parametrize("settings", [AnimateSettings, MotionSettings])
-def test_a_switch_is_true_or_false(settings, value):
-    with pytest.raises((SettingsError, ExtensionSettingsError), match="standardise_positions"):
-        settings(standardise_positions=value)
+def test_a_switch_is_true_or_false(settings, name, value):
+    with pytest.raises((SettingsError, ExtensionSettingsError), match=name):
+        settings(**{name: value})
 
 
 def test_the_extension_has_the_same_names_defaults_choices_and_ranges():
