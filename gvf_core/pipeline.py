@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import gvf_core
 from gvf_core.animation import Animation
@@ -143,7 +144,8 @@ def animate(
         found = _FOUND if settings.follow_colors else 1.0
         motion = engine.find_motion(task, monitor.part(0, found))
         if settings.follow_colors:
-            motion = recolor(task, motion, monitor.part(found, 1))
+            with threadpool_limits(1):  # as in the engine `fit`: the operations are small
+                motion = recolor(task, motion, monitor.part(found, 1))
     with stages.run("Moving the mesh"):
         vertices = vertices_from_gaussians(capture.vertices, canonical.gaussians, motion.variation)
         trusted = confidence(capture, vertices, canonical.gaussians, motion.variation, frames, camera)

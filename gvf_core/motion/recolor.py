@@ -44,8 +44,8 @@ class RecolorOptions:
         flicker: Squared change from frame to frame.
     """
 
-    iterations: int = 25
-    rate: float = 0.08
+    iterations: int = 15
+    rate: float = 0.12
     cover: float = 0.5
     scales: tuple[tuple[int, float], ...] = ((1, 1.0), (7, 1.0))
     change: float = 0.002
@@ -130,10 +130,7 @@ class _Looks:
     ) -> None:
         self._gaussians, self._deltas, self._views, self._size = gaussians, variation.deltas, views, size
         self._options = options
-        self._targets = [
-            [[pooled(torch.from_numpy(frame), width) for width, _ in options.scales] for frame in view.frames]
-            for view in views
-        ]
+        self._frames = [[torch.from_numpy(frame) for frame in view.frames] for view in views]
 
     def optimizer(self, look: Tensor) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """Adam, with steps that grow shorter, for what is added to colours and opacities."""
@@ -154,11 +151,15 @@ class _Looks:
         splats = self._gaussians.activate(torch.cat([deltas[:, : _LOOK.start], deltas[:, _LOOK] + look], dim=-1))
         splats = splats._replace(scales=splats.scales * self._size)
         total = look.new_zeros(())
-        for view, targets in zip(self._views, self._targets, strict=True):
+        for view, frames in zip(self._views, self._frames, strict=True):
             drawn = rasterize(splats, view.camera)
-            picture = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1)
-            for (width, weight), target in zip(self._options.scales, targets[frame], strict=True):
-                total = total + weight * (pooled(picture, width) - target).abs().mean()
+            alpha = frames[frame][..., 3:]
+            shown = frames[frame][..., :3] / alpha.clamp_min(1e-3)
+            # Colours are compared inside the video's object only: what sticks out of it should fade, not turn black.
+            colors = alpha * (drawn.color - drawn.alpha[..., None] * shown)
+            off = torch.cat([colors, drawn.alpha[..., None] - alpha], dim=-1)
+            for width, weight in self._options.scales:
+                total = total + weight * pooled(off, width).abs().mean()
         return total
 
     def mean_difference(self, looks: Float[Tensor, "frames gaussians 4"]) -> float:
