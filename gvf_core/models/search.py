@@ -15,7 +15,7 @@ from gvf_core.models.registry import CHECKPOINTS, Checkpoint, Part
 MAX_DEPTH = 8
 MAX_FILES = 200_000
 _CONFIG_BYTES = 1_000_000
-_CONFIGS = {
+_CONFIGS: dict[Part, dict[str, Any]] = {
     Part.IMAGE_ENCODER: {"model_type": "dinov2_with_registers"},
     Part.PICTURE_EMBEDDING: {"model_type": "clip", "projection_dim": 512},
     Part.AESTHETIC_EMBEDDING: {"model_type": "clip", "projection_dim": 768},

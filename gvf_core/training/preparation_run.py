@@ -217,9 +217,10 @@ class _Folder:
         for clip in outcome.clips:
             if clip.name and clip.aesthetic is None:
                 file = self._file(outcome, clip)
-                clip = dataclasses.replace(clip, aesthetic=self._score(read_clip(file)))
-                if clip.aesthetic < self._settings.aesthetic:
-                    sentence = f"Its score is {clip.aesthetic:.2f}; {self._settings.aesthetic:g} is the least."
+                score = self._score(read_clip(file))
+                clip = dataclasses.replace(clip, aesthetic=score)
+                if score < self._settings.aesthetic:
+                    sentence = f"Its score is {score:.2f}; {self._settings.aesthetic:g} is the least."
                     clip = dataclasses.replace(clip, name="", refused=Refusal(RefusalKind.PLAIN, sentence))
                     # Before the state forgets the file's name: a call that is stopped in between makes it again.
                     file.unlink()
