@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from gvf_core.models.registry import Part
 from gvf_core.models.video_features import VideoFeatures, with_counters
 
 _CLIP_PREFIXES = ("vision_model.", "visual_projection.")
-_CLIP_SIZES = {
+_CLIP_SIZES: dict[Part, dict[str, Any]] = {
     Part.PICTURE_EMBEDDING: {
         "hidden_size": 768,
         "intermediate_size": 3072,
@@ -98,7 +99,7 @@ def aesthetic_head(channels: int = 768) -> nn.Module:
         channels: Of the embedding; fewer are for tests.
     """
     widths = (channels, 1024, 128, 64, 16, 1)
-    layers = OrderedDict()
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
     # The published network has dropouts at the places that are left out here.
     for place, sizes in zip((0, 2, 4, 6, 7), pairwise(widths), strict=True):
         layers[str(place)] = nn.Linear(*sizes)
