@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from gvf_core.commands.animate import VIEW_PRESETS
 from gvf_core.commands.console import CONSOLE, results_console, say
+from gvf_core.commands.outputs import check_folder_of
 from gvf_core.commands.serve import run_module
 from gvf_core.errors import SettingsError
 from gvf_core.models.roles import PresetName
@@ -85,8 +86,7 @@ def _bench_views(parsed: argparse.Namespace) -> int:
 
 
 def _bench_networks(parsed: argparse.Namespace) -> int:
-    if parsed.json is not None and not parsed.json.parent.is_dir():
-        raise SettingsError(f"There is no folder {parsed.json.parent}.", "Create it or choose another file.")
+    check_folder_of(parsed.json)
     if parsed.json is not None:
         # Now, not after minutes: a folder or a file that may not be written is said at once.
         parsed.json.open("a").close()

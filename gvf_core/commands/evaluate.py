@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from gvf_core.commands.console import CONSOLE, results_console, say
+from gvf_core.commands.outputs import check_folder_of
 from gvf_core.errors import FileFormatError, SettingsError
 from gvf_core.settings import AnimateSettings, EngineName
 
@@ -287,9 +288,7 @@ def _check(parsed: argparse.Namespace, jobs: int) -> None:
             f"There is nothing at {parsed.assets}.",
             "Name a folder of animated files, or of the true pictures for consistent4d.",
         )
-    for folder in (parsed.out.parent, *([parsed.json.parent] if parsed.json else [])):
-        if not folder.is_dir():
-            raise SettingsError(f"There is no folder {folder}.", "Create it or choose another place.")
+    check_folder_of(parsed.out, parsed.json)
     if parsed.out.exists() and not parsed.out.is_dir():
         raise SettingsError(f"The output {parsed.out} is a file.", "Choose a folder.")
 

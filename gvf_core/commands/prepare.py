@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from gvf_core.evaluation.clip_choice import AnimatedAsset
-    from gvf_core.training.preparation_run import AssetOutcome
+    from gvf_core.training.preparation_run import AssetOutcome, Score
 
 STILL_SUFFIXES = (".obj", ".ply", ".stl")
 """Files that cannot move by themselves."""
@@ -39,6 +39,7 @@ def add_prepare(actions: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         ("samples", "of a pixel"),
         ("clips", "at most so many of an asset; 0: all"),
         ("procedural", "clips of made-up motion for each asset"),
+        ("aesthetic", "least aesthetic score of a clip, 5.5 in the paper; 0: not scored"),
         ("seed", "of everything that is random"),
     )
     for name, text in numbers:
@@ -64,6 +65,7 @@ def add_prepare(actions: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def _prepare(parsed: argparse.Namespace) -> int:
     from gvf_core.evaluation.clip_choice import drawn_clips
+    from gvf_core.training.folder_lock import alone_in
     from gvf_core.training.preparation_report import write_report
     from gvf_core.training.preparation_run import prepare_clips
 
@@ -73,10 +75,12 @@ def _prepare(parsed: argparse.Namespace) -> int:
         **{field.name: getattr(parsed, field.name) for field in dataclasses.fields(PreparationSettings)}
     )
     found = _assets(parsed.assets, still=settings.procedural > 0)
+    score = _score() if settings.aesthetic else None
     # Kinds of things take turns, so that the first few are of all kinds.
     assets = [choice.asset for choice in drawn_clips(found, lambda asset: [""], settings.seed)]
     columns = (TextColumn("{task.description:<30.30}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=CONSOLE, transient=True) as progress:
+    bar = Progress(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal)
+    with alone_in(parsed.output), bar as progress:
         task = progress.add_task("opening", total=len(assets[: parsed.limit]))
 
         def report(outcome: "AssetOutcome") -> None:
@@ -86,7 +90,15 @@ def _prepare(parsed: argparse.Namespace) -> int:
                     # Single clips that are left out are in the report.
                     say(f"{outcome.asset} is left out. {clip.refused.sentence}", "Note: ", "yellow")
 
-        outcomes = prepare_clips(assets, settings, parsed.output, limit=parsed.limit, jobs=parsed.jobs, on_asset=report)
+        outcomes = prepare_clips(
+            assets,
+            settings,
+            parsed.output,
+            score=score,
+            limit=parsed.limit,
+            jobs=parsed.jobs,
+            on_asset=report,
+        )
     figures = write_report(parsed.output, outcomes, settings)
     say(
         f"{figures['clips']} clips of {figures['assets']} assets, {figures['train_clips']} to train on and "
@@ -95,6 +107,19 @@ def _prepare(parsed: argparse.Namespace) -> int:
     if not figures["clips"]:
         raise SettingsError("No clip could be prepared.", f"{parsed.output / 'report.md'} says why.")
     return 0
+
+
+def _score() -> "Score | None":
+    """The aesthetic score, as far as its weights are there."""
+    from gvf_core.models.store import default_store
+    from gvf_core.training.aesthetic import NETWORKS, installed_predictor
+
+    store = default_store()
+    if missing := [name for name in NETWORKS if store.find(name) is None]:
+        command = f"gvf models download {' '.join(missing)}"
+        say(f"No clip has an aesthetic score: its weights are not installed ({command}).", "Note: ", "yellow")
+        return None
+    return installed_predictor(store).score
 
 
 def _assets(sources: Sequence[Path], still: bool) -> list["AnimatedAsset"]:

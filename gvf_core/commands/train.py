@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gvf_core.commands import train_networks
 from gvf_core.commands.console import CONSOLE, results_console, say
+from gvf_core.commands.outputs import check_folder_of
 from gvf_core.commands.prepare import add_prepare
 from gvf_core.errors import FileFormatError, GvfError, SettingsError
 
@@ -49,7 +50,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     prior.add_argument(
         "--steps", type=int, help="stop after so many steps; the same result whatever the machine's speed"
     )
-    prior.add_argument("--seed", type=int, default=0)
+    prior.add_argument("--seed", type=int, default=0, help="of everything that is random (default 0)")
     prior.add_argument("--resume", action="store_true", help="go on with an unfinished training of FILE")
     prior.set_defaults(run=_train_prior)
 
@@ -62,14 +63,15 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _prepare_prior(parsed: argparse.Namespace) -> int:
+    from gvf_core.training.folder_lock import alone_in
     from gvf_core.training.motion_clips import write_asset_motion
 
     assets = sorted(parsed.assets.glob("*.glb"))
     if not assets:
         raise SettingsError(f"There are no .glb files in {parsed.assets}.", "Choose another folder.")
-    table = _read_table(parsed.table or parsed.assets.with_name(parsed.assets.name + ".csv"))
-    parsed.output.mkdir(parents=True, exist_ok=True)
-    with _progress() as progress:
+    folder = parsed.assets.resolve()
+    table = _read_table(parsed.table or folder.with_name(folder.name + ".csv"))
+    with alone_in(parsed.output), _progress() as progress:
         task = progress.add_task("reading", total=len(assets))
         for asset in assets:
             progress.update(task, description=asset.stem)
@@ -93,6 +95,9 @@ def _train_prior(parsed: argparse.Namespace) -> int:
         raise SettingsError(f"{parsed.output.name} does not end in .safetensors.", "Choose a name that does.")
     if parsed.minutes <= 0 or (parsed.steps is not None and parsed.steps < 1):
         raise SettingsError("Training needs at least one step and some time.", "Choose larger --minutes or --steps.")
+    check_folder_of(parsed.output)
+    if parsed.output.exists() and not parsed.resume:
+        raise SettingsError(f"There is a {parsed.output} already.", "Go on with --resume, or choose another name.")
     train, held_out = split_by_family(read_asset_motions(parsed.data))
     if not train or not held_out:
         raise FileFormatError(
@@ -121,6 +126,8 @@ def _evaluate_prior(parsed: argparse.Namespace) -> int:
     from gvf_core.training.motion_prior_data import clip_pool
     from gvf_core.training.motion_prior_training import evaluate_motion_prior
 
+    if parsed.points < 1:
+        raise SettingsError(f"--points is {parsed.points}.", "Choose 1 or more.")
     network = load_motion_prior(parsed.weights)
     _, held_out = split_by_family(read_asset_motions(parsed.data))
     if not held_out:
@@ -190,5 +197,5 @@ def _read_table(path: Path) -> dict[str, tuple[str, str]]:
 @contextmanager
 def _progress() -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=CONSOLE, transient=True) as progress:
+    with Progress(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as progress:
         yield progress

@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from gvf_core.commands.console import CONSOLE, results_console, say
-from gvf_core.settings import check_set_name
+from gvf_core.commands.outputs import check_folder_of
+from gvf_core.errors import SettingsError
+from gvf_core.settings import RELEASED, check_set_name
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -68,17 +70,27 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parsed: argparse.Namespace) -> int:
-    from gvf_core.training.trainer import Trainer, make_accelerator
+    from gvf_core.training.folder_lock import alone_in
+    from gvf_core.training.trainer import Trainer, has_state, make_accelerator
 
+    if not parsed.minutes > 0:
+        raise SettingsError(f"--minutes is {parsed.minutes:g}.", "Choose a number above 0.")
     settings = _settings(parsed)
     name: StageName = parsed.stage
     accelerator = make_accelerator(getattr(settings, name).loop)
     run = _run(parsed, settings, accelerator.device)
+    folder = run.folder.stage(name)
+    if not parsed.resume and has_state(folder):
+        raise SettingsError(
+            f"{folder} holds a training already.", f"Go on with --resume, remove {folder}, or choose another RUN."
+        )
     stage, examples, loop = run.stage(name)
-    trainer = Trainer(stage, examples, loop, run.folder.stage(name), run.folder.weights, accelerator)
+    trainer = Trainer(stage, examples, loop, folder, run.folder.weights, accelerator)
     if parsed.resume:
         trainer.restore()
-    with _progress(accelerator.is_main_process) as bar:
+    # Of several processes, one holds the folder for all.
+    held = alone_in(folder) if accelerator.is_main_process else nullcontext()
+    with held, _progress(accelerator.is_main_process) as bar:
         task = bar.add_task(name, total=loop.steps, completed=trainer.step)
 
         def report(news: "Report") -> None:
@@ -93,7 +105,7 @@ def _train(parsed: argparse.Namespace) -> int:
 
 
 def _encode(parsed: argparse.Namespace) -> int:
-    from gvf_core.training.encoded_clip import encoded_paths
+    from gvf_core.training.encoded_clip import encoded_paths, remove_others
     from gvf_core.training.exported import save_statistics
     from gvf_core.training.latent_encoding import encode_clips, latent_statistics
     from gvf_core.training.run_folder import clip_paths
@@ -105,6 +117,8 @@ def _encode(parsed: argparse.Namespace) -> int:
     encoder = run.clip_encoder()
     with _progress(accelerator.is_main_process) as bar:
         for split in run.splits():
+            if accelerator.is_main_process:
+                remove_others(run.folder.latents(split), clip_paths(run.data, split))
             task = bar.add_task(f"encoding {split}", total=1.0)
             own = clip_paths(run.data, split)[accelerator.process_index :: accelerator.num_processes]
             encode_clips(encoder, own, run.folder.latents(split), partial(_show, bar, task))
@@ -122,12 +136,15 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     from gvf_core.training.motion_scores import score_clips, summary
     from gvf_core.training.run_folder import clip_paths
 
+    if parsed.clips < 0 or parsed.samples < 1:
+        raise SettingsError("--clips is at least 0 and --samples at least 1.", "Choose larger numbers.")
+    check_folder_of(parsed.output)
     settings = _settings(parsed)
     run = _run(parsed, settings, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     paths = clip_paths(run.data, parsed.split)
     if parsed.clips:
         paths = paths[:: -(-len(paths) // parsed.clips)]
-    sampler = run.sampler()
+    encoder, sampler = run.clip_encoder(), run.sampler()
     if sampler is None:
         say("The diffusion is not trained yet: only reconstructions are scored.", "Note: ", "cyan")
     with _progress(True) as bar:
@@ -137,7 +154,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
             bar.advance(task)
 
         readers = [partial(read_clip, path) for path in paths]
-        scores = score_clips(run.clip_encoder(), readers, sampler, parsed.samples, count)
+        scores = score_clips(encoder, readers, sampler, parsed.samples, count)
     console = results_console()
     for line in summary(scores):
         console.print(line, highlight=False, markup=False)
@@ -151,7 +168,9 @@ def _install(parsed: argparse.Namespace) -> int:
     from gvf_core.training.exported import install_run
     from gvf_core.training.run_folder import RunFolder
 
-    store = default_store().of_set(check_set_name(parsed.set))
+    if check_set_name(parsed.set) == RELEASED:
+        raise SettingsError(f"The set {RELEASED} is for the released weights.", "Choose another name for yours.")
+    store = default_store().of_set(parsed.set)
     for name in install_run(RunFolder(parsed.folder).weights, store):
         say(f"Installed {name} in {store.root}.")
     say(f"Use them with: gvf animate --engine diffusion --weights {parsed.set}")
@@ -178,5 +197,5 @@ def _show(bar: Progress, task: TaskID, finished: float) -> None:
 @contextmanager
 def _progress(shown: bool) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=CONSOLE, transient=True, disable=not shown) as progress:
+    with Progress(*columns, console=CONSOLE, transient=True, disable=not (shown and CONSOLE.is_terminal)) as progress:
         yield progress

@@ -22,9 +22,14 @@ class Part(StrEnum):
     """CLIP, whose embeddings of pictures are compared; measures only."""
     VIDEO_FEATURES = "video-features"
     """I3D, whose words on videos the Fréchet video distance compares; measures only."""
+    AESTHETIC_EMBEDDING = "aesthetic-embedding"
+    """The larger CLIP, whose embeddings the aesthetic predictor reads; chooses what is trained on."""
+    AESTHETIC = "aesthetic"
+    """Aesthetic predictor, from an embedding to a score; chooses what is trained on."""
 
 
-METRIC_PARTS = (Part.PERCEPTUAL, Part.PICTURE_EMBEDDING, Part.VIDEO_FEATURES)
+AESTHETIC_PARTS = (Part.AESTHETIC_EMBEDDING, Part.AESTHETIC)
+METRIC_PARTS = (Part.PERCEPTUAL, Part.PICTURE_EMBEDDING, Part.VIDEO_FEATURES, *AESTHETIC_PARTS)
 """Networks that measure."""
 
 
@@ -116,6 +121,8 @@ class Checkpoint:
         """What one needs it for, in two words at most."""
         if self.for_animating:
             return "animating"
+        if self.role in AESTHETIC_PARTS:
+            return "training data"
         if self.role in METRIC_PARTS:
             return "evaluation"
         return "any background" if self.role is Part.MATTING else "new assets"
@@ -261,6 +268,40 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         licence="Apache-2.0",
         for_animating=False,
         revision="05783d11f9632b25fe3d50395a9c9bb51f848d6d",
+        host=Host.GITHUB,
+        below_page="raw/{revision}/{path}",
+    ),
+    Checkpoint(
+        name="clip-vit-l14",
+        role=Part.AESTHETIC_EMBEDDING,
+        purpose="pictures for laion-aesthetic",
+        repository="openai/clip-vit-large-patch14",
+        # 1,710,540,580 bytes. This sum and that of the next entry are those that many projects have pinned.
+        files=(ReleasedFile("model.safetensors", "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb"),),
+        parameters=427_617_000,
+        bytes_per_parameter=4,
+        # As clip-vit-b32.
+        licence="MIT",
+        for_animating=False,
+        revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
+    ),
+    Checkpoint(
+        name="laion-aesthetic",
+        role=Part.AESTHETIC,
+        purpose="scores pictures of assets",
+        repository="christophschuhmann/improved-aesthetic-predictor",
+        # 3,714,759 bytes.
+        files=(
+            ReleasedFile(
+                "sac+logos+ava1-l14-linearMSE.pth", "21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0"
+            ),
+        ),
+        parameters=928_000,
+        bytes_per_parameter=4,
+        # None was found while this was written.
+        licence=None,
+        for_animating=False,
+        revision="6934dd81792f086e613a121dbce43082cb8be85e",
         host=Host.GITHUB,
         below_page="raw/{revision}/{path}",
     ),

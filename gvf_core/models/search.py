@@ -3,6 +3,7 @@
 import json
 import os
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,12 @@ from gvf_core.models.registry import CHECKPOINTS, Checkpoint, Part
 MAX_DEPTH = 8
 MAX_FILES = 200_000
 _CONFIG_BYTES = 1_000_000
-_MODEL_TYPES = {Part.IMAGE_ENCODER: "dinov2_with_registers", Part.PICTURE_EMBEDDING: "clip"}
-"""Entries whose files are called as everybody's."""
+_CONFIGS: dict[Part, dict[str, Any]] = {
+    Part.IMAGE_ENCODER: {"model_type": "dinov2_with_registers"},
+    Part.PICTURE_EMBEDDING: {"model_type": "clip", "projection_dim": 512},
+    Part.AESTHETIC_EMBEDDING: {"model_type": "clip", "projection_dim": 768},
+}
+"""Entries whose files are called as everybody's, and what the configuration beside them says."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,9 @@ def find_checkpoints(place: Path) -> Findings:
     for entry in CHECKPOINTS:
         official = {file.name for file in entry.files}
         found = {folder: present & official for folder, present in folders.items() if present & official}
-        if entry.role in _MODEL_TYPES:
-            kind = _MODEL_TYPES[Part(entry.role)]
-            found = {folder: present for folder, present in found.items() if _says(folder, kind)}
+        if entry.role in _CONFIGS:
+            said = _CONFIGS[Part(entry.role)]
+            found = {folder: present for folder, present in found.items() if _says(folder, said)}
         if not found:
             continue
         # The fullest folder; of equally full ones, the one that was reached first.
@@ -128,7 +133,7 @@ def _names_with(name: str) -> set[str]:
     return set()
 
 
-def _says(folder: Path, model_type: str) -> bool:
+def _says(folder: Path, what: Mapping[str, Any]) -> bool:
     """Whether files with common names belong to a model, as the configuration beside them tells."""
     config = folder / "config.json"
     try:
@@ -138,7 +143,7 @@ def _says(folder: Path, model_type: str) -> bool:
     except (OSError, ValueError, RecursionError):
         # Any program's config.json may lie there; only one that says what we look for is ours.
         return False
-    return isinstance(values, dict) and values.get("model_type") == model_type
+    return isinstance(values, dict) and what.items() <= values.items()
 
 
 _ALL_NAMES = {file.name for entry in CHECKPOINTS for file in entry.files}

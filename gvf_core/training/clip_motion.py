@@ -41,6 +41,7 @@ class RefusalKind(StrEnum):
     LARGE = "too large"
     UNREADABLE = "cannot be read"
     INVISIBLE = "not to be seen"
+    PLAIN = "low aesthetic score"
 
 
 @dataclass(frozen=True)

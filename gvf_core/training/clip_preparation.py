@@ -56,6 +56,7 @@ class ClipOutcome:
         motion: Mean displacement of its surface.
         pictures: Their number.
         refused: Why it is left out.
+        aesthetic: Its score, where it has one.
         signature: To recognise duplicates by; only where the clip was made in this call.
     """
 
@@ -65,6 +66,7 @@ class ClipOutcome:
     motion: float = 0.0
     pictures: int = 0
     refused: Refusal | None = None
+    aesthetic: float | None = None
     signature: Signature | None = field(default=None, repr=False, compare=False)
 
 

@@ -1,9 +1,11 @@
 """A clip as the diffusion learns from it, as one file: latents, tokens, positions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -59,9 +61,17 @@ def read_encoded_clip(path: Path) -> EncodedClip:
     try:
         tensors = load_file(path)
         mean, logvar, static, positions, images = (tensors[name] for name in _NAMES)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise FileFormatError(f"{path.name} is no encoded clip ({error}).", "Make it with: gvf train encode") from error
     return EncodedClip(Posterior(mean, logvar), static, positions, images)
+
+
+def remove_others(folder: Path, clips: Sequence[Path]) -> None:
+    """Remove the encoded clips of a folder whose prepared clips are no longer there."""
+    names = {clip.name for clip in clips}
+    for path in folder.glob("*.safetensors"):
+        if path.name not in names:
+            path.unlink()
 
 
 def encoded_paths(folder: Path) -> list[Path]:

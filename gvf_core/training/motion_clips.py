@@ -94,7 +94,7 @@ def sample_motion(
 
 
 def write_asset_motion(folder: Path, motion: AssetMotion) -> Path:
-    """Write the file of an asset; returns where."""
+    """Write the file of an asset, whole or not at all; returns where."""
     path = folder / f"{motion.asset}.safetensors"
     tensors: dict[str, np.ndarray] = {
         "positions": np.ascontiguousarray(motion.positions, np.float16),
@@ -107,7 +107,9 @@ def write_asset_motion(folder: Path, motion: AssetMotion) -> Path:
         "category": motion.category,
         "windows": json.dumps(motion.windows),
     }
-    save_file(tensors, path, metadata)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata)
+    partial.replace(path)
     return path
 
 

@@ -17,9 +17,9 @@ from gvf_core.training.preparation_settings import PreparationSettings
 
 SHEET_ROWS = 8
 """Clips on the sheet of a category."""
-LEFT_OUT = (
-    "The paper's aesthetic score (at least 5.5) is not applied: it needs the weights of a CLIP model and of a "
-    "predictor, which this project does not bring.",
+UNSCORED = (
+    "The paper's aesthetic score (at least 5.5) is not applied: it takes the option --aesthetic 5.5 and the weights "
+    "clip-vit-l14 and laion-aesthetic."
 )
 _BACKGROUND = np.array([89.0, 120.0, 168.0])
 """sRGB; few things are of this blue."""
@@ -82,7 +82,7 @@ def _figures(folder: Path, outcomes: Sequence[AssetOutcome], settings: Preparati
             for outcome, clip in left_out
             if clip.refused
         ],
-        "filters_left_out": list(LEFT_OUT),
+        "filters_left_out": [] if any(clip.aesthetic is not None for _, clip in kept + left_out) else [UNSCORED],
     }
 
 

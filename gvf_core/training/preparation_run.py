@@ -29,17 +29,19 @@ from gvf_core.training.clip_preparation import (
     clip_file_name,
     prepare_asset,
 )
-from gvf_core.training.clip_record import read_clip
+from gvf_core.training.clip_record import ClipRecord, read_clip
 from gvf_core.training.motion_clips import held_out_families
 from gvf_core.training.preparation_settings import PreparationSettings
 
 REVISION = 1
 """Of what is made of an asset; another one makes it anew."""
 SPLITS = ("train", "test")
+_TOLD = ("clip", "origin", "name", "motion", "pictures")
 _WAIT_SECONDS = 0.2
 
 Split = Literal["train", "test"]
 OnAsset = Callable[["AssetOutcome"], None]
+Score = Callable[[ClipRecord], float]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def prepare_clips(
     settings: PreparationSettings,
     folder: Path,
     *,
+    score: Score | None = None,
     limit: int | None = None,
     jobs: int = 1,
     on_asset: OnAsset = lambda outcome: None,
@@ -79,6 +82,7 @@ def prepare_clips(
         assets: All there are: the split is made of them. In the order in which they are to be prepared.
         settings: What to make of each.
         folder: Where to write.
+        score: Of how a clip looks, for `settings.aesthetic`; None filters nothing.
         limit: Prepare only so many.
         jobs: Assets at the same time.
         on_asset: Called when an asset is done, also if it was before, in any thread but one at a time.
@@ -92,7 +96,7 @@ def prepare_clips(
         FileNotWrittenError: For example because the disk is full.
         Cancelled: `cancelled` returned True; what is done is kept.
     """
-    prepared = _Folder(folder, settings, assets)
+    prepared = _Folder(folder, settings, assets, score if settings.aesthetic else None)
     families: dict[str, list[AnimatedAsset]] = {}
     for asset in assets[:limit]:
         families.setdefault(asset.family, []).append(asset)
@@ -131,8 +135,10 @@ def _wait_for(futures: Iterable[Future[list[AssetOutcome]]], cancelled: Callable
 class _Folder:
     """What is in the folder, and what is to be."""
 
-    def __init__(self, path: Path, settings: PreparationSettings, assets: Sequence[AnimatedAsset]) -> None:
-        self._path, self._settings = path, settings
+    def __init__(
+        self, path: Path, settings: PreparationSettings, assets: Sequence[AnimatedAsset], score: Score | None
+    ) -> None:
+        self._path, self._settings, self._score = path, settings, score
         try:
             for name in ("assets", *SPLITS):
                 (path / name).mkdir(parents=True, exist_ok=True)
@@ -153,6 +159,7 @@ class _Folder:
         for asset in sorted(members, key=lambda one: one.name):
             key = _key(asset, [clip.name for outcome in outcomes for clip in outcome.clips if clip.name])
             outcome = self._kept(asset, key) or self._prepare(asset, key, outcomes, threads, cancelled)
+            outcome = self._judged(asset, key, outcome)
             outcomes.append(outcome)
             on_asset(outcome)
         return outcomes
@@ -196,8 +203,34 @@ class _Folder:
         seconds = time.perf_counter() - start
         category = asset.category or UNKNOWN_CATEGORY
         outcome = AssetOutcome(asset.name, asset.family, category, split, seconds, tuple(clips))
-        _write_json(self._state(asset), {"key": key, **_as_json(outcome)})
+        self._keep(asset, key, outcome)
         return outcome
+
+    def _judged(self, asset: AnimatedAsset, key: str, outcome: AssetOutcome) -> AssetOutcome:
+        """With scores of the clips that have none yet; those below the least are removed.
+
+        Clips are scored when they are written, so a folder from before the weights were installed needs no Blender.
+        """
+        if self._score is None or all(clip.aesthetic is not None for clip in outcome.clips if clip.name):
+            return outcome
+        clips = []
+        for clip in outcome.clips:
+            if clip.name and clip.aesthetic is None:
+                file = self._file(outcome, clip)
+                score = self._score(read_clip(file))
+                clip = dataclasses.replace(clip, aesthetic=score)
+                if score < self._settings.aesthetic:
+                    sentence = f"Its score is {score:.2f}; {self._settings.aesthetic:g} is the least."
+                    clip = dataclasses.replace(clip, name="", refused=Refusal(RefusalKind.PLAIN, sentence))
+                    # Before the state forgets the file's name: a call that is stopped in between makes it again.
+                    file.unlink()
+            clips.append(clip)
+        outcome = dataclasses.replace(outcome, clips=tuple(clips))
+        self._keep(asset, key, outcome)
+        return outcome
+
+    def _keep(self, asset: AnimatedAsset, key: str, outcome: AssetOutcome) -> None:
+        _write_json(self._state(asset), {"key": key, **_as_json(outcome)})
 
     def _state(self, asset: AnimatedAsset) -> Path:
         return self._path / "assets" / f"{clip_file_name(asset.name, '')}.json"
@@ -258,7 +291,7 @@ def _is_whole(path: Path) -> bool:
 def _as_json(outcome: AssetOutcome) -> dict[str, Any]:
     clips = [
         {
-            **{name: getattr(clip, name) for name in ("clip", "origin", "name", "motion", "pictures")},
+            **{name: getattr(clip, name) for name in (*_TOLD, "aesthetic")},
             "refused": None if clip.refused is None else dataclasses.asdict(clip.refused),
         }
         for clip in outcome.clips
@@ -277,8 +310,9 @@ def _read_state(path: Path) -> tuple[str, AssetOutcome] | None:
             refused = clip["refused"]
             if refused is not None:
                 refused = Refusal(RefusalKind(refused["kind"]), refused["sentence"])
-            told = {name: clip[name] for name in ("clip", "origin", "name", "motion", "pictures")}
-            clips.append(ClipOutcome(**told, refused=refused))
+            told = {name: clip[name] for name in _TOLD}
+            # Files from before there were scores have none.
+            clips.append(ClipOutcome(**told, refused=refused, aesthetic=clip.get("aesthetic")))
         fields = {name: stored[name] for name in ("asset", "family", "category", "split", "seconds")}
         return stored["key"], AssetOutcome(**fields, clips=tuple(clips))
     except (KeyError, TypeError, ValueError):

@@ -24,6 +24,7 @@ class PreparationSettings:
         samples: Of a pixel.
         clips: At most so many of an asset; 0 for all.
         procedural: Clips of made-up motion for each asset.
+        aesthetic: Least aesthetic score of a clip; 0 for no scores.
         seed: Of everything that is random.
         keep_vertices: Whether clips hold the vertices of all frames, not of frame 0 alone.
     """
@@ -39,6 +40,7 @@ class PreparationSettings:
     samples: int = 4
     clips: int = 0
     procedural: int = 0
+    aesthetic: float = 0.0
     seed: int = 0
     keep_vertices: bool = False
 
@@ -46,7 +48,7 @@ class PreparationSettings:
         checks = (
             *(("frames", 2, 1000), ("stride", 1, 1000), ("shortest", 1, 10_000), ("views", 1, 1000)),
             *(("targets", 0, 100), ("size", 16, 4096), ("fov", 5, 120), ("samples", 1, 4096)),
-            *(("clips", 0, 100_000), ("procedural", 0, 1000), ("seed", 0, 2**32 - 1)),
+            *(("clips", 0, 100_000), ("procedural", 0, 1000), ("aesthetic", 0, 10), ("seed", 0, 2**32 - 1)),
         )
         for name, low, high in checks:
             if not low <= getattr(self, name) <= high:

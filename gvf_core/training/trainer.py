@@ -61,6 +61,11 @@ def make_accelerator(settings: LoopSettings) -> "Accelerator":
     return Accelerator(mixed_precision=settings.precision)
 
 
+def has_state(folder: Path) -> bool:
+    """Whether a training in a folder can be gone on with."""
+    return any((folder / name).is_dir() for name in (_STATE, _OLD_STATE))
+
+
 class Trainer:
     """One training of a stage.
 

@@ -6,7 +6,13 @@ from weight_files import one_thread, save_pickled
 
 from gvf_core.commands.models import _json_row
 from gvf_core.errors import WeightsError
-from gvf_core.models.metric_networks import check_metric_state, load_video_features, metric_state
+from gvf_core.models.metric_networks import (
+    aesthetic_head,
+    check_metric_state,
+    load_aesthetic_head,
+    load_video_features,
+    metric_state,
+)
 from gvf_core.models.perceptual import PerceptualDistance
 from gvf_core.models.registry import Part, checkpoint
 from gvf_core.models.search import find_checkpoints
@@ -98,8 +104,27 @@ def test_the_file_of_clip_is_taken_from_a_folder_only_if_the_configuration_says_
     assert find_checkpoints(tmp_path).candidates == ()
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert find_checkpoints(tmp_path).candidates == ()
-    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    (tmp_path / "config.json").write_text('{"model_type": "clip", "projection_dim": 512}')
     assert [candidate.entry.name for candidate in find_checkpoints(tmp_path).candidates] == ["clip-vit-b32"]
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text('{"model_type": "clip", "projection_dim": 768}')
+    assert [candidate.entry.name for candidate in find_checkpoints(tmp_path).candidates] == ["clip-vit-l14"]
+
+
+def test_the_aesthetic_head_has_the_published_names_and_size(store, tmp_path):
+    state = aesthetic_head().state_dict()
+    assert list(state)[::2] == [f"layers.{place}.weight" for place in (0, 2, 4, 6, 7)]
+    # As many bytes as the published file of 3,714,759 has, up to its names.
+    assert 0 < 3_714_759 - 4 * sum(value.numel() for value in state.values()) < 5000
+    store.install("laion-aesthetic", [save_pickled(tmp_path / "sac+logos+ava1-l14-linearMSE.pth", state)])
+    store.verify("laion-aesthetic")
+    head = load_aesthetic_head(store.weights_file("laion-aesthetic"))
+    assert all(torch.equal(value, state[name]) for name, value in head.state_dict().items())
+
+
+def test_the_larger_clip_has_the_published_size():
+    with pytest.raises(WeightsError, match=r"mine lacks vision_model\.embeddings\.class_embedding \[1024\]"):
+        check_metric_state(Part.AESTHETIC_EMBEDDING, {"visual_projection.weight": torch.zeros(768, 1024)}, "mine")
 
 
 def test_lists_for_programs_name_source_licence_and_sum():

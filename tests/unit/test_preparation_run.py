@@ -15,7 +15,8 @@ from gvf_core.rendering.camera import orbit_camera
 from gvf_core.training import preparation_run
 from gvf_core.training.clip_motion import Refusal, RefusalKind, Signature, signature
 from gvf_core.training.clip_preparation import ClipOutcome
-from gvf_core.training.clip_record import ClipRecord, read_clip, write_clip
+from gvf_core.training.clip_record import ClipRecord, ViewRole, read_clip, write_clip
+from gvf_core.training.preparation_report import write_report
 from gvf_core.training.preparation_run import prepare_clips
 from gvf_core.training.preparation_settings import PreparationSettings
 
@@ -48,10 +49,10 @@ def walk(asset: AnimatedAsset) -> ClipRecord:
         points=np.random.default_rng(len(asset.name)).normal(size=(2, 9, 3)).astype(np.float32),
         vertices=np.zeros((3, 3), np.float32),
         triangles=np.array([[0, 1, 2]], np.int32),
-        cameras=(orbit_camera(0.0, 0.0, size=8),),
-        view_frame=np.zeros(1, np.int32),
-        view_role=np.zeros(1, np.int32),
-        pngs=(file.getvalue(),),
+        cameras=(orbit_camera(0.0, 0.0, size=8),) * 3,
+        view_frame=np.array([0, 0, 1], np.int32),
+        view_role=np.array([ViewRole.CANONICAL, ViewRole.CONDITION, ViewRole.CONDITION], np.int32),
+        pngs=(file.getvalue(),) * 3,
     )
 
 
@@ -175,6 +176,38 @@ def test_what_is_done_is_kept_when_it_is_cancelled(assets, studio, tmp_path):
     studio.asked.clear()
     prepare_clips(assets, SETTINGS, tmp_path / "out")
     assert done.isdisjoint(studio.asked) and len(done) + len(studio.asked) == 8
+
+
+def test_clips_below_the_least_aesthetic_score_are_left_out_and_are_no_relatives(assets, studio, tmp_path):
+    scores = {asset.name: 5.0 if asset.name == "cats0" else 6.0 for asset in assets}
+    settings = PreparationSettings(views=2, size=16, aesthetic=5.5)
+
+    def score(record: ClipRecord) -> float:
+        return scores[record.category]
+
+    outcomes = prepare_clips(assets, settings, tmp_path / "out", score=score)
+    assert len(clip_files(tmp_path / "out")) == 7 and not studio.relatives["cats1"]
+    walks = {outcome.asset: outcome.clips[0] for outcome in outcomes}
+    assert walks["cats0"].refused == Refusal(RefusalKind.PLAIN, "Its score is 5.00; 5.5 is the least.")
+    assert walks["cats1"].aesthetic == 6 and walks["cats1"].name
+    figures = write_report(tmp_path / "out", outcomes, settings)
+    assert not figures["filters_left_out"] and figures["reasons"]["low aesthetic score"] == 1
+    studio.asked.clear()
+    scores.clear()
+    assert prepare_clips(assets, settings, tmp_path / "out", score=score) == outcomes
+    assert not studio.asked
+
+
+def test_clips_from_before_the_predictor_was_installed_are_scored_without_blender(assets, studio, tmp_path):
+    settings = PreparationSettings(views=2, size=16, aesthetic=5.5)
+    outcomes = prepare_clips(assets, settings, tmp_path / "out")
+    assert len(clip_files(tmp_path / "out")) == 8
+    assert "clip-vit-l14" in write_report(tmp_path / "out", outcomes, settings)["filters_left_out"][0]
+    studio.asked.clear()
+    prepare_clips(assets, settings, tmp_path / "out", score=lambda record: 9.0 if record.category[-1] == "1" else 1.0)
+    assert sorted(name.split("-")[0] for name in clip_files(tmp_path / "out")) == [f"{f}1" for f in sorted(FAMILIES)]
+    # The second of a family had been compared with the first, which is gone.
+    assert studio.asked == [f"{family}1" for family in FAMILIES]
 
 
 @pytest.mark.parametrize(("name", "value"), [("frames", 1), ("views", 0), ("size", 8), ("fov", 180.0), ("clips", -1)])

