@@ -16,7 +16,7 @@ from gvf_blender.importer import (
     raise_transparent_bounces,
 )
 from gvf_blender.importer.compat import fcurves_of
-from gvf_blender.importer.nodes import input_identifier
+from gvf_blender.importer.nodes import modifier_input, set_modifier_input
 
 TOLERANCE = 1e-5
 FROM_1 = ImportOptions(motion=False, frame_start=1)
@@ -61,9 +61,8 @@ def set_display(splats: bpy.types.Object, choice: str) -> None:
     modifier = splats.modifiers[0]
     menu = next(node for node in modifier.node_group.nodes if node.bl_idname == "GeometryNodeMenuSwitch")
     order = [item.name for item in menu.enum_items]
-    first = modifier[input_identifier(modifier.node_group, "Display")]
-    modifier[input_identifier(modifier.node_group, "Display")] = first + order.index(choice)
-    splats.update_tag()
+    first = modifier_input(modifier, "Display")
+    set_modifier_input(modifier, "Display", first + order.index(choice))
     bpy.context.view_layer.update()
 
 
@@ -382,8 +381,7 @@ def test_confidence_is_shown_as_a_colour_on_request(cube, tmp_path, kind):
     captured = animation.tracks["colors"][0].astype(np.float32)
     np.testing.assert_allclose(point_attribute(result, "splat_color", "color", 4)[:, :3], captured, atol=2e-3)
     modifier = result.modifiers[0]
-    modifier[input_identifier(modifier.node_group, "Show Confidence")] = 1.0
-    result.update_tag()
+    set_modifier_input(modifier, "Show Confidence", 1.0)
     bpy.context.view_layer.update()
     shown = point_attribute(result, "splat_color", "color", 4)[:, :3]
     np.testing.assert_allclose(shown[:, 0], 1 - confidence, atol=2e-3)
