@@ -167,7 +167,7 @@ def modifier_input_path(modifier: bpy.types.NodesModifier, name: str) -> str:
 
 
 def _has_typed_inputs(modifier: bpy.types.NodesModifier) -> bool:
-    """Whether inputs are properties (Blender 5.3), not custom properties of the modifier under the same names."""
+    """Whether inputs are properties, as from Blender 5.2 on, and not custom properties of the modifier."""
     return hasattr(modifier, "properties")
 
 
