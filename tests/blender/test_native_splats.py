@@ -92,7 +92,7 @@ def test_native_splats_light_nothing(empty_scene, tmp_path):
     bpy.ops.mesh.primitive_plane_add(size=4, location=(0, 0.5, 0), rotation=(np.pi / 2, 0, 0))
     assert rendered_pixels(tmp_path / "dark.png", samples=8)[:4, :, :3].max() < 0.01
     splats.visible_diffuse = True
-    assert rendered_pixels(tmp_path / "lit.png", samples=8)[:4, :, :3].mean() > 0.1
+    assert rendered_pixels(tmp_path / "lit.png", samples=8)[:4, :, :3].mean() > 0.03
 
 
 @pytest.mark.parametrize("linear", [0.0, 0.02, 0.18, 1.0])
