@@ -5,6 +5,7 @@ Prints one line per figure beside its aim. Everything is measured on made-up ass
 
 import argparse
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import bpy
 import numpy as np
@@ -19,9 +21,14 @@ import numpy as np
 from gvf_blender.capture import CaptureOptions, capture
 from gvf_blender.core.safetensors_file import write_tensors
 from gvf_blender.core.sources import SourceObject
-from gvf_blender.importer import ImportOptions, TrackCache, import_animation
+from gvf_blender.importer import ImportOptions, TrackCache, import_animation, native_splats, raise_transparent_bounces
+from gvf_blender.importer.gaussians import SIZE_INPUT
+from gvf_blender.importer.native_splats import has_native_splats
+from gvf_blender.importer.nodes import set_modifier_input
 from gvf_blender.importer.splats import set_display
 
+_PROXIES = "Splats as Proxies"
+_SPLATS = ("Splats", _PROXIES) if has_native_splats() else ("Splats",)
 _IMPORT = """
 import time, bpy
 start = time.perf_counter()
@@ -43,11 +50,13 @@ def main() -> int:
             _bench_registration,
             _bench_capture,
             _bench_import_and_playback,
+            _bench_cycles,
         ]
         for measure in [*measures, *([_bench_large] if options.large else [])]:
             for name, value, aim, unit in measure(Path(folder)):
                 missed += value > aim
-                print(f"{name:62s} {value:8.1f} {unit:3s} aim {aim:g}", flush=True)
+                goal = f"aim {aim:g}" if aim < math.inf else ""
+                print(f"{name:62s} {value:8.1f} {unit:3s} {goal}", flush=True)
     return int(missed > 0)
 
 
@@ -90,18 +99,53 @@ def _bench_import_and_playback(folder: Path) -> list[tuple[str, float, float, st
             seconds.append(_timed(lambda options=options: import_animation(bpy.context, path, [source], options)))
         figures.append((name, min(seconds), 2, "s"))
     for name, options, displays in (
-        ("splat object", ImportOptions(True, False, False, 1), ("Splats", "Points")),
+        ("splat object", ImportOptions(True, False, False, 1), (*_SPLATS, "Points")),
         ("point cloud", ImportOptions(False, True, False, 1), ("",)),
     ):
         for display in displays:
             _new_source(source)
-            imported = import_animation(bpy.context, path, [source], options)
-            if display:
-                set_display(imported.splats.modifiers[0], display)
+            _import(path, source, options, display)
             title = f"playback, 100,000 x 24, {name}{' as ' + display.lower() if display else ''}"
-            figures.append((title, _milliseconds_per_frame(24), 6, "ms"))
-            figures.append(("  between two stored frames", _milliseconds_per_frame(24, between=0.4), 6, "ms"))
+            for moment, between in ((title, 0.0), ("  between two stored frames", 0.4)):
+                seconds, busy = _milliseconds_per_frame(24, between)
+                figures += [(moment, seconds, 6, "ms"), ("    its processor time", busy, 6, "ms")]
     return figures
+
+
+def _bench_cycles(folder: Path) -> list[tuple[str, float, float, str]]:
+    path, source = _animation(folder, gaussians=20_000, frames=2)
+    figures = []
+    for display in _SPLATS:
+        _new_source(source)
+        splats = _import(path, source, ImportOptions(True, False, False, 1), display)
+        set_modifier_input(splats.modifiers[0], SIZE_INPUT, 2.0)
+        _set_up_cycles(bpy.context.scene, folder / "cycles.png")
+        start = time.process_time()
+        seconds = _timed(lambda: bpy.ops.render.render(write_still=True))
+        figures.append((f"Cycles, 20,000 {display.lower()}, 256 pixels, 8 samples", seconds, math.inf, "s"))
+        figures.append(("  its processor time", time.process_time() - start, math.inf, "s"))
+    return figures
+
+
+def _set_up_cycles(scene: bpy.types.Scene, path: Path) -> None:
+    """256 pixels, 8 samples; without `tools.staging`, which needs the core's packages, absent beside many a bpy."""
+    bpy.ops.object.camera_add(location=(0, -2.5, 0), rotation=(math.pi / 2, 0, 0))
+    scene.camera = bpy.context.object
+    scene.render.engine, scene.cycles.device = "CYCLES", "CPU"
+    scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.use_adaptive_sampling = 8, False, False
+    scene.render.resolution_x = scene.render.resolution_y = 256
+    scene.render.filepath = str(path)
+    raise_transparent_bounces(scene)
+
+
+def _import(path: Path, source: SourceObject, options: ImportOptions, display: str) -> bpy.types.Object | None:
+    """Import, with the splat object in one of its displays or, as any Blender can show it, as proxies."""
+    native = has_native_splats() and display != _PROXIES
+    with patch.object(native_splats, "has_native_splats", return_value=native):
+        splats = import_animation(bpy.context, path, [source], options).splats
+    if splats is not None:
+        set_display(splats.modifiers[0], "Splats" if display == _PROXIES else display)
+    return splats
 
 
 def _bench_large(folder: Path) -> list[tuple[str, float, float, str]]:
@@ -112,18 +156,21 @@ def _bench_large(folder: Path) -> list[tuple[str, float, float, str]]:
         options = ImportOptions(True, False, False, 1, cache=cache)
         seconds = _timed(lambda options=options: import_animation(bpy.context, path, [source], options))
         figures.append((f"import, 200,000 Gaussians x 48, splats {name}", seconds, 10, "s"))
-        figures.append(("  playback", _milliseconds_per_frame(48), 12, "ms"))
+        figures.append(("  playback", _milliseconds_per_frame(48)[0], 12, "ms"))
     return figures
 
 
-def _milliseconds_per_frame(frames: int, between: float = 0.0) -> float:
-    """Of evaluation alone, as nothing is drawn; the best of three rounds."""
+def _milliseconds_per_frame(frames: int, between: float = 0.0) -> tuple[float, float]:
+    """Of evaluation alone, as nothing is drawn, and of processor time; the best of three rounds."""
     scene = bpy.context.scene
     scene.frame_set(1)
-    rounds = [
-        _timed(lambda: [scene.frame_set(frame, subframe=between) for frame in range(2, frames)]) for _ in range(3)
-    ]
-    return min(rounds) / (frames - 2) * 1000
+    rounds = []
+    for _ in range(3):
+        start = time.process_time()
+        seconds = _timed(lambda: [scene.frame_set(frame, subframe=between) for frame in range(2, frames)])
+        rounds.append((seconds, time.process_time() - start))
+    seconds, busy = (min(times) / (frames - 2) * 1000 for times in zip(*rounds, strict=True))
+    return seconds, busy
 
 
 def _animation(folder: Path, gaussians: int, frames: int, vertices: int = 50_000) -> tuple[Path, SourceObject]:

@@ -124,21 +124,34 @@ def has_input(modifier: bpy.types.Modifier, name: str) -> bool:
 
 
 def modifier_input(modifier: bpy.types.NodesModifier, name: str) -> Any:
-    """The value of an input of a modifier's tree; of a menu, the number of the item.
+    """The value of an input of a modifier's tree; of a menu, the number of the item, or -1 if it has none.
 
     Raises:
         KeyError: The tree has no such input.
     """
-    return modifier[input_identifier(modifier.node_group, name)]
+    key = input_identifier(modifier.node_group, name)
+    if not _has_typed_inputs(modifier):
+        return modifier[key]
+    holder = getattr(modifier.properties.inputs, key)
+    items = _menu_items(holder)
+    if items is None:
+        return holder.value
+    return items[holder.value].value if holder.value in items else -1
 
 
 def set_modifier_input(modifier: bpy.types.NodesModifier, name: str, value: Any) -> None:
-    """Set an input of a modifier's tree.
+    """Set an input of a modifier's tree; a menu by the number of the item.
 
     Raises:
         KeyError: The tree has no such input.
     """
-    modifier[input_identifier(modifier.node_group, name)] = value
+    key = input_identifier(modifier.node_group, name)
+    if _has_typed_inputs(modifier):
+        holder = getattr(modifier.properties.inputs, key)
+        items = _menu_items(holder)
+        holder.value = value if items is None else next(item.identifier for item in items if item.value == value)
+    else:
+        modifier[key] = value
     modifier.id_data.update_tag()
 
 
@@ -149,11 +162,23 @@ def modifier_input_path(modifier: bpy.types.NodesModifier, name: str) -> str:
         KeyError: The tree has no such input.
     """
     key = input_identifier(modifier.node_group, name)
-    return f'modifiers["{bpy.utils.escape_identifier(modifier.name)}"]["{key}"]'
+    tail = f".properties.inputs.{key}.value" if _has_typed_inputs(modifier) else f'["{key}"]'
+    return f'modifiers["{bpy.utils.escape_identifier(modifier.name)}"]{tail}'
+
+
+def _has_typed_inputs(modifier: bpy.types.NodesModifier) -> bool:
+    """Whether inputs are properties, as from Blender 5.2 on, and not custom properties of the modifier."""
+    return hasattr(modifier, "properties")
+
+
+def _menu_items(holder: bpy.types.bpy_struct) -> bpy.types.bpy_prop_collection | None:
+    """The choices of a typed input; None if it is no menu."""
+    kind = holder.bl_rna.properties["value"]
+    return kind.enum_items if kind.type == "ENUM" else None
 
 
 def input_identifier(tree: bpy.types.NodeTree, name: str) -> str:
-    """Under which key a modifier stores the value of an input of its tree.
+    """Under which name a modifier stores the value of an input of its tree.
 
     Raises:
         KeyError: The tree has no such input.

@@ -23,6 +23,7 @@ from .materials import (
     new_solid_material,
     new_splat_material,
 )
+from .native_splats import shows_native_splats, with_native_splats
 from .nodes import TreeWriter, arrange, has_input, modifier_input, new_geometry_tree, set_modifier_input, socket
 from .playback import new_point_mesh
 
@@ -74,6 +75,14 @@ def set_display(modifier: bpy.types.NodesModifier, display: str) -> None:
     set_modifier_input(modifier, DISPLAY_INPUT, index)
 
 
+def shows_proxies(thing: bpy.types.Object) -> bool:
+    """Whether an object shows its splats, if it has any, as transparent proxies in this Blender."""
+    return any(
+        display_of(modifier) is not None and not shows_native_splats(modifier.node_group)
+        for modifier in thing.modifiers
+    )
+
+
 def _new_tree(
     name: str,
     tracks: GaussianTracks,
@@ -117,10 +126,9 @@ def _new_tree(
         menu.enum_items.new(item)
     writer.feed(socket(menu.inputs, "Menu"), inputs[DISPLAY_INPUT])
     display.default_value = DISPLAY_SPLATS
-    writer.feed(
-        socket(menu.inputs, DISPLAY_SPLATS),
-        instances(CUTOFF_SIGMAS * _ICOSAHEDRON_RATIO, subdivisions=1, material=exact),
-    )
+    proxies = instances(CUTOFF_SIGMAS * _ICOSAHEDRON_RATIO, subdivisions=1, material=exact)
+    splats = with_native_splats(writer, points, rotation, size.outputs["Vector"], points_material, proxies)
+    writer.feed(socket(menu.inputs, DISPLAY_SPLATS), splats)
     writer.feed(socket(menu.inputs, DISPLAY_SOLID), instances(SOLID_SIGMAS, subdivisions=2, material=solid))
     radius = stored_radius(writer, inputs[SIZE_INPUT])
     spheres = writer.output("GeometryNodeSetPointRadius", {"Points": points, "Radius": radius})

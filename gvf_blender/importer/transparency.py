@@ -1,6 +1,8 @@
-"""How many transparent surfaces Cycles must look through to show splats, a setting of the artist's scene."""
+"""How many transparent surfaces Cycles must look through to show splats as proxies, a setting of the artist's scene."""
 
 import bpy
+
+from .splats import shows_proxies
 
 # Measured on 20,000 flat splats on a closed surface at 256 px: beyond 128 no pixel differs by more than 0.035, at
 # 256 none at all, at 64 there are 200 specks, and at Cycles' default of 8 a sixth of the asset is black. Only rays
@@ -10,17 +12,21 @@ NEEDED_BOUNCES = 256
 
 def lacks_transparent_bounces(scene: bpy.types.Scene) -> bool:
     """Whether Cycles would end rays inside the splats of this scene, which shows as black specks."""
-    cycles = getattr(scene, "cycles", None)
-    return cycles is not None and cycles.transparent_max_bounces < NEEDED_BOUNCES
+    return _has_few_bounces(scene) and any(map(shows_proxies, scene.objects))
 
 
 def raise_transparent_bounces(scene: bpy.types.Scene) -> bool:
-    """Let Cycles look through enough splats; to be called only with the artist's consent.
+    """Let Cycles look through enough splats, also those to come; to be called only with the artist's consent.
 
     Returns:
         Whether the setting had to be changed.
     """
-    if not lacks_transparent_bounces(scene):
+    if not _has_few_bounces(scene):
         return False
     scene.cycles.transparent_max_bounces = NEEDED_BOUNCES
     return True
+
+
+def _has_few_bounces(scene: bpy.types.Scene) -> bool:
+    cycles = getattr(scene, "cycles", None)
+    return cycles is not None and cycles.transparent_max_bounces < NEEDED_BOUNCES

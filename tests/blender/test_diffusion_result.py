@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 import pytest
 import torch
+from shown_splats import splat_matrices
 
 from gvf_blender.capture import CaptureOptions, capture
 from gvf_blender.importer import ImportOptions, import_animation
@@ -75,20 +76,9 @@ def world_points(thing: bpy.types.Object) -> np.ndarray:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def splat_centers(splats: bpy.types.Object) -> np.ndarray:
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    return np.array(
-        [
-            np.array(instance.matrix_world)[:3, 3]
-            for instance in depsgraph.object_instances
-            if instance.is_instance and instance.parent.original == splats
-        ]
-    )
-
-
 def test_splats_and_mesh_move_exactly_as_planted(planted):
     imported, asset = planted
-    for centers in (lambda: splat_centers(imported.splats), lambda: world_points(asset)):
+    for centers in (lambda: splat_matrices(imported.splats)[:, :3, 3], lambda: world_points(asset)):
         bpy.context.scene.frame_set(1)
         rest = centers()
         for index in range(FRAMES):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import bpy
@@ -80,14 +81,13 @@ def test_a_saved_file_plays_without_the_extension_and_moves_together_with_its_tr
     (tmp_path / "scene.blend").rename(moved / "scene.blend")
     (tmp_path / "tracks").rename(moved / "tracks")
     script = f"""
-import bpy
+import sys
+import bpy, numpy
+sys.path.append({str(Path(__file__).parent)!r})
+from shown_splats import splat_matrices
 bpy.ops.wm.open_mainfile(filepath={str(moved / "scene.blend")!r})
 bpy.context.scene.frame_set(4)
-depsgraph = bpy.context.evaluated_depsgraph_get()
-shown = [i.matrix_world.translation[:] for i in depsgraph.object_instances
-         if i.is_instance and i.parent.name == {name!r}]
-import numpy
-numpy.save({str(tmp_path / "shown.npy")!r}, numpy.array(shown))
+numpy.save({str(tmp_path / "shown.npy")!r}, splat_matrices(bpy.data.objects[{name!r}])[:, :3, 3])
 """
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
     np.testing.assert_allclose(np.load(tmp_path / "shown.npy"), animation.world_means(3), atol=1e-5)
@@ -170,6 +170,8 @@ def test_a_grey_card_of_splats_renders_as_grey_as_it_is(addon, tmp_path, display
     x, z = (axis.ravel() for axis in np.meshgrid(np.linspace(-0.5, 0.5, 15), np.linspace(-0.5, 0.5, 15)))
     layers = np.concatenate([np.stack([x, np.full_like(x, y), z], axis=1) for y in (-0.02, 0.0, 0.02)])
     count = len(layers)
+    # Splats that a ray meets in the very same point are one chance for Blender 5.3 and not several.
+    layers[:, 1] += np.random.default_rng(0).uniform(-0.01, 0.01, count)
     card = {
         "means": layers[None].astype(np.float32),
         "quaternions": np.tile(np.array([1, 0, 0, 0], np.float16), (1, count, 1)),

@@ -6,6 +6,7 @@ import bpy
 import numpy as np
 import pytest
 from fabricated_animation import PROVENANCE, fabricate
+from shown_splats import rotation_matrices, splat_matrices
 
 from gvf_blender.core.errors import FileError
 from gvf_blender.importer import (
@@ -13,10 +14,11 @@ from gvf_blender.importer import (
     ImportOptions,
     import_animation,
     lacks_transparent_bounces,
+    native_splats,
     raise_transparent_bounces,
 )
 from gvf_blender.importer.compat import fcurves_of
-from gvf_blender.importer.nodes import input_identifier
+from gvf_blender.importer.nodes import modifier_input, set_modifier_input
 
 TOLERANCE = 1e-5
 FROM_1 = ImportOptions(motion=False, frame_start=1)
@@ -31,17 +33,6 @@ def cube(empty_scene):
 
 def frame_set(frame: float) -> None:
     bpy.context.scene.frame_set(int(frame), subframe=frame - int(frame))
-
-
-def instance_matrices(splats: bpy.types.Object) -> np.ndarray:
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    return np.array(
-        [
-            np.array(instance.matrix_world)
-            for instance in depsgraph.object_instances
-            if instance.is_instance and instance.parent.original == splats
-        ]
-    )
 
 
 def point_attribute(result: bpy.types.Object, name: str, prop: str, components: int) -> np.ndarray:
@@ -61,9 +52,8 @@ def set_display(splats: bpy.types.Object, choice: str) -> None:
     modifier = splats.modifiers[0]
     menu = next(node for node in modifier.node_group.nodes if node.bl_idname == "GeometryNodeMenuSwitch")
     order = [item.name for item in menu.enum_items]
-    first = modifier[input_identifier(modifier.node_group, "Display")]
-    modifier[input_identifier(modifier.node_group, "Display")] = first + order.index(choice)
-    splats.update_tag()
+    first = modifier_input(modifier, "Display")
+    set_modifier_input(modifier, "Display", first + order.index(choice))
     bpy.context.view_layer.update()
 
 
@@ -73,16 +63,6 @@ def slerp(first: np.ndarray, second: np.ndarray, weight: float) -> np.ndarray:
     second, cosine = np.where(cosine < 0, -second, second), np.abs(cosine)
     angle = np.arccos(np.clip(cosine, -1, 1))
     return (np.sin((1 - weight) * angle) * first + np.sin(weight * angle) * second) / np.sin(angle)
-
-
-def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
-    w, x, y, z = np.moveaxis(quaternions, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), -1, 0)
 
 
 def expected_rotations(animation, frame: float) -> np.ndarray:
@@ -99,7 +79,7 @@ def test_every_splat_has_the_position_rotation_and_scale_of_the_file(cube, tmp_p
     animation = fabricate(tmp_path, cube)
     splats = import_animation(bpy.context, animation.path, animation.sources, FROM_1).splats
     frame_set(scene_frame)
-    matrices = instance_matrices(splats)
+    matrices = splat_matrices(splats)
     metres = animation.world_from_unit[0, 0]
     scales = animation.at("scales", scene_frame - 1) * metres
     np.testing.assert_allclose(matrices[:, :3, 3], animation.world_means(scene_frame - 1), atol=TOLERANCE)
@@ -152,7 +132,7 @@ def test_results_follow_a_source_that_was_moved_since_the_capture(cube, tmp_path
     moved = np.array(cube.matrix_world, np.float64) @ np.linalg.inv(before)
     expected = animation.world_means(6) @ moved[:3, :3].T + moved[:3, 3]
     frame_set(7)
-    np.testing.assert_allclose(instance_matrices(imported.splats)[:, :3, 3], expected, atol=3e-5)
+    np.testing.assert_allclose(splat_matrices(imported.splats)[:, :3, 3], expected, atol=3e-5)
     np.testing.assert_allclose(imported.points.matrix_world, imported.splats.matrix_world)
 
 
@@ -187,11 +167,11 @@ def test_a_second_import_leaves_the_first_as_it_was(cube, tmp_path):
     animation = fabricate(tmp_path, cube)
     first = import_animation(bpy.context, animation.path, animation.sources, FROM_1)
     frame_set(7.5)
-    before = instance_matrices(first.splats)
+    before = splat_matrices(first.splats)
     second = import_animation(bpy.context, animation.path, animation.sources, FROM_1)
     assert second.splats != first.splats
     frame_set(7.5)
-    np.testing.assert_array_equal(instance_matrices(first.splats), before)
+    np.testing.assert_array_equal(splat_matrices(first.splats), before)
 
 
 def test_a_track_that_never_changes_is_stored_once(cube, tmp_path):
@@ -205,7 +185,7 @@ def test_an_animation_in_which_nothing_changes_shows_its_only_frame(cube, tmp_pa
     animation = fabricate(tmp_path, cube, frames=1)
     imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
     frame_set(5)
-    np.testing.assert_allclose(instance_matrices(imported.splats)[:, :3, 3], animation.world_means(0), atol=TOLERANCE)
+    np.testing.assert_allclose(splat_matrices(imported.splats)[:, :3, 3], animation.world_means(0), atol=TOLERANCE)
     assert imported.motion == ()
     assert any("moves no vertices" in warning for warning in imported.warnings)
 
@@ -237,7 +217,7 @@ def test_moving_the_second_key_away_slows_the_animation_down(cube, tmp_path):
     curve.keyframe_points[1].co.x = 47
     curve.update()
     frame_set(14)
-    np.testing.assert_allclose(instance_matrices(splats)[:, :3, 3], animation.world_means(6.5), atol=TOLERANCE)
+    np.testing.assert_allclose(splat_matrices(splats)[:, :3, 3], animation.world_means(6.5), atol=TOLERANCE)
 
 
 def test_results_lie_where_they_were_captured_if_the_source_is_gone(cube, tmp_path):
@@ -245,7 +225,7 @@ def test_results_lie_where_they_were_captured_if_the_source_is_gone(cube, tmp_pa
     bpy.data.objects.remove(cube)
     imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
     frame_set(7)
-    np.testing.assert_allclose(instance_matrices(imported.splats)[:, :3, 3], animation.world_means(6), atol=TOLERANCE)
+    np.testing.assert_allclose(splat_matrices(imported.splats)[:, :3, 3], animation.world_means(6), atol=TOLERANCE)
     assert any("Crate is no longer in the scene" in warning for warning in imported.warnings)
 
 
@@ -268,7 +248,7 @@ def test_results_of_a_source_with_a_moving_transform_lie_where_it_was_captured(c
     frame_set(20)
     imported = import_animation(bpy.context, animation.path, animation.sources, FROM_1)
     frame_set(7)
-    np.testing.assert_allclose(instance_matrices(imported.splats)[:, :3, 3], animation.world_means(6), atol=TOLERANCE)
+    np.testing.assert_allclose(splat_matrices(imported.splats)[:, :3, 3], animation.world_means(6), atol=TOLERANCE)
 
 
 def test_results_of_a_source_scaled_flat_lie_where_it_was_captured(cube, tmp_path):
@@ -276,7 +256,7 @@ def test_results_of_a_source_scaled_flat_lie_where_it_was_captured(cube, tmp_pat
     animation = fabricate(tmp_path, cube)
     imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
     frame_set(7)
-    np.testing.assert_allclose(instance_matrices(imported.splats)[:, :3, 3], animation.world_means(6), atol=TOLERANCE)
+    np.testing.assert_allclose(splat_matrices(imported.splats)[:, :3, 3], animation.world_means(6), atol=TOLERANCE)
     told = [warning for warning in imported.warnings if "Crate" in warning]
     assert told == ["Crate was captured with a scale of zero, so its own motion was left out."]
 
@@ -296,7 +276,8 @@ def test_an_animation_of_another_capture_is_refused(cube, tmp_path):
         import_animation(bpy.context, animation.path, other.sources)
 
 
-def test_transparent_bounces_change_only_on_request(cube, tmp_path):
+def test_transparent_bounces_for_proxies_change_only_on_request(cube, tmp_path, monkeypatch):
+    monkeypatch.setattr(native_splats, "has_native_splats", lambda: False)
     scene = bpy.context.scene
     before = scene.cycles.transparent_max_bounces
     animation = fabricate(tmp_path, cube)
@@ -382,8 +363,7 @@ def test_confidence_is_shown_as_a_colour_on_request(cube, tmp_path, kind):
     captured = animation.tracks["colors"][0].astype(np.float32)
     np.testing.assert_allclose(point_attribute(result, "splat_color", "color", 4)[:, :3], captured, atol=2e-3)
     modifier = result.modifiers[0]
-    modifier[input_identifier(modifier.node_group, "Show Confidence")] = 1.0
-    result.update_tag()
+    set_modifier_input(modifier, "Show Confidence", 1.0)
     bpy.context.view_layer.update()
     shown = point_attribute(result, "splat_color", "color", 4)[:, :3]
     np.testing.assert_allclose(shown[:, 0], 1 - confidence, atol=2e-3)

@@ -4,7 +4,8 @@ import bpy
 import numpy as np
 import pytest
 from fabricated_animation import evaluated_world_vertices, fabricate
-from test_import_results import instance_matrices, point_attribute
+from shown_splats import splat_matrices
+from test_import_results import point_attribute
 
 from gvf_blender.importer import ImportOptions, import_animation
 
@@ -36,7 +37,7 @@ def shown_vertices(thing):
 
 def shown_gaussians(thing):
     if thing.type == "MESH":
-        return instance_matrices(thing)[:, :3, 3]
+        return splat_matrices(thing)[:, :3, 3]
     matrix = np.array(thing.matrix_world)
     return point_attribute(thing, "position", "vector", 3) @ matrix[:3, :3].T + matrix[:3, 3]
 
