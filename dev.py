@@ -49,6 +49,8 @@ BLENDERS = {
 """The Blenders that the extension is tested in: the version of the bpy module and the Python that it runs under."""
 LATER_NUMPY = "numpy==2.3.5"  # of the bpy modules that run under Python 3.13
 EXTENSION_TESTS = "tests/blender tests/e2e/test_extension_zip.py"
+PYTEST = "import os, sys, pytest; code = pytest.main(sys.argv[1:]); sys.stdout.flush(); os._exit(code)"
+"""Runs pytest and ends at once: the bpy module of Blender 4.2 crashes while Python ends, that of 4.5 may hang."""
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 
 BPY_LIBRARIES = {
@@ -134,7 +136,7 @@ def test_in_blender(name, arguments):
     report.parent.mkdir(exist_ok=True)
     if report.exists():
         report.unlink()
-    code = run([python, "-m", "pytest", "-o", f"testpaths={EXTENSION_TESTS}", f"--junitxml={report}", *arguments])
+    code = run([python, "-c", PYTEST, "-o", f"testpaths={EXTENSION_TESTS}", f"--junitxml={report}", *arguments])
     if not report.exists():
         return code or 1, f"broke down with exit code {code}"
     return code, summary_of(report)
