@@ -43,7 +43,7 @@ def add_python(checkout, environment, version):
         "esac\n"
         f'echo "$@" >> {checkout}/calls\n'
         f"[ -e {checkout}/pip-fails ] && cat {checkout}/pip-fails && exit 1\n"
-        'for argument; do case $argument in --junitxml=*) report=${argument#*=};; esac; done\n'
+        "for argument; do case $argument in --junitxml=*) report=${argument#*=};; esac; done\n"
         f'[ "$report" ] && [ -e {checkout}/report ] && /bin/cp {checkout}/report "$report"\nexit 0\n'
     )
     python.chmod(0o755)
