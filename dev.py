@@ -2,15 +2,15 @@
 """One command for every chore: makes .venv, installs the project into it, and runs what was asked for.
 
     python3 dev.py demo    animate the example asset with its driving video, into out/demo
-    python3 dev.py test    run the tests; further arguments go to pytest. --blenders 4.5,5.2 or --blenders all runs those
-                           of the extension in these Blenders
+    python3 dev.py test    run the tests; further arguments go to pytest. --blenders 4.5,5.2 or --blenders all runs
+                           those of the extension in these Blenders
     python3 dev.py lint    ruff, mypy and import-linter; --fix repairs what ruff can
     python3 dev.py build   the Blender extension as dist/gvf_blender-VERSION.zip
     python3 dev.py serve   the server that computes motion; further arguments go to it
     python3 dev.py setup   only install
 
-Needs nothing but a Python >= 3.8 to start; everything else runs under a Python 3.11 that it finds by itself, Blender 5.1
-and later under a Python 3.13.
+Needs nothing but a Python >= 3.8 to start; everything else runs under a Python 3.11 that it finds by itself; Blender
+5.1 and later need a Python 3.13.
 """
 
 import argparse

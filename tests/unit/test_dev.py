@@ -38,9 +38,10 @@ def add_python(checkout, environment, version):
     python = checkout / environment / "bin" / "python"
     python.parent.mkdir(parents=True)
     (checkout / environment / "lib" / f"python{version}" / "site-packages").mkdir(parents=True)
+    answer = version.replace(".", " ")
     python.write_text(
-        f'#!/bin/sh\ncase "$1 $2" in "-c import pip") exit 0;; "-c import sys"*) echo {version.replace(".", " ")}; exit 0;; '
-        "esac\n"
+        '#!/bin/sh\ncase "$1 $2" in "-c import pip") exit 0;; '
+        f'"-c import sys"*) echo {answer}; exit 0;; esac\n'
         f'echo "$@" >> {checkout}/calls\n'
         f"[ -e {checkout}/pip-fails ] && cat {checkout}/pip-fails && exit 1\n"
         "for argument; do case $argument in --junitxml=*) report=${argument#*=};; esac; done\n"
