@@ -29,8 +29,9 @@ def register() -> None:
         bpy.utils.register_class(cls)
     video_facts.register()
     job_list.register()
-    if bpy.app.module:
-        # The bpy module of Blender 4.5 hangs at the end of Python while properties with callbacks are registered.
+    # The bpy module; `bpy.app.module`, which says so, is missing in Blender 4.2.
+    if not bpy.app.binary_path:
+        # That of Blender 4.5 hangs at the end of Python while properties with callbacks are registered.
         atexit.register(unregister)
 
 

@@ -1,4 +1,4 @@
-"""The differences between Blender 4.2, 4.5 and 5.0 that the importer meets, guarded by capability."""
+"""The differences between the Blenders that the importer meets, guarded by capability."""
 
 import bpy
 import numpy as np
