@@ -27,6 +27,7 @@ def register() -> None:
     preferences.register()
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
+    ui.import_menu.register()
     video_facts.register()
     job_list.register()
     if bpy.app.module:
@@ -42,6 +43,7 @@ def unregister() -> None:
     managed_server.unregister()
     server_installation.unregister()
     video_facts.unregister()
+    ui.import_menu.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)
     preferences.unregister()

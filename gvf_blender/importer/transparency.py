@@ -14,6 +14,16 @@ def lacks_transparent_bounces(scene: bpy.types.Scene) -> bool:
     return cycles is not None and cycles.transparent_max_bounces < NEEDED_BOUNCES
 
 
+def bounces_warning(scene: bpy.types.Scene) -> str | None:
+    """A sentence for the artist where the scene lacks them."""
+    if not lacks_transparent_bounces(scene):
+        return None
+    return (
+        f"Cycles looks through {scene.cycles.transparent_max_bounces} transparent surfaces in this scene, but "
+        f"splats need {NEEDED_BOUNCES}: raise Render > Light Paths > Transparent, or black specks will show."
+    )
+
+
 def raise_transparent_bounces(scene: bpy.types.Scene) -> bool:
     """Let Cycles look through enough splats; to be called only with the artist's consent.
 
