@@ -1,7 +1,8 @@
 """Gaussians as PLY files in the layout of the original 3D Gaussian splatting code, spherical harmonics of degree 0.
 
-docs/formats.md describes the layout; what other tools write in it is read, too. Positions and rotations are turned by (x, y, z) -> (x, -z, y) on the way, as in
-the official code, so that viewers with y down show upright what stands upright in Blender.
+docs/formats.md describes the layout; what other tools write in it is read, too. Positions and rotations are turned by
+(x, y, z) -> (x, -z, y) on the way, as in the official code, so that viewers with y down show upright what stands
+upright in Blender.
 """
 
 import re
@@ -110,7 +111,9 @@ def read_splat_ply(path: Path) -> SplatFrame:
     if not finite.any():
         raise FileError(f"No Gaussian in {path.name} has finite values.", _ANOTHER)
     if not finite.all():
-        left_out.append(f"{np.sum(~finite):,} of {len(rows):,} Gaussians in {path.name} have values that are not finite.")
+        left_out.append(
+            f"{np.sum(~finite):,} of {len(rows):,} Gaussians in {path.name} have values that are not finite."
+        )
     if any(name.startswith("f_rest_") for name in rows.dtype.names):
         left_out.append(f"How the colors in {path.name} change with the direction of view is left out.")
     positions, rotations, scales, colors, opacities = (value[finite] for value in values)

@@ -2,6 +2,8 @@
 
 import bpy
 
+from ..core.sentence import Sentence
+
 # Measured on 20,000 flat splats on a closed surface at 256 px: beyond 128 no pixel differs by more than 0.035, at
 # 256 none at all, at 64 there are 200 specks, and at Cycles' default of 8 a sixth of the asset is black. Only rays
 # that need the bounces pay for them: 1024 rendered as fast as 64.
@@ -14,13 +16,15 @@ def lacks_transparent_bounces(scene: bpy.types.Scene) -> bool:
     return cycles is not None and cycles.transparent_max_bounces < NEEDED_BOUNCES
 
 
-def bounces_warning(scene: bpy.types.Scene) -> str | None:
+def bounces_warning(scene: bpy.types.Scene) -> Sentence | None:
     """A sentence for the artist where the scene lacks them."""
     if not lacks_transparent_bounces(scene):
         return None
-    return (
-        f"Cycles looks through {scene.cycles.transparent_max_bounces} transparent surfaces in this scene, but "
-        f"splats need {NEEDED_BOUNCES}: raise Render > Light Paths > Transparent, or black specks will show."
+    return Sentence(
+        "Cycles looks through {count} transparent surfaces in this scene, but splats need {needed}: raise Render > "
+        "Light Paths > Transparent, or black specks will show.",
+        count=scene.cycles.transparent_max_bounces,
+        needed=NEEDED_BOUNCES,
     )
 
 

@@ -15,6 +15,7 @@ from ..import_cost import cost_of_file
 from ..importer import ImportOptions, import_animation, import_splats
 from ..preferences import track_cache
 from ..request import check_video
+from ..translations import translated
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
 
@@ -80,7 +81,8 @@ class GVF_OT_import_animation(bpy.types.Operator):
         for name in ("splats", "points", "motion"):
             layout.prop(self, name)
         path = Path(bpy.path.abspath(self.filepath))
-        layout.label(text=cost_of_file(context, path, self.splats + self.points, self.motion), icon="DISK_DRIVE")
+        cost = cost_of_file(context, path, self.splats + self.points, self.motion)
+        layout.label(text=translated(cost), icon="DISK_DRIVE")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Import the file."""
@@ -94,7 +96,7 @@ class GVF_OT_import_animation(bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         for warning in imported.warnings:
-            self.report({"WARNING"}, warning)
+            self.report({"WARNING"}, translated(warning))
         return {"FINISHED"}
 
     def _sources(self, context: bpy.types.Context, animation: Animation, path: Path) -> tuple[SourceObject, ...]:
@@ -105,7 +107,8 @@ class GVF_OT_import_animation(bpy.types.Operator):
             if not (self.splats or self.points):
                 raise
             if context.selected_objects:
-                self.report({"WARNING"}, f"The selected objects do not move: {error.message}")
+                text = translated("The selected objects do not move: {reason}", reason=error.message)
+                self.report({"WARNING"}, text)
             return ()
 
 
@@ -114,7 +117,9 @@ class GVF_OT_import_splats(bpy.types.Operator):
 
     bl_idname = "gvf.import_splats"
     bl_label = "Import Gaussian Splats"
-    bl_description = "Add the Gaussian splats of a PLY file, as 3D Gaussian splatting tools and the export here write it"
+    bl_description = (
+        "Add the Gaussian splats of a PLY file, as 3D Gaussian splatting tools and the export here write it"
+    )
     bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
 
     filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE"})
@@ -139,7 +144,7 @@ class GVF_OT_import_splats(bpy.types.Operator):
         imported.splats.select_set(True)
         context.view_layer.objects.active = imported.splats
         for warning in imported.warnings:
-            self.report({"WARNING"}, warning)
+            self.report({"WARNING"}, translated(warning))
         return {"FINISHED"}
 
 

@@ -1,6 +1,6 @@
 """What the artist sees."""
 
-from . import animate_panel, import_menu, job_panel, result_panel, server_panel, settings_panels, weights_panel
+from . import animate_panel, job_panel, result_panel, server_panel, settings_panels, weights_panel
 
 CLASSES = (
     *animate_panel.CLASSES,

@@ -12,7 +12,15 @@ from gvf_blender.core.splat_ply_file import read_splat_ply
 from gvf_blender.importer import ImportOptions, import_animation
 from gvf_blender.importer.playback import stored_frames
 
-NAMES = "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
+NAMES = [
+    *"xyz",
+    "f_dc_0",
+    "f_dc_1",
+    "f_dc_2",
+    "opacity",
+    *(f"scale_{i}" for i in range(3)),
+    *(f"rot_{i}" for i in range(4)),
+]
 ROW = dict(zip(NAMES, (1, 2, 3, 0.5, 0, -9, 0, -3, -2, -1, 2, 0, 0, 0), strict=True))
 
 
@@ -85,7 +93,9 @@ def test_what_other_tools_write_is_read_with_its_mean_colour(api, file):
     np.testing.assert_allclose(np.linalg.norm(stored_frames(imported.splats.data, "rotation")[0], axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("name, value", [("x", np.nan), ("z", np.inf), ("scale_1", 200), ("rot_0", 0), ("f_dc_2", 1e38)])
+@pytest.mark.parametrize(
+    "name, value", [("x", np.nan), ("z", np.inf), ("scale_1", 200), ("rot_0", 0), ("f_dc_2", 1e38)]
+)
 def test_gaussians_without_finite_values_are_left_out(api, file, name, value):
     imported = api.import_splats(file(ply([ROW, ROW | {name: value}, ROW])))
     assert len(imported.splats.data.vertices) == 2
