@@ -21,11 +21,13 @@ LANGUAGES = {
 """By Blender's names of the languages: translations by English text or pattern."""
 
 _look_up = bpy.app.translations.pgettext_iface
-_CONTEXTS = (bpy.app.translations.contexts.default, bpy.app.translations.contexts.operator_default)
+# Blender's own translations come first, and some of its words mean something else: its "Starting" is unfinished.
+_OURS = "GVF"
+_CONTEXTS = (bpy.app.translations.contexts.default, bpy.app.translations.contexts.operator_default, _OURS)
 
 
 def register() -> None:
-    """Give Blender the translations; labels of operators have a context of their own."""
+    """Give Blender the translations; labels of operators have a context of their own, and so has `translated`."""
     bpy.app.translations.register(
         __package__,
         {
@@ -50,7 +52,7 @@ def translated(text: str, **values: Any) -> str:
     pattern = text
     if isinstance(text, Sentence):
         pattern, values = text.pattern, text.values
-    found = _look_up(pattern)
+    found = _look_up(pattern, _OURS)
     if not values:
         return found
     told = {name: translated(value) if isinstance(value, Sentence) else value for name, value in values.items()}

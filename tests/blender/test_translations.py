@@ -156,7 +156,7 @@ def test_the_stages_are_those_of_the_servers_side():
 def german(addon, monkeypatch):
     """The interface in German, also where Blender is built without languages."""
     texts = LANGUAGES["de_DE"]
-    monkeypatch.setattr(translate, "_look_up", lambda text: texts.get(text, text))
+    monkeypatch.setattr(translate, "_look_up", lambda text, context: texts.get(text, text))
 
 
 def test_values_are_filled_in_after_the_translation(german):
