@@ -152,7 +152,7 @@ class AnimateJob:
             if self.seconds_left is None:
                 return stage
             return Sentence("{stage}, {left}", stage=stage, left=time_left(self.seconds_left))
-        return MESSAGES[self.phase]
+        return MESSAGES.get(self.phase, Sentence(""))
 
     @property
     def can_be_taken_up(self) -> bool:

@@ -121,7 +121,9 @@ class Installation:
         the build with CUDA if that one cannot be reached.
         """
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
-        commands = [(Sentence("Installing packages"), [*pip, *self._options, f"{self._wheel}[server]"])]
+        commands: list[tuple[str, list[str]]] = [
+            (Sentence("Installing packages"), [*pip, *self._options, f"{self._wheel}[server]"])
+        ]
         if self._build is TorchBuild.CPU and can_choose():
             torch = [*pip, *self._options, "--no-deps", "--index-url", CPU_WHEELS, "torch"]
             commands.insert(0, (Sentence("Installing PyTorch for CPUs"), torch))
