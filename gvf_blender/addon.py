@@ -13,20 +13,24 @@ from . import (
     properties,
     server_installation,
     server_watch,
+    translations,
     ui,
     video_facts,
 )
+from .ui import import_menu
 
 _CLASSES = (*operators.CLASSES, *ui.CLASSES)
 
 
 def register() -> None:
     """Register properties, preferences, operators and panels, and listen to undo and file load."""
+    translations.register()
     properties.register()
     object_properties.register()
     preferences.register()
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
+    import_menu.register()
     video_facts.register()
     job_list.register()
     # The bpy module; `bpy.app.module`, which says so, is missing in Blender 4.2.
@@ -43,8 +47,10 @@ def unregister() -> None:
     managed_server.unregister()
     server_installation.unregister()
     video_facts.unregister()
+    import_menu.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)
     preferences.unregister()
     object_properties.unregister()
     properties.unregister()
+    translations.unregister()

@@ -21,6 +21,7 @@ from .diagnosis import report
 from .exporter import ExportReport
 from .exporter import export as write_export
 from .importer import Imported
+from .importer import import_splats as read_splats
 from .job import AnimateJob, ProgressCallback
 from .preferences import results_folder, server_choice
 from .request import OUTPUTS, check_selection, find_objects, make_request, object_names
@@ -155,6 +156,21 @@ def export(
     (found,) = find_objects(object_names(thing))
     target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
     return write_export(bpy.context, found, target, frame_start, frame_end)
+
+
+def import_splats(path: str | Path) -> Imported:
+    """Add the Gaussian splats of a PLY file to the scene: one of `export`, or of a 3D Gaussian splatting tool.
+
+    Args:
+        path: Binary little endian, in the usual layout; "//" stands for the folder of the .blend file.
+
+    Returns:
+        The splat object, which does not move, and warnings about what was left out.
+
+    Raises:
+        FileError: The file cannot be read, is cut off or another kind of file.
+    """
+    return read_splats(bpy.context, Path(bpy.path.abspath(str(path))).expanduser())
 
 
 @dataclass(frozen=True)

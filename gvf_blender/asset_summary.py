@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bpy
 
+from .core.sentence import Sentence
 from .importer.motion import own_movement, render_mismatch
 
 # A selection of thousands is summed up; only the first ones are looked at for warnings.
@@ -27,7 +28,7 @@ class AssetSummary:
 
     objects: int
     vertices: int
-    warnings: tuple[str, ...]
+    warnings: tuple[Sentence, ...]
     makes_instances: bool
 
 
@@ -36,14 +37,16 @@ def summarise(selected: Sequence[bpy.types.Object]) -> AssetSummary:
     found = _below(selected)
     meshes = [thing for thing in found if thing.type == "MESH"]
     vertices = sum(len(thing.data.vertices) for thing in meshes)
-    warnings: dict[str, None] = {}
+    warnings: dict[Sentence, None] = {}
     instancers = [thing for thing in found if thing.instance_type != "NONE"]
     for thing in instancers[:_MOST_WARNED_ABOUT]:
-        warnings[f"{thing.name} makes instances, which show in the results but do not move themselves."] = None
+        text = "{name} makes instances, which show in the results but do not move themselves."
+        warnings[Sentence(text, name=thing.name)] = None
     for thing in meshes[:_MOST_WARNED_ABOUT]:
         warnings.update(dict.fromkeys(_warnings(thing)))
     if vertices > _MANY_VERTICES:
-        warnings[f"{vertices:,} vertices take a while: a Decimate modifier on a copy makes it faster."] = None
+        text = "{count:,} vertices take a while: a Decimate modifier on a copy makes it faster."
+        warnings[Sentence(text, count=vertices)] = None
     return AssetSummary(len(meshes), vertices, tuple(warnings), bool(instancers))
 
 
@@ -56,13 +59,16 @@ def _below(selected: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
     return list(found)
 
 
-def _warnings(thing: bpy.types.Object) -> Iterable[str]:
+def _warnings(thing: bpy.types.Object) -> Iterable[Sentence]:
     if not thing.is_editable:
-        yield f"{thing.name} is linked from another file: it shows in the results but does not move itself."
+        yield Sentence(
+            "{name} is linked from another file: it shows in the results but does not move itself.", name=thing.name
+        )
     if not any(slot.material for slot in thing.material_slots):
-        yield f"{thing.name} has no material: it is captured grey."
+        yield Sentence("{name} has no material: it is captured grey.", name=thing.name)
     for image in _missing_images(thing):
-        yield f"The texture {image} of {thing.name} is missing: it is captured pink."
+        text = "The texture {image} of {name} is missing: it is captured pink."
+        yield Sentence(text, image=image, name=thing.name)
     yield from filter(None, (own_movement(thing), render_mismatch(thing)))
 
 

@@ -6,12 +6,13 @@ import bpy
 
 from .core.errors import FileError
 from .core.import_size import expected_size, file_size, in_words
+from .core.sentence import Sentence
 from .preferences import track_cache
 
 _WORTH_TELLING = 100_000_000
 
 
-def cost_of_file(context: bpy.types.Context, path: Path, results: int, motion: bool) -> str:
+def cost_of_file(context: bpy.types.Context, path: Path, results: int, motion: bool) -> Sentence:
     """A sentence about an animation file; what is wrong with it if it cannot be read.
 
     Args:
@@ -23,11 +24,11 @@ def cost_of_file(context: bpy.types.Context, path: Path, results: int, motion: b
     try:
         gaussians, all_ = file_size(path, results, motion=False), file_size(path, results, motion)
     except FileError as error:
-        return str(error)
-    return f"Takes {in_words(all_)} of memory, {_where(context, gaussians)}"
+        return error.text
+    return Sentence("Takes {size} of memory, {where}", size=in_words(all_), where=_where(context, gaussians))
 
 
-def cost_of_settings(context: bpy.types.Context, frames: int) -> str | None:
+def cost_of_settings(context: bpy.types.Context, frames: int) -> Sentence | None:
     """A sentence about what the settings will make with the engine fit; None if it is not worth telling.
 
     Args:
@@ -39,11 +40,12 @@ def cost_of_settings(context: bpy.types.Context, frames: int) -> str | None:
     size = expected_size(settings.gaussians, frames, results)
     if settings.engine == "diffusion" or size < _WORTH_TELLING:
         return None
-    return f"The result will take about {in_words(size)} of memory, {_where(context, size)}"
+    text = "The result will take about {size} of memory, {where}"
+    return Sentence(text, size=in_words(size), where=_where(context, size))
 
 
-def _where(context: bpy.types.Context, size: int) -> str:
+def _where(context: bpy.types.Context, size: int) -> Sentence:
     cache = track_cache(context)
     if cache is not None and size > cache.above:
-        return f"and its tracks a file in {cache.folder}"
-    return "and as much of the .blend file"
+        return Sentence("and its tracks a file in {folder}", folder=cache.folder)
+    return Sentence("and as much of the .blend file")

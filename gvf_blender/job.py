@@ -19,6 +19,7 @@ from .capture import CaptureOptions, CaptureSession
 from .core.errors import FileError, GvfBlenderError, JobCancelled, ServerError
 from .core.job_phase import MESSAGES, Phase, overall_progress
 from .core.kept_job import RESUMABLE_CODES, KeptJob
+from .core.sentence import Sentence
 from .core.sources import SourceObject
 from .core.time_left import time_left
 from .frame_picture import FramePicture
@@ -142,14 +143,16 @@ class AnimateJob:
         return self.phase.finished
 
     @property
-    def message(self) -> str:
+    def message(self) -> Sentence:
         """One sentence about where the job stands."""
         if self.error is not None:
-            return str(self.error)
+            return self.error.text
         if self.phase is Phase.RUNNING and self.stage != Phase.RUNNING:
-            left = "" if self.seconds_left is None else f", {time_left(self.seconds_left)}"
-            return f"{self.stage[:1].upper()}{self.stage[1:]}{left}"
-        return MESSAGES.get(self.phase, "")
+            stage = Sentence(f"{self.stage[:1].upper()}{self.stage[1:]}")
+            if self.seconds_left is None:
+                return stage
+            return Sentence("{stage}, {left}", stage=stage, left=time_left(self.seconds_left))
+        return MESSAGES.get(self.phase, Sentence(""))
 
     @property
     def can_be_taken_up(self) -> bool:

@@ -10,6 +10,7 @@ from .importer import TrackCache
 from .managed_server import managed_server
 from .properties import GVFDefaults
 from .server_choice import ServerChoice
+from .translations import translated
 from .user_folder import home_folder
 
 # A .blend file of a gigabyte takes half a minute to save, also when Blender saves by itself.
@@ -77,7 +78,7 @@ class GVFPreferences(bpy.types.AddonPreferences):
         else:
             layout.prop(self, "handshake_path")
             if not self.handshake_path:
-                layout.label(text=f"Usual place: {default_handshake_path()}")
+                layout.label(text=translated("Usual place: {path}", path=default_handshake_path()))
         layout.prop(self, "tracks_above")
         column = layout.column(heading="Defaults for Scenes")
         column.prop(self.defaults, "engine")

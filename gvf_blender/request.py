@@ -10,6 +10,7 @@ from .capture import MAX_VIEWS, VIEW_PRESETS
 from .capture.selection import SURFACE_TYPES, surface_objects
 from .core.errors import FileError, SelectionError, SettingsError
 from .core.motion_settings import MotionSettings
+from .core.sentence import Sentence
 
 OUTPUTS = ("splats", "points", "motion")
 # Empties and armatures stand for the meshes below them.
@@ -41,10 +42,12 @@ class AnimateRequest:
     movable: str = ""
 
     @property
-    def title(self) -> str:
+    def title(self) -> Sentence:
         """A short name for lists and messages."""
-        more = f" and {len(self.objects) - 1} more" if len(self.objects) > 1 else ""
-        return f"{self.objects[0]}{more}: {self.video.name}"
+        values = {"name": self.objects[0], "video": self.video.name}
+        if len(self.objects) == 1:
+            return Sentence("{name}: {video}", **values)
+        return Sentence("{name} and {count} more: {video}", count=len(self.objects) - 1, **values)
 
 
 def make_request(
@@ -117,7 +120,9 @@ def check_selection(objects: Sequence[bpy.types.Object]) -> None:
         raise SelectionError("No object is selected.", "Select the mesh objects to animate.")
     if not any(item.type in _PROMISING_TYPES for item in objects):
         names = ", ".join(repr(item.name) for item in objects[:3]) + (", ..." if len(objects) > 3 else "")
-        raise SelectionError(f"The selection holds no mesh: {names}.", "Select the mesh objects to animate.")
+        raise SelectionError(
+            Sentence("The selection holds no mesh: {names}.", names=names), "Select the mesh objects to animate."
+        )
 
 
 def check_video(video: str | Path) -> Path:
@@ -126,22 +131,25 @@ def check_video(video: str | Path) -> Path:
     Raises:
         FileError: No path, nothing there, a folder, an empty or an unreadable file.
     """
-    text = str(video).strip() if video else ""
-    if not text:
+    given = str(video).strip() if video else ""
+    if not given:
         raise FileError("No driving video is chosen.", "Choose a video file.")
-    path = Path(bpy.path.abspath(text)).expanduser()
+    path = Path(bpy.path.abspath(given)).expanduser()
     try:
         if path.is_dir():
-            raise FileError(f"The driving video {path} is a folder.", "Choose a video file.")
+            raise FileError(Sentence("The driving video {path} is a folder.", path=path), "Choose a video file.")
         if not path.exists():
-            raise FileError(f"The driving video {path} does not exist.", "Choose a video file that exists.")
+            text = Sentence("The driving video {path} does not exist.", path=path)
+            raise FileError(text, "Choose a video file that exists.")
         with path.open("rb") as file:
             if not file.read(1):
-                raise FileError(f"The driving video {path} is empty.", "Choose a video file with content.")
+                text = Sentence("The driving video {path} is empty.", path=path)
+                raise FileError(text, "Choose a video file with content.")
         return path.resolve()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FileError(f"The driving video {path} cannot be read ({reason}).", "Choose another video file.") from error
+        text = Sentence("The driving video {path} cannot be read ({reason}).", path=path, reason=reason)
+        raise FileError(text, "Choose another video file.") from error
 
 
 def check_outputs(outputs: Iterable[str]) -> tuple[str, ...]:
@@ -155,7 +163,8 @@ def check_outputs(outputs: Iterable[str]) -> tuple[str, ...]:
     if unknown:
         raise SettingsError(f"There is no output {unknown[0]!r}.", f"Choose from {', '.join(OUTPUTS)}.")
     if not wanted:
-        raise SettingsError("No output is chosen.", f"Choose at least one of {', '.join(OUTPUTS)}.")
+        hint = Sentence("Choose at least one of {names}.", names=", ".join(OUTPUTS))
+        raise SettingsError("No output is chosen.", hint)
     return wanted
 
 

@@ -10,6 +10,7 @@ import bpy
 from .client import Client, ServerProcess, connect, default_handshake_path
 from .client.handshake import parse_handshake
 from .core.errors import ServerError, SettingsError
+from .core.sentence import Sentence
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,17 @@ class ServerChoice:
                 there is no Python to start it with.
         """
         if self.process is not None:
-            return f"started when needed by {self._usable_python()}"
+            return Sentence("started when needed by {python}", python=self._usable_python())
         address = self.address
         if address is None:
             address = parse_handshake(self._handshake).address
         host = _host(address)
         if not _is_loopback(host) and not bpy.app.online_access:
             raise SettingsError(
-                f"The server {address} is not on this machine, and Blender is not allowed to go online.",
+                Sentence(
+                    "The server {address} is not on this machine, and Blender is not allowed to go online.",
+                    address=address,
+                ),
                 "Enable Preferences > System > Network > Allow Online Access, or use a server on this machine.",
             )
         return address
@@ -103,7 +107,7 @@ class ServerChoice:
             )
         if not self.python.is_file():
             raise SettingsError(
-                f"There is no Python at {self.python}.",
+                Sentence("There is no Python at {path}.", path=self.python),
                 "Choose in the preferences the Python of an environment that has GVF installed.",
             )
         return self.python
@@ -118,7 +122,8 @@ def _host(address: str) -> str:
         host, valid = None, False
     if not host or not valid:
         raise SettingsError(
-            f"{address!r} is not the address of a server.", "Enter one like http://127.0.0.1:8000 in the preferences."
+            Sentence("{address!r} is not the address of a server.", address=address),
+            "Enter one like http://127.0.0.1:8000 in the preferences.",
         )
     return host
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..core.errors import ServerError
+from ..core.sentence import Sentence
 
-START_HINT = "Start the server with: python3 dev.py serve (or gvf-server)."
+START_HINT = Sentence("Start the server with: python3 dev.py serve (or gvf-server).")
 
 PROBE_SECONDS = 1.0
 
@@ -70,7 +71,8 @@ def parse_handshake(path: Path) -> Handshake:
             raise ValueError("another service or no address")
         return Handshake(address=str(content["address"]), token=str(content["token"]), pid=int(content["pid"]))
     except FileNotFoundError as error:
-        raise ServerError(f"No server is running: there is no {path}.", START_HINT, "unreachable") from error
+        text = Sentence("No server is running: there is no {path}.", path=path)
+        raise ServerError(text, START_HINT, "unreachable") from error
     except OSError as error:
         raise ServerError(
             f"The handshake file {path} cannot be read ({error.strerror}).",

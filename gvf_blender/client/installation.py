@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import FileError, GvfBlenderError, JobCancelled
+from ..core.sentence import Sentence
 from ..core.torch_build import CPU_WHEELS, TorchBuild, can_choose, disk_megabytes
 
 LOGGER = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Installation:
         options: Sequence[str] = (),
         build: TorchBuild = TorchBuild.CUDA,
     ) -> None:
-        self.step = ""
+        self.step: str = ""
         self.log = folder.with_name(folder.name + ".log")
         self._base, self._folder, self._wheel = python, folder, wheel
         self._build = build
@@ -104,7 +105,7 @@ class Installation:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         self._stamp.unlink(missing_ok=True)
         self.log.write_text("")
-        self.step = "Making the environment"
+        self.step = Sentence("Making the environment")
         if self._found_build() not in (None, self._build) or not self._works("import pip"):
             self._call([str(self._base), "-m", "venv", "--clear", str(self._folder)])
         self._build_note.write_text(self._build)
@@ -120,10 +121,12 @@ class Installation:
         the build with CUDA if that one cannot be reached.
         """
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
-        commands = [("Installing packages", [*pip, *self._options, f"{self._wheel}[server]"])]
+        commands: list[tuple[str, list[str]]] = [
+            (Sentence("Installing packages"), [*pip, *self._options, f"{self._wheel}[server]"])
+        ]
         if self._build is TorchBuild.CPU and can_choose():
             torch = [*pip, *self._options, "--no-deps", "--index-url", CPU_WHEELS, "torch"]
-            commands.insert(0, ("Installing PyTorch for CPUs", torch))
+            commands.insert(0, (Sentence("Installing PyTorch for CPUs"), torch))
         return commands
 
     def _works(self, statement: str) -> bool:

@@ -1,5 +1,7 @@
 """The one hierarchy of errors that the extension raises on purpose."""
 
+from .sentence import Sentence
+
 
 class GvfBlenderError(Exception):
     """Something the artist can understand and act on.
@@ -13,6 +15,12 @@ class GvfBlenderError(Exception):
         super().__init__(f"{message} {hint}".strip())
         self.message = message
         self.hint = hint
+
+    @property
+    def text(self) -> Sentence:
+        """Both sentences, to be translated as far as there are translations."""
+        message, hint = (part if isinstance(part, Sentence) else Sentence(part) for part in (self.message, self.hint))
+        return Sentence("{message} {hint}", message=message, hint=hint) if self.hint else message
 
 
 class SelectionError(GvfBlenderError):

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from .sentence import Sentence
+
 
 class Phase(StrEnum):
     """What a job is doing now; the last three are final."""
@@ -24,17 +26,27 @@ class Phase(StrEnum):
 
 
 MESSAGES = {
-    Phase.CONNECTING: "Looking for the server",
-    Phase.CAPTURING: "Rendering views of the mesh",
-    Phase.UPLOADING: "Sending mesh and video to the server",
-    Phase.QUEUED: "Waiting for the server to finish other jobs",
-    Phase.RUNNING: "Finding the motion",
-    Phase.DOWNLOADING: "Fetching the result",
-    Phase.IMPORTING: "Adding the result to the scene",
-    Phase.DONE: "Imported",
-    Phase.CANCELLED: "Cancelled",
+    Phase.CONNECTING: Sentence("Looking for the server"),
+    Phase.CAPTURING: Sentence("Rendering views of the mesh"),
+    Phase.UPLOADING: Sentence("Sending mesh and video to the server"),
+    Phase.QUEUED: Sentence("Waiting for the server to finish other jobs"),
+    Phase.RUNNING: Sentence("Finding the motion"),
+    Phase.DOWNLOADING: Sentence("Fetching the result"),
+    Phase.IMPORTING: Sentence("Adding the result to the scene"),
+    Phase.DONE: Sentence("Imported"),
+    Phase.CANCELLED: Sentence("Cancelled"),
 }
 """What people read while a job is in a phase."""
+
+SERVER_STAGES = (
+    Sentence("Reading the video"),
+    Sentence("Loading the engine"),
+    Sentence("Making Gaussians"),
+    Sentence("Finding the view"),
+    Sentence("Finding motion"),
+    Sentence("Moving the mesh"),
+)
+"""What the server calls the steps of a running job; others are shown as it calls them."""
 
 # Shares of the whole, after the times of the demo asset on two cores: the server's work dwarfs the rest.
 _SHARES: dict[Phase, tuple[float, float]] = {

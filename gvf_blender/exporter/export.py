@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import FileError, SelectionError, SettingsError
 from ..core.pc2_file import read_pc2, write_pc2
+from ..core.sentence import Sentence
 from ..importer.playback import stored_frames
 from ..importer.retiming import playback_of
 from .morph_glb import export_glb
@@ -99,13 +100,15 @@ def export_obstacle(thing: bpy.types.Object | None, kind: str | None = None) -> 
         return SelectionError("No object is active.", "Select a result, or a mesh that moves.")
     if _holds_gaussians(thing):
         if kind not in (None, "PLY"):
-            return SelectionError(f"{thing.name!r} consists of Gaussians.", "Export it as PLY, or export the mesh.")
+            text = Sentence("{name!r} consists of Gaussians.", name=thing.name)
+            return SelectionError(text, "Export it as PLY, or export the mesh.")
         return None
     if thing.type != "MESH":
-        return SelectionError(f"{thing.name!r} is neither a mesh nor a result.", "Select a result, or a mesh.")
+        text = Sentence("{name!r} is neither a mesh nor a result.", name=thing.name)
+        return SelectionError(text, "Select a result, or a mesh.")
     if kind == "PLY":
         return SelectionError(
-            f"{thing.name!r} is a mesh without Gaussians.",
+            Sentence("{name!r} is a mesh without Gaussians.", name=thing.name),
             "Choose Alembic, USD, GLB or PC2, or export the splats.",
         )
     return None

@@ -1,7 +1,8 @@
-"""Importing an animation: splat object, point-cloud object, and motion on the source objects."""
+"""Importing an animation: splat object, point-cloud object, and motion on the source objects; and still splats."""
 
 from .animation_import import PROVENANCE_PROPERTY, Imported, ImportOptions, import_animation
 from .motion import has_motion, remove_motion
+from .splat_import import import_splats
 from .track_cache import TrackCache
 from .transparency import lacks_transparent_bounces, raise_transparent_bounces
 
@@ -12,6 +13,7 @@ __all__ = [
     "TrackCache",
     "has_motion",
     "import_animation",
+    "import_splats",
     "lacks_transparent_bounces",
     "raise_transparent_bounces",
     "remove_motion",

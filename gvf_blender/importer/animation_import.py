@@ -23,7 +23,7 @@ from .points import new_point_cloud_object
 from .splats import new_splat_object
 from .track_cache import TrackCache, move_to_cache
 from .transaction import Transaction
-from .transparency import NEEDED_BOUNCES, lacks_transparent_bounces
+from .transparency import bounces_warning
 
 LOGGER = logging.getLogger(__name__)
 
@@ -144,12 +144,9 @@ class _Run:
         if options.cache is not None:
             self._keep_in_file(results, options.cache)
         self._place(results)
-        scene = self.context.scene
-        if splats is not None and lacks_transparent_bounces(scene):
-            self.warnings.append(
-                f"Cycles looks through {scene.cycles.transparent_max_bounces} transparent surfaces in this scene, but "
-                f"splats need {NEEDED_BOUNCES}: raise Render > Light Paths > Transparent, or black specks will show."
-            )
+        warning = bounces_warning(self.context.scene)
+        if splats is not None and warning is not None:
+            self.warnings.append(warning)
         return splats, points
 
     def _keep_in_file(self, results: list[bpy.types.Object], cache: TrackCache) -> None:

@@ -6,6 +6,7 @@ import bpy
 import numpy as np
 
 from ..core.animation_file import Animation
+from ..core.splat_ply_file import SplatFrame
 from .compat import remove_attributes
 from .materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
 from .nodes import TreeWriter, add_float_input, add_switch_input, has_input, socket
@@ -25,14 +26,15 @@ _OVERLAY_BLUE = 0.05
 _MARKER = "gvf_gaussians"
 
 
-def add_inputs(tree: bpy.types.NodeTree) -> None:
+def add_inputs(tree: bpy.types.NodeTree, tracks: "GaussianTracks") -> None:
     """Add the inputs that splats and points share, and mark the tree as one of ours."""
     tree[_MARKER] = True
     add_float_input(tree, FRAME_INPUT, 0.0, "Frame of the animation that is shown; frames in between are mixed")
     add_float_input(tree, SIZE_INPUT, 1.0, "Size of every splat or point relative to the captured one")
     text = "1 colours every Gaussian by how far its motion can be trusted: green where sure, red where guessed"
     add_float_input(tree, OVERLAY_INPUT, 0.0, text, maximum=1.0)
-    add_switch_input(tree, IN_PLACE_INPUT, "Stay on the spot: the way over the ground is taken out")
+    if tracks.position.frame_count > 1:
+        add_switch_input(tree, IN_PLACE_INPUT, "Stay on the spot: the way over the ground is taken out")
     add_float_input(tree, AMOUNT_INPUT, 1.0, "Part of the Gaussians that viewports show; renders show all", maximum=1.0)
 
 
@@ -69,6 +71,18 @@ class GaussianTracks:
             color=Track("color", "FLOAT_VECTOR", animation.colors),
             opacity=Track("opacity", "FLOAT", animation.opacities),
             confidence=Track("confidence", "FLOAT", animation.confidence),
+        )
+
+    @classmethod
+    def from_frame(cls, frame: SplatFrame) -> "GaussianTracks":
+        """Splats that stand still, where they are."""
+        return cls(
+            position=Track("position", "FLOAT_VECTOR", frame.positions[None]),
+            rotation=Track("rotation", "QUATERNION", frame.rotations[None]),
+            scale=Track("scale", "FLOAT_VECTOR", frame.scales[None]),
+            color=Track("color", "FLOAT_VECTOR", frame.colors[None]),
+            opacity=Track("opacity", "FLOAT", frame.opacities[None]),
+            confidence=Track("confidence", "FLOAT", np.ones((1, len(frame.positions)))),
         )
 
     def store(self, data: bpy.types.Mesh | bpy.types.PointCloud) -> None:

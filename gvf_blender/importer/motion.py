@@ -4,6 +4,7 @@ import bpy
 import numpy as np
 
 from ..core.animation_file import Animation
+from ..core.sentence import Sentence
 from ..core.sources import SourceObject
 from .in_place import note_way, way_over_ground
 from .keyframes import FrameMapping
@@ -106,24 +107,27 @@ def remove_motion(mesh_object: bpy.types.Object) -> bool:
     return bool(modifiers) or keys is not None
 
 
-def own_movement(mesh_object: bpy.types.Object) -> str | None:
+def own_movement(mesh_object: bpy.types.Object) -> Sentence | None:
     """A sentence if the object as a whole is animated already: the imported motion comes on top of that."""
     if not moves_on_its_own(mesh_object):
         return None
-    return (
-        f"{mesh_object.name} is moved as a whole by an animation of its own or of a parent, which adds to the imported "
-        "motion: mute that animation to see the imported motion alone."
+    return Sentence(
+        "{name} is moved as a whole by an animation of its own or of a parent, which adds to the imported motion: mute "
+        "that animation to see the imported motion alone.",
+        name=mesh_object.name,
     )
 
 
-def render_mismatch(mesh_object: bpy.types.Object) -> str | None:
+def render_mismatch(mesh_object: bpy.types.Object) -> Sentence | None:
     """A sentence if modifiers make other vertices in a render than in the viewport, where they were captured."""
     for modifier in mesh_object.modifiers:
         levels = getattr(modifier, "levels", None), getattr(modifier, "render_levels", None)
         if modifier.show_viewport != modifier.show_render or levels[0] != levels[1]:
-            return (
-                f"The modifier {modifier.name} of {mesh_object.name} differs between viewport and render: set both "
-                "alike, or its motion may not show in renders."
+            return Sentence(
+                "The modifier {modifier} of {name} differs between viewport and render: set both alike, or its motion "
+                "may not show in renders.",
+                modifier=modifier.name,
+                name=mesh_object.name,
             )
     return None
 

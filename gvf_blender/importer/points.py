@@ -46,7 +46,7 @@ def new_point_cloud_object(
 
 def _new_tree(name: str, tracks: GaussianTracks, material: bpy.types.Material) -> bpy.types.NodeTree:
     tree = new_geometry_tree(name)
-    add_inputs(tree)
+    add_inputs(tree, tracks)
     writer = TreeWriter(tree)
     inputs = writer.node("NodeGroupInput").outputs
     gaussians = GaussianFields.at_frame(writer, tracks, inputs)

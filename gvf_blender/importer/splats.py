@@ -91,7 +91,7 @@ def _new_tree(
     points_material: bpy.types.Material,
 ) -> bpy.types.NodeTree:
     tree = new_geometry_tree(name)
-    add_inputs(tree)
+    add_inputs(tree, tracks)
     display = tree.interface.new_socket(
         DISPLAY_INPUT,
         description="Exact splats, a fast preview with opaque ellipsoids, or points",

@@ -2,6 +2,7 @@
 
 import bpy
 
+from ..core.sentence import Sentence
 from .splats import shows_proxies
 
 # Measured on 20,000 flat splats on a closed surface at 256 px: beyond 128 no pixel differs by more than 0.035, at
@@ -13,6 +14,18 @@ NEEDED_BOUNCES = 256
 def lacks_transparent_bounces(scene: bpy.types.Scene) -> bool:
     """Whether Cycles would end rays inside the splats of this scene, which shows as black specks."""
     return _has_few_bounces(scene) and any(map(shows_proxies, scene.objects))
+
+
+def bounces_warning(scene: bpy.types.Scene) -> Sentence | None:
+    """A sentence for the artist where the scene lacks them."""
+    if not lacks_transparent_bounces(scene):
+        return None
+    return Sentence(
+        "Cycles looks through {count} transparent surfaces in this scene, but splats need {needed}: raise Render > "
+        "Light Paths > Transparent, or black specks will show.",
+        count=scene.cycles.transparent_max_bounces,
+        needed=NEEDED_BOUNCES,
+    )
 
 
 def raise_transparent_bounces(scene: bpy.types.Scene) -> bool:

@@ -13,6 +13,7 @@ from ..job import AnimateJob, ProgressCallback
 from ..preferences import results_folder, server_choice
 from ..properties import SHARED_NAMES, SettingsProperties, VideoProperties, motion_settings, ordered_outputs
 from ..request import AnimateRequest, check_outputs, check_video, make_request
+from ..translations import translated
 from .asset_operator import AssetOperator, capture_obstacle
 
 LOGGER = logging.getLogger(__name__)
@@ -40,11 +41,12 @@ class GVF_OT_animate(AssetOperator, VideoProperties, SettingsProperties, Diffusi
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         for warning in job.warnings:
-            self.report({"WARNING"}, warning)
+            self.report({"WARNING"}, translated(warning))
         if job.finished:
-            self.report({"INFO"}, f"Imported {job.request.title}.")
+            self.report({"INFO"}, translated("Imported {title}.", title=job.request.title))
         else:
-            self.report({"INFO"}, f"Started {job.request.title}; the GVF tab of the sidebar shows its progress.")
+            text = "Started {title}; the GVF tab of the sidebar shows its progress."
+            self.report({"INFO"}, translated(text, title=job.request.title))
         return {"FINISHED"}
 
     def _request(self, context: bpy.types.Context) -> AnimateRequest:

@@ -4,7 +4,9 @@ import bpy
 
 from .. import job_list
 from ..core.errors import GvfBlenderError
+from ..core.sentence import Sentence
 from ..request import check_selection
+from ..translations import translated
 
 
 class AssetOperator:
@@ -15,7 +17,7 @@ class AssetOperator:
         """Whether the selection could be captured now."""
         error = capture_obstacle(context)
         if error is not None:
-            cls.poll_message_set(str(error))
+            cls.poll_message_set(translated(error.text))
         return error is None
 
 
@@ -23,13 +25,13 @@ def capture_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
     """Why nothing can be captured now."""
     try:
         if context.mode != "OBJECT":
-            raise GvfBlenderError(f"Blender is in {_mode_name(context)} mode.", "Switch to object mode.")
+            text = Sentence("Blender is in {mode} mode.", mode=_mode_name(context))
+            raise GvfBlenderError(text, "Switch to object mode.")
         check_selection(context.selected_objects)
         capturing = job_list.capturing_job()
         if capturing is not None:
-            raise GvfBlenderError(
-                f"{capturing.request.title} is still being captured.", "Wait a few seconds or cancel it."
-            )
+            text = Sentence("{title} is still being captured.", title=capturing.request.title)
+            raise GvfBlenderError(text, "Wait a few seconds or cancel it.")
     except GvfBlenderError as error:
         return error
     return None

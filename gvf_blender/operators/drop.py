@@ -1,4 +1,4 @@
-"""Files that are dropped onto a 3D viewport: a driving video, or the result of a job."""
+"""Files that are dropped onto a 3D viewport: a driving video, the result of a job, or Gaussian splats."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -12,9 +12,10 @@ from ..core.animation_file import Animation, read_animation
 from ..core.errors import FileError, GvfBlenderError, SelectionError
 from ..core.sources import SourceObject
 from ..import_cost import cost_of_file
-from ..importer import ImportOptions, import_animation
+from ..importer import ImportOptions, import_animation, import_splats
 from ..preferences import track_cache
 from ..request import check_video
+from ..translations import translated
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
 
@@ -80,7 +81,8 @@ class GVF_OT_import_animation(bpy.types.Operator):
         for name in ("splats", "points", "motion"):
             layout.prop(self, name)
         path = Path(bpy.path.abspath(self.filepath))
-        layout.label(text=cost_of_file(context, path, self.splats + self.points, self.motion), icon="DISK_DRIVE")
+        cost = cost_of_file(context, path, self.splats + self.points, self.motion)
+        layout.label(text=translated(cost), icon="DISK_DRIVE")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Import the file."""
@@ -94,7 +96,7 @@ class GVF_OT_import_animation(bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         for warning in imported.warnings:
-            self.report({"WARNING"}, warning)
+            self.report({"WARNING"}, translated(warning))
         return {"FINISHED"}
 
     def _sources(self, context: bpy.types.Context, animation: Animation, path: Path) -> tuple[SourceObject, ...]:
@@ -105,36 +107,88 @@ class GVF_OT_import_animation(bpy.types.Operator):
             if not (self.splats or self.points):
                 raise
             if context.selected_objects:
-                self.report({"WARNING"}, f"The selected objects do not move: {error.message}")
+                text = translated("The selected objects do not move: {reason}", reason=error.message)
+                self.report({"WARNING"}, text)
             return ()
 
 
-class GVF_FH_video(bpy.types.FileHandler):
-    """Videos dropped onto a 3D viewport."""
+class GVF_OT_import_splats(bpy.types.Operator):
+    """What a dropped PLY file does, if the artist chooses this and not Blender's own importer of meshes."""
+
+    bl_idname = "gvf.import_splats"
+    bl_label = "Import Gaussian Splats"
+    bl_description = (
+        "Add the Gaussian splats of a PLY file, as 3D Gaussian splatting tools and the export here write it"
+    )
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the file unless it was dropped."""
+        if self.filepath:
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Import the file, and select what it became."""
+        try:
+            imported = import_splats(context, Path(bpy.path.abspath(self.filepath)).expanduser())
+        except GvfBlenderError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        for thing in context.selected_objects:
+            thing.select_set(False)
+        imported.splats.select_set(True)
+        context.view_layer.objects.active = imported.splats
+        for warning in imported.warnings:
+            self.report({"WARNING"}, translated(warning))
+        return {"FINISHED"}
+
+
+class ViewportDrop:
+    """Files dropped onto a 3D viewport."""
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Whether the file was dropped onto a 3D viewport."""
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
+class GVF_FH_video(ViewportDrop, bpy.types.FileHandler):
+    """Driving videos."""
 
     bl_idname = "GVF_FH_video"
     bl_label = "GVF Driving Video"
     bl_import_operator = "gvf.choose_video"
     bl_file_extensions = ";".join(VIDEO_SUFFIXES)
 
-    @classmethod
-    def poll_drop(cls, context: bpy.types.Context) -> bool:
-        """Whether the file was dropped onto a 3D viewport."""
-        return context.area is not None and context.area.type == "VIEW_3D"
 
-
-class GVF_FH_animation(bpy.types.FileHandler):
-    """Results dropped onto a 3D viewport."""
+class GVF_FH_animation(ViewportDrop, bpy.types.FileHandler):
+    """Results."""
 
     bl_idname = "GVF_FH_animation"
     bl_label = "GVF Animation"
     bl_import_operator = "gvf.import_animation"
     bl_file_extensions = ".safetensors"
 
-    @classmethod
-    def poll_drop(cls, context: bpy.types.Context) -> bool:
-        """Whether the file was dropped onto a 3D viewport."""
-        return context.area is not None and context.area.type == "VIEW_3D"
+
+class GVF_FH_splats(ViewportDrop, bpy.types.FileHandler):
+    """Gaussian splats; Blender asks whether they or a mesh are meant."""
+
+    bl_idname = "GVF_FH_splats"
+    bl_label = "GVF Gaussian Splats"
+    bl_import_operator = "gvf.import_splats"
+    bl_file_extensions = ".ply"
 
 
-CLASSES = (GVF_OT_choose_video, GVF_OT_import_animation, GVF_FH_video, GVF_FH_animation)
+CLASSES = (
+    GVF_OT_choose_video,
+    GVF_OT_import_animation,
+    GVF_OT_import_splats,
+    GVF_FH_video,
+    GVF_FH_animation,
+    GVF_FH_splats,
+)

@@ -9,6 +9,7 @@ from bpy.props import IntProperty, StringProperty
 from ..core.errors import GvfBlenderError
 from ..exporter import FORMATS, export, export_obstacle
 from ..exporter.export import usual_suffix
+from ..translations import translated
 
 
 class GVF_OT_export(bpy.types.Operator):
@@ -36,7 +37,7 @@ class GVF_OT_export(bpy.types.Operator):
         if obstacle is None and context.mode != "OBJECT":
             obstacle = GvfBlenderError("Animations are exported in object mode.", "Switch to object mode.")
         if obstacle is not None:
-            cls.poll_message_set(str(obstacle))
+            cls.poll_message_set(translated(obstacle.text))
         return obstacle is None
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:

@@ -9,8 +9,10 @@ from bpy.props import EnumProperty
 from .. import server_installation, server_watch
 from ..core.errors import GvfBlenderError
 from ..core.import_size import in_words
+from ..core.sentence import Sentence
 from ..core.torch_build import TorchBuild, can_choose, disk_megabytes, download_megabytes, suggested_build
 from ..preferences import addon_preferences
+from ..translations import translated
 from ..ui.text import draw_sentence
 
 _DIALOG_WIDTH = 420
@@ -43,7 +45,7 @@ class GVF_OT_install_server(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether Blender may go online."""
         if not bpy.app.online_access:
-            cls.poll_message_set("Blender is not allowed to go online: Preferences > System > Network")
+            cls.poll_message_set(translated("Blender is not allowed to go online: Preferences > System > Network"))
         return bpy.app.online_access
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -57,7 +59,7 @@ class GVF_OT_install_server(bpy.types.Operator):
         if can_choose():
             self.layout.row().prop(self, "build", expand=True)
         downloads, takes = (in_words(size(build) * 1_000_000) for size in (download_megabytes, disk_megabytes))
-        text = f"Downloads about {downloads} and takes {takes} of disk space."
+        text = Sentence("Downloads about {size} and takes {space} of disk space.", size=downloads, space=takes)
         draw_sentence(self.layout, context, text, icon="IMPORT")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -97,7 +99,7 @@ def _use(python: Path) -> None:
     if preferences is not None:
         preferences.server_mode, preferences.python = "MANAGED", str(python)
         bpy.context.preferences.is_dirty = True
-    server_watch.watch().notice = "The server is installed. Press Start, or Animate."
+    server_watch.watch().notice = Sentence("The server is installed. Press Start, or Animate.")
 
 
 CLASSES = (GVF_OT_install_server, GVF_OT_cancel_installation)

@@ -10,6 +10,7 @@ from ..core.errors import GvfBlenderError
 from ..job import AnimateJob
 from ..preferences import results_folder, server_choice
 from ..request import check_video, find_objects
+from ..translations import translated
 
 
 class JobOperator:
@@ -23,7 +24,7 @@ class JobOperator:
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is any job."""
         if not job_list.jobs():
-            cls.poll_message_set("There is no job. Press Animate to start one.")
+            cls.poll_message_set(translated("There is no job. Press Animate to start one."))
             return False
         return True
 
@@ -55,11 +56,11 @@ class GVF_OT_cancel(JobOperator, bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         if job.finished:
-            self.report({"WARNING"}, f"{job.request.title} has finished already.")
+            self.report({"WARNING"}, translated("{title} has finished already.", title=job.request.title))
             return {"CANCELLED"}
         job.cancel()
         job_list.redraw_panels()
-        self.report({"INFO"}, f"Cancelled {job.request.title}.")
+        self.report({"INFO"}, translated("Cancelled {title}.", title=job.request.title))
         return {"FINISHED"}
 
 
@@ -82,7 +83,7 @@ class GVF_OT_import_result(JobOperator, bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         for warning in job.warnings:
-            self.report({"WARNING"}, warning)
+            self.report({"WARNING"}, translated(warning))
         return {"FINISHED"}
 
 

@@ -6,6 +6,7 @@ import bpy
 
 from ..core.errors import GvfBlenderError
 from ..importer import remove_motion
+from ..translations import translated
 
 
 class GVF_OT_remove_motion(bpy.types.Operator):
@@ -20,10 +21,11 @@ class GVF_OT_remove_motion(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether a mesh is selected, in object mode."""
         if context.mode != "OBJECT":
-            cls.poll_message_set("Motion is removed in object mode. Switch to object mode.")
+            cls.poll_message_set(translated("Motion is removed in object mode. Switch to object mode."))
             return False
         if not any(item.type == "MESH" for item in context.selected_objects):
-            cls.poll_message_set("No mesh object is selected. Select the objects whose motion shall go.")
+            text = "No mesh object is selected. Select the objects whose motion shall go."
+            cls.poll_message_set(translated(text))
             return False
         return True
 
@@ -36,9 +38,9 @@ class GVF_OT_remove_motion(bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         if not removed:
-            self.report({"WARNING"}, f"{meshes[0].name!r} carries no imported motion.")
+            self.report({"WARNING"}, translated("{name!r} carries no imported motion.", name=meshes[0].name))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Removed the motion of {', '.join(removed)}.")
+        self.report({"INFO"}, translated("Removed the motion of {names}.", names=", ".join(removed)))
         return {"FINISHED"}
 
 

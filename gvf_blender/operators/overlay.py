@@ -6,6 +6,7 @@ import bpy
 
 from ..core.errors import GvfBlenderError
 from ..overlay import hide_overlay, look_freely, look_through, overlay_camera, show_overlay
+from ..translations import translated
 from .asset_operator import AssetOperator
 
 
@@ -44,7 +45,7 @@ class GVF_OT_hide_video(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether it is shown."""
         if overlay_camera(context.scene) is None:
-            cls.poll_message_set("The video is not shown. Press Show Video Over Asset first.")
+            cls.poll_message_set(translated("The video is not shown. Press Show Video Over Asset first."))
             return False
         return True
 

@@ -7,9 +7,11 @@ import bpy
 
 from .. import server_watch
 from ..core.errors import GvfBlenderError
+from ..core.sentence import Sentence
 from ..job_list import push_undo
 from ..preferences import server_choice
 from ..server_choice import ServerChoice
+from ..translations import translated
 
 LOG_NAME = "GVF Server Log"
 
@@ -46,11 +48,10 @@ class GVF_OT_start_server(ServerOperator, bpy.types.Operator):
         """Whether the preferences let Blender start it, and it does not run."""
         process = server_choice(context).process
         if process is None:
-            cls.poll_message_set(
-                'The preferences name a server that Blender does not start. Choose "Started by Blender"'
-            )
+            text = "The preferences name a server that Blender does not start. Choose Started by Blender."
+            cls.poll_message_set(translated(text))
         elif process.is_running:
-            cls.poll_message_set("The server runs already")
+            cls.poll_message_set(translated("The server runs already."))
         return process is not None and not process.is_running
 
     @staticmethod
@@ -73,7 +74,8 @@ class GVF_OT_stop_server(ServerOperator, bpy.types.Operator):
         process = server_choice(context).process
         is_ours = process is not None and process.is_running
         if not is_ours:
-            cls.poll_message_set("This Blender has started no server. Stop the server where it was started")
+            text = "This Blender has started no server. Stop the server where it was started."
+            cls.poll_message_set(translated(text))
         return is_ours
 
     @staticmethod
@@ -105,7 +107,8 @@ class GVF_OT_show_server_log(ServerOperator, bpy.types.Operator):
         if editor is not None:
             editor.spaces.active.text = text
         push_undo("Show Server Log")
-        server_watch.watch().notice = f"The log is in the text {LOG_NAME}; choose it in a Text Editor."
+        text = "The log is in the text {name}; choose it in a Text Editor."
+        server_watch.watch().notice = Sentence(text, name=LOG_NAME)
 
 
 class GVF_OT_unload_models(ServerOperator, bpy.types.Operator):

@@ -9,6 +9,7 @@ from bpy.props import FloatVectorProperty, IntProperty, StringProperty
 from ..asset_properties import remember_view, remembered_view, scene_view, use_view
 from ..capture import StartFrameOptions, render_start_frame
 from ..core.errors import FileError, GvfBlenderError
+from ..translations import translated
 from ..user_folder import home_folder
 from .asset_operator import AssetOperator
 
@@ -56,7 +57,7 @@ class GVF_OT_render_start_frame(AssetOperator, bpy.types.Operator):
         self.filepath = str(path)
         remember_view(objects, view, str(path))
         use_view(settings, view)
-        self.report({"INFO"}, f"Rendered {path}.")
+        self.report({"INFO"}, translated("Rendered {path}.", path=path))
         return {"FINISHED"}
 
     def _path(self, name: str) -> Path:
@@ -87,7 +88,8 @@ class GVF_OT_use_start_view(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether a selected object has a start frame."""
         if remembered_view(context.selected_objects) is None:
-            cls.poll_message_set("No start frame was rendered of the selected objects. Render one first.")
+            text = "No start frame was rendered of the selected objects. Render one first."
+            cls.poll_message_set(translated(text))
             return False
         return True
 

@@ -7,6 +7,7 @@ import bpy
 from bpy.props import StringProperty
 
 from ..importer.track_cache import lost_tracks, relink_tracks
+from ..translations import translated
 
 
 class GVF_OT_find_tracks(bpy.types.Operator):
@@ -23,7 +24,8 @@ class GVF_OT_find_tracks(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether anything is lost."""
         if not lost_tracks(context.scene.objects):
-            cls.poll_message_set("The tracks of all results in this scene are where they should be.")
+            text = "The tracks of all results in this scene are where they should be."
+            cls.poll_message_set(translated(text))
             return False
         return True
 
@@ -39,10 +41,11 @@ class GVF_OT_find_tracks(bpy.types.Operator):
         names = [thing.name for thing in lost]
         missing = relink_tracks(lost, folder) if folder.is_dir() else lost
         if missing:
-            self.report({"ERROR"}, f"{folder} does not hold the tracks of {missing[0].name}. Choose another folder.")
+            text = "{folder} does not hold the tracks of {name}. Choose another folder."
+            self.report({"ERROR"}, translated(text, folder=folder, name=missing[0].name))
         if len(missing) == len(names):
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Found the tracks of {len(names) - len(missing)} results.")
+        self.report({"INFO"}, translated("Found the tracks of {count} results.", count=len(names) - len(missing)))
         return {"FINISHED"}
 
 

@@ -6,6 +6,8 @@ from typing import ClassVar
 import bpy
 from mathutils import Matrix, Vector
 
+from ..translations import translated
+
 
 class GVF_OT_view_from_viewport(bpy.types.Operator):
     """Reads the viewport's direction only: the asset is centred and scaled on its own."""
@@ -19,7 +21,8 @@ class GVF_OT_view_from_viewport(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is a 3D viewport to take the view from."""
         if context.region_data is None or not hasattr(context.region_data, "view_rotation"):
-            cls.poll_message_set("There is no 3D viewport here. Run this from the sidebar of one.")
+            text = "There is no 3D viewport here. Run this from the sidebar of one."
+            cls.poll_message_set(translated(text))
             return False
         return True
 

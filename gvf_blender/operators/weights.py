@@ -9,9 +9,11 @@ from bpy.props import BoolProperty, StringProperty
 from .. import server_watch
 from ..core.errors import GvfBlenderError
 from ..core.import_size import in_words
+from ..core.sentence import Sentence
 from ..core.weights_facts import WeightsEntry, WeightsFacts
 from ..preferences import server_choice
 from ..server_choice import ServerChoice
+from ..translations import translated
 from ..ui.text import draw_sentence
 
 _DIALOG_WIDTH = 460
@@ -41,7 +43,7 @@ class GVF_OT_download_weights(bpy.types.Operator):
         """Whether a server of Blender's own may go online; what somebody else's may do is not Blender's business."""
         is_allowed = server_choice(context).process is None or bpy.app.online_access
         if not is_allowed:
-            cls.poll_message_set("Blender is not allowed to go online: Preferences > System > Network")
+            cls.poll_message_set(translated("Blender is not allowed to go online: Preferences > System > Network"))
         return is_allowed
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -52,7 +54,8 @@ class GVF_OT_download_weights(bpy.types.Operator):
         """Draw the consent."""
         layout = self.layout
         wanted = self._wanted()
-        draw_sentence(layout, context, f"{in_words(sum(entry.size for entry in wanted))} from the internet:")
+        size = in_words(sum(entry.size for entry in wanted))
+        draw_sentence(layout, context, Sentence("{size} from the internet:", size=size))
         for terms in dict.fromkeys(entry.terms for entry in wanted):
             names = ", ".join(entry.name for entry in wanted if entry.terms == terms)
             draw_sentence(layout, context, f"{names}: {terms}", icon="DOT")

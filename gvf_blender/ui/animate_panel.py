@@ -10,9 +10,11 @@ import bpy
 
 from ..asset_properties import remembered_view, scene_view
 from ..asset_summary import summarise
+from ..core.sentence import Sentence
 from ..import_cost import cost_of_settings
 from ..operators.animate import animate_obstacle
 from ..overlay import overlay_camera
+from ..translations import translated
 from ..video_facts import VideoFacts, known_facts
 from .place import GVFPanel
 from .text import draw_sentence
@@ -54,14 +56,17 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         row.enabled = obstacle is None
         row.operator("gvf.animate", icon="PLAY")
         if obstacle is not None:
-            draw_sentence(layout, context, str(obstacle), icon="INFO")
+            draw_sentence(layout, context, obstacle.text, icon="INFO")
 
 
 def _draw_asset(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     summary = summarise(context.selected_objects)
     if summary.objects:
-        objects = "1 object" if summary.objects == 1 else f"{summary.objects} objects"
-        layout.label(text=f"{objects}, {summary.vertices:,} vertices", icon="OUTLINER_OB_MESH")
+        pattern = (
+            "1 object, {vertices:,} vertices" if summary.objects == 1 else "{count} objects, {vertices:,} vertices"
+        )
+        text = translated(pattern, count=summary.objects, vertices=summary.vertices)
+        layout.label(text=text, icon="OUTLINER_OB_MESH")
     for warning in summary.warnings[:_MOST_WARNINGS]:
         draw_sentence(layout, context, warning, icon="ERROR")
     if summary.makes_instances:
@@ -76,8 +81,8 @@ def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         return
     if facts.icon:
         layout.template_icon(icon_value=facts.icon, scale=_THUMBNAIL_SCALE)
-    text = f"{facts.width} x {facts.height}, {facts.fps:g} fps, {facts.frames} frames"
-    draw_sentence(layout, context, text, icon="FILE_MOVIE")
+    text = "{facts.width} x {facts.height}, {facts.fps:g} fps, {facts.frames} frames"
+    draw_sentence(layout, context, Sentence(text, facts=facts), icon="FILE_MOVIE")
     used = facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames)
     draw_sentence(layout, context, _use_of(facts, settings, used))
     cost = cost_of_settings(context, used)
@@ -85,12 +90,13 @@ def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         draw_sentence(layout, context, cost, icon="DISK_DRIVE")
 
 
-def _use_of(facts: VideoFacts, settings: bpy.types.PropertyGroup, used: int) -> str:
+def _use_of(facts: VideoFacts, settings: bpy.types.PropertyGroup, used: int) -> Sentence:
     if used < 2:
-        return "The video ends before the second used frame."
+        return Sentence("The video ends before the second used frame.")
     last = settings.start_frame + (used - 1) * settings.frame_stride
     seconds = (last - settings.start_frame) / facts.fps
-    return f"Uses {used} frames, {settings.start_frame} to {last}: {seconds:.1f} s"
+    text = "Uses {count} frames, {first} to {last}: {seconds:.1f} s"
+    return Sentence(text, count=used, first=settings.start_frame, last=last, seconds=seconds)
 
 
 def _draw_view(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -110,7 +116,9 @@ def _draw_view(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     layout.operator("gvf.render_start_frame", icon="RENDER_STILL")
     view = remembered_view(context.selected_objects)
     if view is not None and view != scene_view(settings):
-        text = f"Use {view.azimuth:g}\N{DEGREE SIGN}, {view.elevation:g}\N{DEGREE SIGN} of Start Frame"
+        text = translated(
+            "Use {view.azimuth:g}\N{DEGREE SIGN}, {view.elevation:g}\N{DEGREE SIGN} of Start Frame", view=view
+        )
         layout.operator("gvf.use_start_view", text=text, icon="LOOP_BACK")
 
 

@@ -7,8 +7,10 @@ import bpy
 from .. import job_list, kept_jobs
 from ..core.job_phase import Phase
 from ..core.kept_job import KeptJob
+from ..core.sentence import Sentence
 from ..importer import lacks_transparent_bounces
 from ..job import AnimateJob
+from ..translations import translated
 from .place import GVFPanel
 from .text import draw_sentence
 
@@ -40,7 +42,7 @@ class GVF_PT_jobs(GVFPanel, bpy.types.Panel):
 
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: AnimateJob) -> None:
     header = layout.row()
-    header.label(text=job.request.title, icon=_ICONS.get(job.phase, "SORTTIME"))
+    header.label(text=translated(job.request.title), icon=_ICONS.get(job.phase, "SORTTIME"))
     header.operator("gvf.remove_job", text="", icon="X", emboss=False).job_id = job.id
     if not job.finished:
         row = layout.row(align=True)
@@ -65,8 +67,11 @@ def _draw_offer(layout: bpy.types.UILayout, context: bpy.types.Context, kept: Ke
     header.label(text=f"{', '.join(kept.objects)}: {Path(kept.video).name}", icon="RECOVER_LAST")
     header.operator("gvf.forget_job", text="", icon="X", emboss=False).job_id = kept.id
     is_elsewhere = kept.blend and kept.blend != bpy.data.filepath
-    where = f" in {Path(kept.blend).name}" if is_elsewhere else ""
-    draw_sentence(layout, context, f"Started{where} in an earlier session; the server may have finished it.")
+    text = Sentence("Started in an earlier session; the server may have finished it.")
+    if is_elsewhere:
+        pattern = "Started in {file} in an earlier session; the server may have finished it."
+        text = Sentence(pattern, file=Path(kept.blend).name)
+    draw_sentence(layout, context, text)
     layout.operator("gvf.take_up_job", icon="LINKED").job_id = kept.id
 
 

@@ -5,9 +5,11 @@ from typing import ClassVar
 import bpy
 
 from .. import server_watch
+from ..core.sentence import Sentence
 from ..core.server_facts import ServerFacts, ServerState
 from ..preferences import server_choice
 from ..server_installation import present_installation
+from ..translations import translated
 from .place import GVFPanel
 from .text import draw_sentence
 
@@ -19,6 +21,14 @@ _ICONS = {
     ServerState.RUNNING: "LINKED",
     ServerState.BUSY: "RENDER_ANIMATION",
     ServerState.UNREACHABLE: "ERROR",
+}
+_STATES = {
+    ServerState.CHECKING: Sentence("Checking"),
+    ServerState.STOPPED: Sentence("Not running"),
+    ServerState.STARTING: Sentence("Starting"),
+    ServerState.RUNNING: Sentence("Running"),
+    ServerState.BUSY: Sentence("Busy"),
+    ServerState.UNREACHABLE: Sentence("Unreachable"),
 }
 
 
@@ -33,8 +43,9 @@ class GVF_PT_server(GVFPanel, bpy.types.Panel):
         layout = self.layout
         choice = server_choice(context)
         report = server_watch.look(choice)
-        place = f": {report.place}" if report.place else ""
-        draw_sentence(layout, context, f"{report.state.capitalize()}{place}", icon=_ICONS[report.state])
+        state = _STATES[report.state]
+        text = Sentence("{state}: {place}", state=state, place=report.place) if report.place else state
+        draw_sentence(layout, context, text, icon=_ICONS[report.state])
         for sentence in (report.reason, server_watch.watch().notice):
             if sentence:
                 draw_sentence(layout, context, sentence, icon="INFO")
@@ -64,15 +75,15 @@ def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) ->
 
 
 def _draw_facts(layout: bpy.types.UILayout, context: bpy.types.Context, facts: ServerFacts) -> None:
-    layout.label(text=f"Version {facts.version}")
-    devices = ", ".join(facts.devices) or "not known until the first job"
-    draw_sentence(layout, context, f"Computes on: {devices}")
-    layout.label(text=f"Free memory: {facts.free_mb / 1000:.1f} GB")
-    layout.label(text=f"Engines: {', '.join(facts.engines)}")
+    layout.label(text=translated("Version {version}", version=facts.version))
+    devices = ", ".join(facts.devices) or Sentence("not known until the first job")
+    draw_sentence(layout, context, Sentence("Computes on: {devices}", devices=devices))
+    layout.label(text=translated("Free memory: {size:.1f} GB", size=facts.free_mb / 1000))
+    layout.label(text=translated("Engines: {names}", names=", ".join(facts.engines)))
     for name, is_ready in facts.weights.items():
         icon = "CHECKMARK" if is_ready else "X"
-        state = "installed" if is_ready else "not installed"
-        draw_sentence(layout, context, f"Weights {name}: {state}", icon=icon)
+        state = Sentence("installed") if is_ready else Sentence("not installed")
+        draw_sentence(layout, context, Sentence("Weights {name}: {state}", name=name, state=state), icon=icon)
 
 
 CLASSES = (GVF_PT_server,)

@@ -1,8 +1,11 @@
 """Sentences in panels, whose labels do not wrap by themselves."""
 
 import textwrap
+import unicodedata
 
 import bpy
+
+from ..translations import translated
 
 # Blender's interface font at scale 1 is about 6.2 pixels a character on average; 7 leaves room for wide letters.
 _PIXELS_PER_CHARACTER = 7.0
@@ -27,10 +30,13 @@ def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, text: 
     Args:
         layout: Where to draw.
         context: Its region gives the width.
-        text: One or more sentences; long words such as paths are broken.
+        text: One or more sentences, which are translated here; long words such as paths are broken.
         icon: Identifier of one of Blender's icons.
     """
-    lines = textwrap.wrap(text, characters_per_line(context))
+    text = translated(text)
+    # Chinese and Japanese characters are twice as wide.
+    is_wide = any(unicodedata.east_asian_width(character) == "W" for character in text)
+    lines = textwrap.wrap(text, characters_per_line(context) // (2 if is_wide else 1))
     if len(lines) > _MAX_LINES:
         lines = [*lines[: _MAX_LINES - 1], "..."]
     column = layout.column(align=True)

@@ -6,14 +6,16 @@ import bpy
 
 from .. import server_watch
 from ..core.import_size import in_words
+from ..core.sentence import Sentence
 from ..core.weights_facts import WeightsDownload, WeightsEntry
 from ..preferences import server_choice
+from ..translations import translated
 from .place import GVFPanel
 from .server_panel import GVF_PT_server
 from .text import draw_sentence
 
 # What this extension can make use of; others are shown where they take space.
-_USES = ("animating", "any background")
+_USES = (Sentence("animating"), Sentence("any background"))
 _ICONS = {"installed": "CHECKMARK", "missing": "X", "damaged": "ERROR", "downloading": "SORTTIME"}
 
 
@@ -36,13 +38,13 @@ class GVF_PT_weights(GVFPanel, bpy.types.Panel):
         is_idle = facts.download is None or not facts.download.is_running
         wanted = facts.wanted()
         if wanted and is_idle:
-            text = f"Download All ({in_words(sum(entry.size for entry in wanted))})"
+            text = translated("Download All ({size})", size=in_words(sum(entry.size for entry in wanted)))
             layout.operator("gvf.download_weights", text=text, icon="IMPORT").names = ""
         for use in dict.fromkeys(entry.use for entry in facts.entries):
             shown = [entry for entry in facts.entries if entry.use == use and (use in _USES or entry.is_here)]
             if not shown:
                 continue
-            layout.label(text=f"For {use}")
+            layout.label(text=translated("For {use}", use=Sentence(use)))
             column = layout.column(align=True)
             for entry in shown:
                 _draw_entry(column, context, entry, is_idle)

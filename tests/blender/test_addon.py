@@ -36,7 +36,8 @@ def our_traces():
         if getattr(handler, "__module__", "").startswith("gvf_blender")
     ]
     operators = dir(bpy.ops.gvf)
-    return sorted(dir(bpy.types)), len(handlers), operators, hasattr(bpy.types.Scene, "gvf")
+    entries = len(bpy.types.TOPBAR_MT_file_import.draw._draw_funcs)
+    return sorted(dir(bpy.types)), len(handlers), operators, entries, hasattr(bpy.types.Scene, "gvf")
 
 
 def test_registering_again_and_again_leaves_nothing_behind(empty_scene):

@@ -1,0 +1,34 @@
+"""Gaussian splats that stand still, from a PLY file of this add-on or another tool."""
+
+from pathlib import Path
+
+import bpy
+
+from ..core.splat_ply_file import read_splat_ply
+from .animation_import import Imported
+from .gaussians import GaussianTracks
+from .keyframes import FrameMapping
+from .splats import new_splat_object
+from .transaction import Transaction
+from .transparency import bounces_warning
+
+
+def import_splats(context: bpy.types.Context, path: Path) -> Imported:
+    """Add the Gaussians of a PLY file as a splat object, all of it or nothing.
+
+    Positions in the file count as metres; the object stands in the origin.
+
+    Args:
+        context: Its collection receives the object.
+        path: The file.
+
+    Raises:
+        FileError: The file is not one that `read_splat_ply` reads.
+    """
+    frame = read_splat_ply(path)
+    mapping = FrameMapping.of_scene(context.scene, fps=1.0, count=1, first=None)
+    with Transaction():
+        splats = new_splat_object(path.stem, GaussianTracks.from_frame(frame), mapping)
+        context.collection.objects.link(splats)
+        context.view_layer.update()
+    return Imported(splats, None, (), (*frame.left_out, *filter(None, [bounces_warning(context.scene)])))
