@@ -66,7 +66,7 @@ def test_every_display_shows_them_and_nothing_offers_to_play_them(api, file):
 
     splats = api.import_splats(file(ply())).splats
     assert set(result_controls(splats)) == {"display", "display_size", "display_amount", "display_confidence"}
-    assert shown_instances(splats, "SPLATS") == [12, 12]
+    assert shown_instances(splats, "SPLATS") in ([12, 12], [2])  # proxies, or Blender's own splats
     assert shown_instances(splats, "SOLID") == [42, 42]
     assert shown_instances(splats, "POINTS") == [2]
 
