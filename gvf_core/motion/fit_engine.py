@@ -9,14 +9,12 @@ from threadpoolctl import threadpool_limits
 from gvf_core.canonical.surface import SurfaceGaussians, gaussians_on_surface
 from gvf_core.capture import Capture
 from gvf_core.motion.engine import Frames, Motion, MotionTask, Similarity
+from gvf_core.motion.first_frame import WORKING_SIZE
 from gvf_core.motion.fit import PRESETS, fit
 from gvf_core.progress import Monitor
 from gvf_core.rendering.camera import Camera
 from gvf_core.settings import AnimateSettings, EngineName
 from gvf_core.video import crop_square
-
-WORKING_SIZE = 256
-"""Side in pixels of the square in which video and asset are compared."""
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gvf_core.canonical.surface import SurfaceGaussians, bound_to_surface
 from gvf_core.gaussians import SH_DC, Gaussians, VariationField
 from gvf_core.motion.body import Body
 from gvf_core.motion.engine import DrivingView, Motion, MotionTask
-from gvf_core.motion.first_frame import lay_on_first_frame
+from gvf_core.motion.first_frame import body_on_first_frame
 from gvf_core.motion.picture_loss import pooled
 from gvf_core.progress import Monitor
 from gvf_core.rendering import rasterize
 
 LOGGER = logging.getLogger(__name__)
 
-WORKING_SIZE = 256
-"""Side in pixels at which pictures are compared."""
 _LOOK = slice(VariationField.COLORS.start, VariationField.OPACITY + 1)
 
 
@@ -68,11 +65,7 @@ def recolor(task: MotionTask[Any], motion: Motion, monitor: Monitor, options: Re
         Cancelled: The caller asked to stop.
     """
     options = options or RecolorOptions()
-    canonical = task.canonical
-    if not isinstance(canonical, SurfaceGaussians):
-        canonical = bound_to_surface(task.capture, canonical.gaussians, np.random.default_rng(task.seed))
-    body = Body(task.capture, canonical)
-    views = lay_on_first_frame(body, [view.resized(min(WORKING_SIZE, view.camera.width)) for view in task.views])
+    body, views = body_on_first_frame(task)
     looks = _Looks(task.canonical.gaussians, motion.variation, views, body.size, options)
     monitor(0)
     always = _light_of_first_frame(looks, task.canonical.gaussians, body, options)
@@ -92,7 +85,7 @@ def recolor(task: MotionTask[Any], motion: Motion, monitor: Monitor, options: Re
         decay.step()
     change = change.detach()
     # What the light of the first frame explains is no gain.
-    before, after = looks.mean_difference(always.expand_as(change)), looks.mean_difference(always + change)
+    before, after = (looks.mean_difference(look, monitor) for look in (always.expand_as(change), always + change))
     LOGGER.info("colours: picture difference %.5f without, %.5f with them", before, after)
     figures = motion.figures | {"recolored": {"before": round(before, 5), "after": round(after, 5)}}
     if after >= before:
@@ -162,7 +155,11 @@ class _Looks:
                 total = total + weight * pooled(off, width).abs().mean()
         return total
 
-    def mean_difference(self, looks: Float[Tensor, "frames gaussians 4"]) -> float:
+    def mean_difference(self, looks: Float[Tensor, "frames gaussians 4"], monitor: Monitor) -> float:
         """The same, mean over all frames."""
-        with torch.no_grad():
-            return float(np.mean([float(self.difference(look, index)) for index, look in enumerate(looks)]))
+        differences = []
+        for index, look in enumerate(looks):
+            monitor(1)  # nothing is left of the stage, but it can still be cancelled
+            with torch.no_grad():
+                differences.append(float(self.difference(look, index)))
+        return float(np.mean(differences))

@@ -8,16 +8,14 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 
 from gvf_core.canonical.gaussians import CanonicalGaussians
-from gvf_core.canonical.surface import SurfaceGaussians, bound_to_surface
 from gvf_core.gaussians import VariationField
 from gvf_core.motion.body import Body, Pose
 from gvf_core.motion.engine import Motion, MotionTask
-from gvf_core.motion.first_frame import lay_on_first_frame
+from gvf_core.motion.first_frame import body_on_first_frame
 from gvf_core.motion.node_poses import poses_from_points
 from gvf_core.motion.polish import PolishOptions, polish
 from gvf_core.motion.video_agreement import picture_difference
@@ -25,8 +23,6 @@ from gvf_core.progress import Monitor
 
 LOGGER = logging.getLogger(__name__)
 
-WORKING_SIZE = 256
-"""Side in pixels at which pictures are compared; larger ones take longer and gain little."""
 _POLISHED = 0.95
 _WORTH_IT = 0.999
 """Smaller gains are rounding."""
@@ -44,11 +40,7 @@ def refine(task: MotionTask[Any], motion: Motion, monitor: Monitor, options: Pol
     Raises:
         Cancelled: The caller asked to stop.
     """
-    canonical = task.canonical
-    if not isinstance(canonical, SurfaceGaussians):
-        canonical = bound_to_surface(task.capture, canonical.gaussians, np.random.default_rng(task.seed))
-    body = Body(task.capture, canonical)
-    views = lay_on_first_frame(body, [view.resized(min(WORKING_SIZE, view.camera.width)) for view in task.views])
+    body, views = body_on_first_frame(task)
     frames, camera = views[0].frames, views[0].camera
     start = poses_of(body, task.canonical, motion.variation)
     better = polish(body, views, start, options or PolishOptions(), monitor.part(0, _POLISHED))
