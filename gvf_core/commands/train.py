@@ -3,9 +3,11 @@
 import argparse
 import csv
 import logging
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ from gvf_core.errors import FileFormatError, GvfError, SettingsError
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from gvf_core.models.motion_prior import MotionPrior
     from gvf_core.training.motion_clips import AssetMotion
 
 LOGGER = logging.getLogger(__name__)
@@ -52,6 +55,11 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     prior.add_argument("--seed", type=int, default=0, help="of everything that is random (default 0)")
     prior.add_argument("--resume", action="store_true", help="go on with an unfinished training of FILE")
+    prior.add_argument(
+        "--start", metavar="FILE", help="weights to start from: a file, or `shipped` (default: new ones)"
+    )
+    prior.add_argument("--blocks", type=int, help="deepen the network that --start names to so many blocks")
+    prior.add_argument("--learning-rate", type=float, default=2e-3, help="highest one (default 0.002)")
     prior.set_defaults(run=_train_prior)
 
     evaluate = actions.add_parser("evaluate-prior", help="errors of the motion prior on held-out families")
@@ -95,6 +103,8 @@ def _train_prior(parsed: argparse.Namespace) -> int:
         raise SettingsError(f"{parsed.output.name} does not end in .safetensors.", "Choose a name that does.")
     if parsed.minutes <= 0 or (parsed.steps is not None and parsed.steps < 1):
         raise SettingsError("Training needs at least one step and some time.", "Choose larger --minutes or --steps.")
+    if not 0 < parsed.learning_rate <= 1:
+        raise SettingsError(f"--learning-rate is {parsed.learning_rate:g}.", "Choose one above 0, about 0.002.")
     check_folder_of(parsed.output)
     if parsed.output.exists() and not parsed.resume:
         raise SettingsError(f"There is a {parsed.output} already.", "Go on with --resume, or choose another name.")
@@ -105,9 +115,10 @@ def _train_prior(parsed: argparse.Namespace) -> int:
             "Prepare at least two families of one category.",
         )
     say(f"Held out: {', '.join(sorted({asset.family for asset in held_out}))}.")
-    settings = TrainingSettings(minutes=parsed.minutes, seed=parsed.seed)
+    settings = TrainingSettings(minutes=parsed.minutes, seed=parsed.seed, learning_rate=parsed.learning_rate)
     if parsed.steps is not None:
-        settings = TrainingSettings(minutes=float("inf"), steps=parsed.steps, seed=parsed.seed)
+        settings = replace(settings, minutes=math.inf, steps=parsed.steps)
+    start = _start_of_prior(parsed)
     with _progress() as progress:
         task = progress.add_task("training", total=1.0)
 
@@ -116,8 +127,26 @@ def _train_prior(parsed: argparse.Namespace) -> int:
             say(line)
 
         pools = clip_pool(train), clip_pool(held_out, starts_only=True)
-        train_motion_prior(*pools, parsed.output, settings, resume=parsed.resume, on_report=report)
+        train_motion_prior(*pools, parsed.output, settings, start, resume=parsed.resume, on_report=report)
     return 0
+
+
+def _start_of_prior(parsed: argparse.Namespace) -> "MotionPrior | None":
+    """The network that training begins with; when it goes on, only its sizes matter."""
+    from gvf_core.models.motion_prior import load_motion_prior
+    from gvf_core.training.motion_prior_training import deepen
+
+    if parsed.resume:
+        return load_motion_prior(parsed.output)
+    if parsed.start is None:
+        if parsed.blocks is not None:
+            raise SettingsError("--blocks is for the network that --start names.", "Give --start, too.")
+        return None
+    network = load_motion_prior(None if parsed.start == "shipped" else Path(parsed.start))
+    try:
+        return network if parsed.blocks is None else deepen(network, parsed.blocks)
+    except ValueError as error:
+        raise SettingsError(str(error), f"Choose a multiple of {network.params.blocks} for --blocks.") from error
 
 
 def _evaluate_prior(parsed: argparse.Namespace) -> int:

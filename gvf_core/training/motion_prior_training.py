@@ -4,7 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -111,7 +112,7 @@ def train_motion_prior(
     held_out: ClipPool,
     output: Path,
     settings: TrainingSettings,
-    params: MotionPriorParams | None = None,
+    start: MotionPrior | None = None,
     resume: bool = False,
     on_report: Callable[[float, str], None] | None = None,
 ) -> Score:
@@ -122,7 +123,7 @@ def train_motion_prior(
         held_out: What to report on; nothing is chosen by it.
         output: The .safetensors file; what a resumed training needs goes beside it.
         settings: How.
-        params: Sizes of the network.
+        start: Weights to start from, and the sizes of the network; new ones if not given.
         resume: Go on from the state beside the output.
         on_report: Called with the finished part, 0..1, and a line of text.
 
@@ -132,7 +133,7 @@ def train_motion_prior(
     Raises:
         FileFormatError: There is nothing to resume, or it is of another network.
     """
-    trainer = _Trainer(train, settings, params or MotionPriorParams())
+    trainer = _Trainer(train, settings, start)
     state_path = output.with_suffix(".state.pt")
     if resume:
         trainer.restore(state_path)
@@ -148,6 +149,35 @@ def train_motion_prior(
     score = evaluate_motion_prior(trainer.average, held_out)
     _report(on_report, 1.0, f"step {trainer.steps} loss {trainer.recent_loss:.3f} {score.summary()}")
     return score
+
+
+def deepen(network: MotionPrior, blocks: int) -> MotionPrior:
+    """The same function with more blocks, ready to be trained further.
+
+    Every block is followed by copies of itself whose last matrices are zero, so that they add nothing yet (as LLaMA Pro
+    does, Wu et al. 2024, section 3.1).
+
+    Args:
+        network: With any weights.
+        blocks: How many the result has; a multiple of what it has now.
+
+    Raises:
+        ValueError: It is no multiple.
+    """
+    present = network.params.blocks
+    if blocks < present or blocks % present:
+        raise ValueError(f"A network of {present} blocks cannot be deepened to {blocks}.")
+    deeper = deepcopy(network)
+    deeper.params = replace(network.params, blocks=blocks)
+    deeper.blocks = nn.ModuleList()
+    for block in network.blocks:
+        deeper.blocks.append(deepcopy(block))
+        for _ in range(blocks // present - 1):
+            deeper.blocks.append(idle := deepcopy(block))
+            for output in (idle.clip_out, idle.frame_out, idle.time_out, idle.clip_mlp[-1], idle.frame_mlp_out):
+                nn.init.zeros_(output.weight)
+                nn.init.zeros_(output.bias)
+    return deeper
 
 
 def motion_loss(motion: PointMotion, truth: Float[Tensor, "batch frames points 3"], sigma_weight: float) -> Tensor:
@@ -218,14 +248,13 @@ def _errors(motion: PointMotion, tracks: PointTracks, views: ClipViews) -> Float
 class _Trainer:
     """Network, average, optimizer and examples of one training."""
 
-    def __init__(self, pool: ClipPool, settings: TrainingSettings, params: MotionPriorParams) -> None:
+    def __init__(self, pool: ClipPool, settings: TrainingSettings, start: MotionPrior | None) -> None:
         self.pool, self.settings = pool, settings
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.network, self.average = MotionPrior(params), MotionPrior(params)
-        self.average.load_state_dict(self.network.state_dict())
-        self.average.requires_grad_(False)
-        matrices = [p for p in self.network.blocks.parameters() if p.dim() == 2 and min(p.shape) > params.heads]
+        self.network = _new_network(settings.seed) if start is None else deepcopy(start)
+        self.average = deepcopy(self.network).requires_grad_(False)
+        self.network.requires_grad_(True)
+        heads = self.network.params.heads
+        matrices = [p for p in self.network.blocks.parameters() if p.dim() == 2 and min(p.shape) > heads]
         others = [p for p in self.network.parameters() if not any(p is matrix for matrix in matrices)]
         self.optimizers = (
             OrthogonalMomentum(matrices),
@@ -310,6 +339,12 @@ class _Trainer:
             raise FileFormatError(
                 f"{state_path} cannot be resumed ({str(error).splitlines()[0]}).", "Train from the start."
             ) from error
+
+
+def _new_network(seed: int) -> MotionPrior:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MotionPrior(MotionPriorParams())
 
 
 def _report(on_report: Callable[[float, str], None] | None, progress: float, line: str) -> None:

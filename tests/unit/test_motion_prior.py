@@ -42,6 +42,7 @@ from gvf_core.training.motion_prior_data import (
 from gvf_core.training.motion_prior_training import (
     TrainingSettings,
     copy_motion,
+    deepen,
     evaluate_motion_prior,
     motion_loss,
     train_motion_prior,
@@ -354,7 +355,7 @@ def test_training_with_a_seed_and_steps_is_reproducible_and_goes_on_after_a_stop
     pool = arm_pool()
     settings = TrainingSettings(minutes=float("inf"), steps=3, batch=2, points=32)
     for name in ("a", "b"):
-        train_motion_prior(pool, pool, tmp_path / f"{name}.safetensors", settings, SMALL)
+        train_motion_prior(pool, pool, tmp_path / f"{name}.safetensors", settings, small_prior())
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
     lines: list[str] = []
@@ -364,13 +365,27 @@ def test_training_with_a_seed_and_steps_is_reproducible_and_goes_on_after_a_stop
         pool,
         tmp_path / "a.safetensors",
         longer,
-        SMALL,
+        small_prior(),
         resume=True,
         on_report=lambda done, line: lines.append(line),
     )
     assert lines[-1].startswith("step 5 ")
     with pytest.raises(FileFormatError, match="cannot be resumed"):
-        train_motion_prior(pool, pool, tmp_path / "none.safetensors", settings, SMALL, resume=True)
+        train_motion_prior(pool, pool, tmp_path / "none.safetensors", settings, small_prior(), resume=True)
+
+
+def test_a_deeper_network_gives_the_same_at_first_and_learns_in_its_new_blocks():
+    views = view_clips(arm_pool(), evaluation_placement(arm_pool(), torch.tensor([0]), 16))
+    tracks, network = exact_tracks(views), small_prior(trained=True)
+    deeper = deepen(network, 3 * SMALL.blocks)
+    assert deeper.params == replace(SMALL, blocks=3 * SMALL.blocks)
+    assert len(deeper.blocks) == 3 * SMALL.blocks
+    same = deeper(tracks)
+    torch.testing.assert_close(same.displacement, network(tracks).displacement, atol=1e-6, rtol=0)
+    same.displacement.square().sum().backward()
+    assert deeper.blocks[1].clip_out.weight.grad.abs().max() > 0
+    with pytest.raises(ValueError, match="cannot be deepened"):
+        deepen(network, 2 * SMALL.blocks + 1)
 
 
 def test_the_optimizer_steps_along_matrices_whose_singular_values_are_near_one():
