@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from gvf_core.commands.console import CONSOLE, results_console, say
-from gvf_core.commands.outputs import check_folder_of
+from gvf_core.commands.outputs import alone_in, check_folder_of
 from gvf_core.errors import FileFormatError, SettingsError
 from gvf_core.settings import AnimateSettings, EngineName
 
@@ -97,9 +97,19 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     _check_refined(engines, settings)
     jobs = parsed.jobs if parsed.jobs is not None else max(1, (os.cpu_count() or 2) // 2)
     _check(parsed, jobs)
-    if parsed.protocol == "consistent4d":
-        return evaluate_consistent4d(parsed, jobs)
+    with alone_in(parsed.out):
+        if parsed.protocol == "consistent4d":
+            return evaluate_consistent4d(parsed, jobs)
+        return _evaluate_existing_asset(parsed, engines, settings, options, jobs)
 
+
+def _evaluate_existing_asset(
+    parsed: argparse.Namespace,
+    engines: Sequence[str],
+    settings: AnimateSettings,
+    options: "ProtocolOptions",
+    jobs: int,
+) -> int:
     from gvf_core.evaluation.clip_choice import drawn_clips, find_assets, named_clips
     from gvf_core.evaluation.clip_jobs import run_clips
     from gvf_core.evaluation.clip_task import ClipTask

@@ -1,6 +1,10 @@
-"""Where commands write is checked before they work for hours."""
+"""Where commands write is checked before they work for hours, and held while they do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from gvf_core.errors import SettingsError
 
@@ -14,3 +18,28 @@ def check_folder_of(*outputs: Path | None) -> None:
     for output in outputs:
         if output is not None and not output.parent.is_dir():
             raise SettingsError(f"There is no folder {output.parent}.", "Create it or choose another place.")
+
+
+@contextmanager
+def alone_in(folder: Path, lock: str = ".lock") -> Iterator[None]:
+    """Hold the lock of a folder, which is made if need be; the system frees it when its holder dies.
+
+    Args:
+        folder: Where a command writes.
+        lock: Name of the lock's file there; one of its own for what may be written beside others.
+
+    Raises:
+        SettingsError: Another program holds it, or the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / lock, timeout=0)
+        held.acquire()
+    except Timeout as error:
+        raise SettingsError(f"Another program is writing into {folder}.", "Wait for it, or choose another.") from error
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be written to ({error}).", "Choose another folder.") from error
+    try:
+        yield
+    finally:
+        held.release()

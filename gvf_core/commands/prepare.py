@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gvf_core.commands.console import CONSOLE, say
+from gvf_core.commands.outputs import alone_in
 from gvf_core.errors import SettingsError
 from gvf_core.training.preparation_settings import ConditionCamera, PreparationSettings
 
@@ -65,7 +66,6 @@ def add_prepare(actions: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def _prepare(parsed: argparse.Namespace) -> int:
     from gvf_core.evaluation.clip_choice import drawn_clips
-    from gvf_core.training.folder_lock import alone_in
     from gvf_core.training.preparation_report import write_report
     from gvf_core.training.preparation_run import prepare_clips
 

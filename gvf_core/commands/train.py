@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gvf_core.commands import train_networks
 from gvf_core.commands.console import CONSOLE, results_console, say
-from gvf_core.commands.outputs import check_folder_of
+from gvf_core.commands.outputs import alone_in, check_folder_of
 from gvf_core.commands.prepare import add_prepare
 from gvf_core.errors import FileFormatError, GvfError, SettingsError
 
@@ -71,7 +71,6 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _prepare_prior(parsed: argparse.Namespace) -> int:
-    from gvf_core.training.folder_lock import alone_in
     from gvf_core.training.motion_clips import write_asset_motion
 
     assets = sorted(parsed.assets.glob("*.glb"))
@@ -119,7 +118,9 @@ def _train_prior(parsed: argparse.Namespace) -> int:
     if parsed.steps is not None:
         settings = replace(settings, minutes=math.inf, steps=parsed.steps)
     start = _start_of_prior(parsed)
-    with _progress() as progress:
+    # A name of its own: other trainings may have their files in this folder.
+    lock = f".{parsed.output.name}.lock"
+    with alone_in(parsed.output.parent, lock), _progress() as progress:
         task = progress.add_task("training", total=1.0)
 
         def report(fraction: float, line: str) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from gvf_core.commands.console import CONSOLE, results_console, say
-from gvf_core.commands.outputs import check_folder_of
-from gvf_core.errors import SettingsError
+from gvf_core.commands.outputs import alone_in, check_folder_of
+from gvf_core.errors import FileFormatError, SettingsError
 from gvf_core.settings import RELEASED, check_set_name
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     import torch
+    from accelerate import Accelerator
 
     from gvf_core.training.run import Run
     from gvf_core.training.run_folder import StageName
@@ -70,7 +71,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parsed: argparse.Namespace) -> int:
-    from gvf_core.training.folder_lock import alone_in
     from gvf_core.training.trainer import Trainer, has_state, make_accelerator
 
     if not parsed.minutes > 0:
@@ -88,9 +88,7 @@ def _train(parsed: argparse.Namespace) -> int:
     trainer = Trainer(stage, examples, loop, folder, run.folder.weights, accelerator)
     if parsed.resume:
         trainer.restore()
-    # Of several processes, one holds the folder for all.
-    held = alone_in(folder) if accelerator.is_main_process else nullcontext()
-    with held, _progress(accelerator.is_main_process) as bar:
+    with _alone(folder, accelerator), _progress(accelerator.is_main_process) as bar:
         task = bar.add_task(name, total=loop.steps, completed=trainer.step)
 
         def report(news: "Report") -> None:
@@ -115,7 +113,7 @@ def _encode(parsed: argparse.Namespace) -> int:
     accelerator = make_accelerator(settings.motion.loop)
     run = _run(parsed, settings, accelerator.device)
     encoder = run.clip_encoder()
-    with _progress(accelerator.is_main_process) as bar:
+    with _alone(run.folder.latents("train").parent, accelerator), _progress(accelerator.is_main_process) as bar:
         for split in run.splits():
             if accelerator.is_main_process:
                 remove_others(run.folder.latents(split), clip_paths(run.data, split))
@@ -187,7 +185,16 @@ def _run(parsed: argparse.Namespace, settings: "TrainingSettings", device: "torc
     from gvf_core.training.run import Run
     from gvf_core.training.run_folder import RunFolder
 
-    return Run(settings, parsed.data, RunFolder(parsed.folder), device)
+    run = Run(settings, parsed.data, RunFolder(parsed.folder), device)
+    if not run.splits():
+        # Before any weights are asked for: these clips are the first thing that a run needs.
+        raise FileFormatError(f"There are no prepared clips in {run.data}.", "Prepare them with: gvf train prepare")
+    return run
+
+
+def _alone(folder: Path, accelerator: "Accelerator") -> AbstractContextManager[None]:
+    """Of several processes, one holds the folder for all."""
+    return alone_in(folder) if accelerator.is_main_process else nullcontext()
 
 
 def _show(bar: Progress, task: TaskID, finished: float) -> None:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gvf_core import cli
+from gvf_core.commands.outputs import alone_in
 from tests.e2e.animated_beam import export_animated
 
 pytestmark = [
@@ -164,6 +165,14 @@ def test_wrong_options_are_refused_with_a_sentence(assets, tmp_path, capsys, wro
     command = ["evaluate", "--assets", str(assets), "--out", str(tmp_path / "out"), "--engine", "unmoved", *wrong]
     assert cli.main(command) == 1
     assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_two_programs_do_not_write_into_one_folder(assets, tmp_path, capsys):
+    command = ["evaluate", "--assets", str(assets), "--out", str(tmp_path), "--engine", "static", *QUICK]
+    with alone_in(tmp_path):
+        assert cli.main(command) != 0
+    assert "Another program" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_clip_that_cannot_be_read_fails_by_itself(assets, tmp_path, capsys):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gvf_core.commands import train
+from gvf_core.commands.outputs import alone_in
 from gvf_core.errors import FileFormatError, SettingsError, WeightsError
 from gvf_core.models import model_set
 from gvf_core.models.model_set import Statistics, open_model_set
@@ -33,7 +34,6 @@ from gvf_core.training.exported import (
     save_part,
     save_statistics,
 )
-from gvf_core.training.folder_lock import alone_in
 from gvf_core.training.settings import load_training_settings
 from gvf_core.training.static_start import load_start
 from tests.unit.bending_box import write_boxes
@@ -116,6 +116,13 @@ def test_one_program_at_a_time_trains_in_a_folder(tmp_path):
             pass
     with alone_in(tmp_path / "static"):
         pass
+
+
+def test_missing_clips_are_told_before_missing_weights(tmp_path):
+    for action in ("static", "motion", "diffusion", "encode", "evaluate"):
+        with pytest.raises(FileFormatError, match="no prepared clips"):
+            gvf_train(action, tmp_path / "nothing", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_no_released_set(weights, tmp_path, monkeypatch):
