@@ -51,6 +51,8 @@ LATER_NUMPY = "numpy==2.3.5"  # of the bpy modules that run under Python 3.13
 EXTENSION_TESTS = "tests/blender tests/e2e/test_extension_zip.py"
 PYTEST = "import os, sys, pytest; code = pytest.main(sys.argv[1:]); sys.stdout.flush(); os._exit(code)"
 """Runs pytest and ends at once: the bpy module of Blender 4.2 crashes while Python ends, that of 4.5 may hang."""
+MOST_WORKERS = 4
+"""Processes that share the tests; each may hold Blender, PyTorch and a server, about 3 GB."""
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 
 BPY_LIBRARIES = {
@@ -110,6 +112,11 @@ def test(python, arguments):
     parser = argparse.ArgumentParser(prog="dev.py test", add_help=False, allow_abbrev=False)
     parser.add_argument("--blenders", metavar="4.5,5.2|all")
     ours, arguments = parser.parse_known_args(arguments)
+    if ours.blenders is None and not arguments:
+        # The files are shared out among processes that compute with one thread each; what is asked for by name is
+        # told in the order that it runs.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        arguments = ["-n", str(min(os.cpu_count() or 1, MOST_WORKERS)), "--dist", "loadfile"]
     if ours.blenders is None:
         return run([python, "-m", "pytest", *arguments])
     names = list(BLENDERS) if ours.blenders == "all" else ours.blenders.split(",")
