@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import environments
+
 ROOT = Path(__file__).resolve().parents[2]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="fakes a Python with a shell script")
 
@@ -27,7 +29,8 @@ def dev():
 def checkout(tmp_path):
     """A copy of what dev.py looks at, whose environment holds a Python that only notes how it was called."""
     names = ("dev.py", "pyproject.toml", "setup.py", "constraints.txt", "blender_manifest.toml")
-    for name in names:
+    (tmp_path / "tools").mkdir()
+    for name in (*names, "tools/environments.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     add_python(tmp_path, ".venv", "3.11")
     return tmp_path
@@ -194,21 +197,21 @@ def test_without_a_known_command_the_usage_is_shown(checkout, arguments):
 
 
 @posix_only
-def test_without_python_3_11_one_sentence_says_how_to_get_it(dev, tmp_path, monkeypatch):
+def test_without_python_3_11_one_sentence_says_how_to_get_it(tmp_path, monkeypatch):
     other = tmp_path / "python3.11"
     other.write_text("#!/bin/sh\necho 3 9\n")
     other.chmod(0o755)
-    monkeypatch.setattr(dev, "python_candidates", lambda wanted: [[str(other)], [str(tmp_path / "absent")]])
-    with pytest.raises(dev.SetupError, match=r"Python 3\.11 is needed.*install") as caught:
-        dev.find_python((3, 11))
+    monkeypatch.setattr(environments, "python_candidates", lambda wanted: [[str(other)], [str(tmp_path / "absent")]])
+    with pytest.raises(environments.SetupError, match=r"Python 3\.11 is needed.*install") as caught:
+        environments.find_python((3, 11))
     assert "\n" not in str(caught.value)
 
 
-def test_the_python_behind_these_tests_is_found(dev):
+def test_the_python_behind_these_tests_is_found():
     if sys.version_info[:2] == (3, 11):
-        assert dev.version_of(dev.find_python((3, 11))) == (3, 11)
+        assert environments.version_of(environments.find_python((3, 11))) == (3, 11)
     else:
-        assert dev.version_of([sys.executable]) == sys.version_info[:2]
+        assert environments.version_of([sys.executable]) == sys.version_info[:2]
 
 
 @pytest.mark.parametrize(
@@ -222,15 +225,16 @@ def test_the_python_behind_these_tests_is_found(dev):
         ("", "pip failed"),
     ],
 )
-def test_a_failure_of_pip_is_told_in_one_sentence(dev, output, sentence):
-    explanation = dev.explain_pip_failure(output)
+def test_a_failure_of_pip_is_told_in_one_sentence(output, sentence):
+    explanation = environments.explain_pip_failure(output)
     assert re.search(sentence, explanation)
     assert "\n" not in explanation
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of Linux libraries")
-def test_a_library_that_cannot_be_loaded_is_missing(dev):
-    assert dev.missing_libraries(["libc.so.6", "libnothing-of-the-kind.so.7"]) == ["libnothing-of-the-kind.so.7"]
+def test_a_library_that_cannot_be_loaded_is_missing():
+    absent = "libnothing-of-the-kind.so.7"
+    assert environments.missing_libraries(["libc.so.6", absent]) == [absent]
 
 
 def test_every_direct_dependency_is_pinned_exactly():
