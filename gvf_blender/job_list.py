@@ -24,6 +24,8 @@ CAPTURE_INTERVAL = 0.01
 WAIT_INTERVAL = 0.1
 """Seconds between two looks at the server's news."""
 
+_SHOWN_IN = {"VIEW_3D": "UI", "PREFERENCES": "WINDOW"}
+
 _jobs: list[AnimateJob] = []
 
 
@@ -87,13 +89,13 @@ def advance() -> float | None:
 
 
 def redraw_panels() -> None:
-    """Let the sidebars of all 3D viewports show the present state."""
+    """Let the sidebars of all 3D viewports and the preferences show the present state."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                for region in area.regions:
-                    if region.type == "UI":
-                        region.tag_redraw()
+            shown = _SHOWN_IN.get(area.type)
+            for region in area.regions:
+                if region.type == shown:
+                    region.tag_redraw()
 
 
 def push_undo(message: str) -> None:

@@ -32,6 +32,17 @@ def addon(empty_scene, tmp_path, monkeypatch):
     gvf_blender.unregister()
 
 
+@pytest.fixture
+def enabled(empty_scene, tmp_path, monkeypatch):
+    """The preferences of the extension, enabled as Blender enables an add-on."""
+    import addon_utils
+
+    monkeypatch.setenv("GVF_HOME", str(tmp_path / "home"))
+    addon_utils.enable("gvf_blender", default_set=True)
+    yield bpy.context.preferences.addons["gvf_blender"].preferences
+    addon_utils.disable("gvf_blender", default_set=True)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A running server process, one for the tests of a file."""

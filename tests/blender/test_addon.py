@@ -16,17 +16,6 @@ from gvf_blender.core.errors import ServerError, SettingsError
 PACKAGE = Path(gvf_blender.__file__).parent
 
 
-@pytest.fixture
-def enabled(empty_scene, tmp_path, monkeypatch):
-    """The extension enabled as Blender enables an add-on, so that it has preferences."""
-    import addon_utils
-
-    monkeypatch.setenv("GVF_HOME", str(tmp_path / "home"))
-    addon_utils.enable("gvf_blender", default_set=True)
-    yield bpy.context.preferences.addons["gvf_blender"].preferences
-    addon_utils.disable("gvf_blender", default_set=True)
-
-
 def our_traces():
     handlers = [
         handler
