@@ -196,11 +196,17 @@ class AnimateJob:
                 )
             )
 
-    def run_to_end(self, on_progress: ProgressCallback = lambda stage, fraction: None) -> Imported:
-        """Block until the job is over; for background mode and the console.
+    def wait(self, on_progress: ProgressCallback = lambda stage, fraction: None) -> Imported:
+        """Block until the job is over; for background mode, where nothing else advances it, and the console.
+
+        Args:
+            on_progress: Called on the main thread with the stage and the fraction of the whole that is done.
+
+        Returns:
+            What was imported.
 
         Raises:
-            GvfBlenderError: The job failed.
+            GvfBlenderError: The job failed, or what it had imported is gone since.
             JobCancelled: The job was cancelled.
         """
         reported: tuple[str, float] | None = None
@@ -220,8 +226,13 @@ class AnimateJob:
             raise
         if self.error is not None:
             raise self.error
-        if self.phase is Phase.CANCELLED or self.imported is None:
+        if self.phase is Phase.CANCELLED:
             raise JobCancelled()
+        if self.imported is None:
+            raise GvfBlenderError(
+                f"What {self.request.title} had imported is gone since an undo or another file.",
+                "Import it again with import_again().",
+            )
         return self.imported
 
     def cancel(self) -> None:

@@ -63,9 +63,10 @@ def replace(old: AnimateJob, new: AnimateJob) -> None:
 
 
 def remove(job: AnimateJob) -> None:
-    """Cancel a job and take it out of the list, without waiting for its server."""
+    """Cancel a job and take it out of the list if it is there, without waiting for its server."""
     job.close(patience=0.0)
-    _jobs.remove(job)
+    if job in _jobs:
+        _jobs.remove(job)
 
 
 def advance() -> float | None:

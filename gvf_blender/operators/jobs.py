@@ -113,7 +113,7 @@ class GVF_OT_retry_job(JobOperator, bpy.types.Operator):
             job_list.remove(old)
             job_list.add(job)
             if bpy.app.background:
-                job.run_to_end()
+                job.wait()
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

@@ -43,7 +43,7 @@ class GVF_OT_take_up_job(bpy.types.Operator):
                 job_list.add(job)
             kept_jobs.look_again()
             if bpy.app.background:
-                job.run_to_end()
+                job.wait()
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

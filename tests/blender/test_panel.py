@@ -179,7 +179,7 @@ def test_a_failed_job_shows_its_error_over_several_lines(add_job, draw):
 
 def test_a_finished_job_offers_to_import_again(add_job, draw):
     job = add_job("capturing")
-    job.run_to_end()
+    job.wait()
     layout = draw("GVF_PT_jobs")
     assert "gvf.import_result" in layout.names("operator")
     assert "Imported" in layout.texts()
@@ -187,7 +187,7 @@ def test_a_finished_job_offers_to_import_again(add_job, draw):
 
 def test_the_jobs_panel_survives_undo_and_file_load(add_job, draw):
     job = add_job("capturing")
-    job.run_to_end()
+    job.wait()
     bpy.ops.wm.read_homefile(use_empty=True)
     assert job.imported is None
     assert "Imported" in draw("GVF_PT_jobs").texts()
