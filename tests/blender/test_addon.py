@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -113,6 +114,19 @@ def test_the_package_imports_itself_relatively_because_blender_renames_it():
         or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "gvf_blender" for alias in node.names))
     ]
     assert absolute == []
+
+
+def test_the_manifest_passes_blenders_own_check_and_asks_for_all_that_the_code_uses(tmp_path):
+    manifest = PACKAGE.parent / "blender_manifest.toml"
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / manifest.name).write_bytes(manifest.read_bytes())
+    (checker,) = Path(bpy.utils.system_resource("SCRIPTS")).glob("addons_core/bl_pkg/cli/blender_ext.py")
+    outcome = subprocess.run([sys.executable, checker, "validate", tmp_path], capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    code = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    signs = {"clipboard": ".clipboard =", "network": "http.client", "files": ".open("}
+    used = {permission for permission, sign in signs.items() if sign in code}
+    assert tomllib.loads(manifest.read_text())["permissions"].keys() == used
 
 
 def test_client_and_core_work_without_blender():
