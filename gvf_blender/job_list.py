@@ -4,6 +4,7 @@ A module-level list and not Blender data: a running job belongs to the session, 
 open, and must neither be saved with it nor undone.
 """
 
+import itertools
 import logging
 import time
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from .core.job_phase import Phase
+from .core.tick_budget import Clock, TickBudget
 from .job import AnimateJob
 from .server_thread import JOIN_SECONDS
 
@@ -27,6 +29,7 @@ WAIT_INTERVAL = 0.1
 _SHOWN_IN = {"VIEW_3D": "UI", "PREFERENCES": "WINDOW"}
 
 _jobs: list[AnimateJob] = []
+_turns = itertools.count()
 
 
 def jobs() -> tuple[AnimateJob, ...]:
@@ -69,15 +72,20 @@ def remove(job: AnimateJob) -> None:
         _jobs.remove(job)
 
 
-def advance() -> float | None:
-    """Poll every running job once.
+def advance(clock: Clock = time.perf_counter) -> float | None:
+    """Poll every running job once, each time another one first: the budget of a tick may not suffice for all.
+
+    Args:
+        clock: Tells seconds, for the budget.
 
     Returns:
         Seconds until the next call, None when nothing runs any more, as `bpy.app.timers` wants it.
     """
     running = [job for job in _jobs if not job.finished]
-    for job in running:
-        job.poll()
+    first = next(_turns) % max(1, len(running))
+    budget = TickBudget(clock)
+    for job in (*running[first:], *running[:first]):
+        job.poll(budget)
         if job.phase is Phase.DONE:
             push_undo("Import Animation")
         if job.finished:

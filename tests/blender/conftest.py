@@ -1,6 +1,8 @@
 """Tests of the bpy module, Blender without a window; a Python without it collects none of them."""
 
 import importlib.util
+import socket
+import threading
 
 import pytest
 
@@ -50,6 +52,18 @@ def server(tmp_path_factory):
 
     with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
         yield running
+
+
+@pytest.fixture
+def main_thread_offline(monkeypatch):
+    """Any connection from the main thread is a failure of the test."""
+    real_connect = socket.socket.connect
+
+    def connect(self, address):
+        assert threading.current_thread() is not threading.main_thread(), f"the main thread connects to {address}"
+        return real_connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
 
 
 @pytest.fixture

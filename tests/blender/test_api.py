@@ -1,7 +1,6 @@
 """The console API against a real server process whose results are made up."""
 
 import socket
-import threading
 from types import SimpleNamespace
 
 import bpy
@@ -20,18 +19,6 @@ from gvf_blender.core.errors import (
     ServerError,
     SettingsError,
 )
-
-
-@pytest.fixture
-def main_thread_offline(monkeypatch):
-    """Any connection from the main thread is a failure of the test."""
-    real_connect = socket.socket.connect
-
-    def connect(self, address):
-        assert threading.current_thread() is not threading.main_thread(), f"the main thread connects to {address}"
-        return real_connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
 
 
 def cube_center_at(frame, cube):

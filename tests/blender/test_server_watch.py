@@ -82,20 +82,16 @@ def test_the_panel_shows_what_a_running_server_tells(draw, watch, server):
     assert not {"gvf.start_server", "gvf.install_server"} & set(layout.names("operator"))
 
 
-def test_a_server_that_does_not_answer_costs_no_tick_five_milliseconds(draw, watch):
+def test_a_server_that_does_not_answer_keeps_one_thread_waiting_and_no_tick(watch, main_thread_offline):
     from gvf_blender.server_choice import ServerChoice
 
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
         choice = ServerChoice(address=f"http://127.0.0.1:{silent.getsockname()[1]}", token="t")
-        took = []
         for _ in range(20):
             watch.look(choice)
-            start = time.perf_counter()
             assert watch.tick()
-            took.append(time.perf_counter() - start)
             watch._asked = float("-inf")  # as if it were time to ask again
-    assert sorted(took)[-2] < 0.005, took  # one of twenty may meet a busy machine
-    assert sum(thread.name == "gvf-server-watch" for thread in threading.enumerate()) <= 1
+        assert sum(thread.name == "gvf-server-watch" for thread in threading.enumerate()) == 1
 
 
 def test_a_server_that_is_gone_is_named(draw, watch):
