@@ -3,6 +3,8 @@
 import importlib.util
 import socket
 import threading
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,20 @@ def enabled(empty_scene, tmp_path, monkeypatch):
     addon_utils.enable("gvf_blender", default_set=True)
     yield bpy.context.preferences.addons["gvf_blender"].preferences
     addon_utils.disable("gvf_blender", default_set=True)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """The extension as a zip that Blender installs."""
+    import gvf_blender
+
+    package = Path(gvf_blender.__file__).parent
+    path = tmp_path / "gvf_blender.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.write(package.parent / "blender_manifest.toml", "blender_manifest.toml")
+        for file in package.rglob("*.py"):
+            packed.write(file, file.relative_to(package))
+    return path
 
 
 @pytest.fixture(scope="module")

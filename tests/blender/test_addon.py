@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import bpy
@@ -136,7 +135,6 @@ def test_client_and_core_work_without_blender():
 
 INSTALL = """
 import sys
-import zipfile
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
 import bpy
 bpy.ops.extensions.package_install_files(filepath=sys.argv[1], repo="user_default", enable_on_install=True)
@@ -156,12 +154,7 @@ assert "gvf_blender" not in sys.modules
 """
 
 
-def test_the_extension_works_under_the_name_that_blender_gives_it(tmp_path):
-    archive = tmp_path / "gvf_blender.zip"
-    with zipfile.ZipFile(archive, "w") as package:
-        package.write(PACKAGE.parent / "blender_manifest.toml", "blender_manifest.toml")
-        for path in PACKAGE.rglob("*.py"):
-            package.write(path, path.relative_to(PACKAGE))
+def test_the_extension_works_under_the_name_that_blender_gives_it(archive, tmp_path):
     script = tmp_path / "install.py"
     script.write_text(INSTALL)
     environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path), "GVF_HOME": str(tmp_path / "home")}
