@@ -33,33 +33,20 @@ LOGGER = logging.getLogger(__name__)
 Objects = str | bpy.types.Object | Iterable[str | bpy.types.Object]
 Server = Client | str | Path | None
 
+Job = AnimateJob
+"""A running or finished animation: the very object that the Jobs panel shows."""
+
 
 def animate(
-    objects: Objects,
-    video: str | Path,
-    *,
-    outputs: Iterable[str] = OUTPUTS,
-    frame_start: int | None = None,
-    server: Server = None,
-    on_progress: ProgressCallback | None = None,
-    views: str | int = "standard",
-    movable: str = "",
-    capture_options: CaptureOptions | None = None,
-    **settings: Any,
+    objects: Objects, video: str | Path, *, on_progress: ProgressCallback | None = None, **options: Any
 ) -> Imported:
     """Make objects move like a video, and wait until the result is in the scene.
 
     Args:
-        objects: Objects or names of objects, one or several.
-        video: The driving video; "//" stands for the folder of the .blend file.
-        outputs: What is imported: any of "splats", "points" and "motion".
-        frame_start: Scene frame of the first video frame; None takes the current frame.
-        server: A connected client or the path of a handshake file; None takes the server of the preferences.
+        objects: As for `start`.
+        video: As for `start`.
         on_progress: Called on the main thread with the stage and the fraction of the whole that is done, 0..1.
-        views: How many views of the asset are rendered: "draft", "standard", "official", or a number.
-        movable: Name of a vertex group: only what is in it moves, in part where its weight is below 1.
-        capture_options: Everything about how the asset is rendered; None takes the usual options.
-        **settings: Any of `gvf_blender.core.motion_settings.MotionSettings`, such as `azimuth=45`.
+        **options: Any further argument of `start`, such as `azimuth=45`.
 
     Returns:
         The imported objects and warnings.
@@ -71,16 +58,59 @@ def animate(
         ServerError: The server cannot be reached, refuses, or failed.
         JobCancelled: The job was cancelled.
     """
+    job = start(objects, video, **options)
+    try:
+        return job.wait(on_progress or (lambda stage, fraction: None))
+    finally:
+        job.close()
+        job_list.remove(job)
+
+
+def start(
+    objects: Objects,
+    video: str | Path,
+    *,
+    outputs: Iterable[str] = OUTPUTS,
+    frame_start: int | None = None,
+    server: Server = None,
+    views: str | int = "standard",
+    movable: str = "",
+    capture_options: CaptureOptions | None = None,
+    **settings: Any,
+) -> Job:
+    """Begin to make objects move like a video, as the button Animate does.
+
+    With windows, Blender's timer does the rest, and the Jobs panel shows how far it is; without, `Job.wait` does it.
+
+    Args:
+        objects: Objects or names of objects, one or several.
+        video: The driving video; "//" stands for the folder of the .blend file.
+        outputs: What is imported: any of "splats", "points" and "motion".
+        frame_start: Scene frame of the first video frame; None takes the current frame.
+        server: A connected client or the path of a handshake file; None takes the server of the preferences.
+        views: How many views of the asset are rendered: "draft", "standard", "official", or a number.
+        movable: Name of a vertex group: only what is in it moves, in part where its weight is below 1.
+        capture_options: Everything about how the asset is rendered; None takes the usual options.
+        **settings: Any of `gvf_blender.core.motion_settings.MotionSettings`, such as `azimuth=45`.
+
+    Returns:
+        The job, which is in the list already.
+
+    Raises:
+        GvfBlenderError: Another job is still being captured.
+        SelectionError: The objects cannot be animated.
+        FileError: The video cannot be used, or a folder cannot be made.
+        SettingsError: A setting is out of range.
+        ServerError: There is no server to be found.
+    """
     request = make_request(objects, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable)
     connect = _connector(server)
     capturing = job_list.capturing_job()
     if capturing is not None:
         raise GvfBlenderError(f"{capturing.request.title} is still being captured.", "Wait a few seconds or cancel it.")
-    job = AnimateJob(request, connect, results_folder(), capture_options)
-    try:
-        return job.run_to_end(on_progress or (lambda stage, fraction: None))
-    finally:
-        job.close()
+    job = Job(request, connect, results_folder(), capture_options)
+    job_list.add(job)
+    return job
 
 
 def start_frame(

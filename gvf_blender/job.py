@@ -8,7 +8,6 @@ running capture is the exception, and is given up before either happens.
 
 import logging
 import shutil
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from .core.job_phase import MESSAGES, Phase, overall_progress
 from .core.kept_job import RESUMABLE_CODES, KeptJob
 from .core.sentence import Sentence
 from .core.sources import SourceObject
+from .core.tick_budget import TickBudget
 from .core.time_left import time_left
 from .frame_picture import FramePicture
 from .importer import Imported
@@ -44,9 +44,6 @@ from .server_thread import (
 from .user_folder import job_folders
 
 LOGGER = logging.getLogger(__name__)
-
-POLL_SECONDS = 0.01
-"""How long one poll may go on taking news from the server."""
 
 ProgressCallback = Callable[[str, float], None]
 """Called with the stage and the fraction of the whole job that is done, 0..1, never falling."""
@@ -164,27 +161,25 @@ class AnimateJob:
         """The result is still there."""
         return self.finished and self.result_path is not None and self.result_path.is_file()
 
-    def poll(self, time_budget: float = POLL_SECONDS) -> None:
+    def poll(self, budget: TickBudget | None = None) -> None:
         """Advance without waiting: take the server's news, render at most one view, or import the result.
 
         Failures do not leave this method; they end up in `phase` and `error`.
 
         Args:
-            time_budget: Seconds after which no further news is taken.
+            budget: When it is spent, no further news is taken; None for a budget of its own.
         """
         if self.finished:
             return
-        deadline = time.monotonic() + time_budget
+        budget = budget or TickBudget()
         self._keeper.touch()
         try:
             if self.phase is Phase.CAPTURING:
                 self._render_a_view()
             elif self.phase is Phase.IMPORTING:
                 self._import_first_time()
-            while not self.finished and (news := self._thread.next_news()) is not None:
+            while not (self.finished or budget.is_spent) and (news := self._thread.next_news()) is not None:
                 self._take(news)
-                if time.monotonic() >= deadline:
-                    break
         except GvfBlenderError as error:
             self._fail(error)
         except Exception as error:
@@ -196,11 +191,17 @@ class AnimateJob:
                 )
             )
 
-    def run_to_end(self, on_progress: ProgressCallback = lambda stage, fraction: None) -> Imported:
-        """Block until the job is over; for background mode and the console.
+    def wait(self, on_progress: ProgressCallback = lambda stage, fraction: None) -> Imported:
+        """Block until the job is over; for background mode, where nothing else advances it, and the console.
+
+        Args:
+            on_progress: Called on the main thread with the stage and the fraction of the whole that is done.
+
+        Returns:
+            What was imported.
 
         Raises:
-            GvfBlenderError: The job failed.
+            GvfBlenderError: The job failed, or what it had imported is gone since.
             JobCancelled: The job was cancelled.
         """
         reported: tuple[str, float] | None = None
@@ -220,8 +221,13 @@ class AnimateJob:
             raise
         if self.error is not None:
             raise self.error
-        if self.phase is Phase.CANCELLED or self.imported is None:
+        if self.phase is Phase.CANCELLED:
             raise JobCancelled()
+        if self.imported is None:
+            raise GvfBlenderError(
+                f"What {self.request.title} had imported is gone since an undo or another file.",
+                "Import it again with import_again().",
+            )
         return self.imported
 
     def cancel(self) -> None:

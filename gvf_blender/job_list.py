@@ -4,6 +4,7 @@ A module-level list and not Blender data: a running job belongs to the session, 
 open, and must neither be saved with it nor undone.
 """
 
+import itertools
 import logging
 import time
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from .core.job_phase import Phase
+from .core.tick_budget import Clock, TickBudget
 from .job import AnimateJob
 from .server_thread import JOIN_SECONDS
 
@@ -24,7 +26,10 @@ CAPTURE_INTERVAL = 0.01
 WAIT_INTERVAL = 0.1
 """Seconds between two looks at the server's news."""
 
+_SHOWN_IN = {"VIEW_3D": "UI", "PREFERENCES": "WINDOW"}
+
 _jobs: list[AnimateJob] = []
+_turns = itertools.count()
 
 
 def jobs() -> tuple[AnimateJob, ...]:
@@ -61,20 +66,26 @@ def replace(old: AnimateJob, new: AnimateJob) -> None:
 
 
 def remove(job: AnimateJob) -> None:
-    """Cancel a job and take it out of the list, without waiting for its server."""
+    """Cancel a job and take it out of the list if it is there, without waiting for its server."""
     job.close(patience=0.0)
-    _jobs.remove(job)
+    if job in _jobs:
+        _jobs.remove(job)
 
 
-def advance() -> float | None:
-    """Poll every running job once.
+def advance(clock: Clock = time.perf_counter) -> float | None:
+    """Poll every running job once, each time another one first: the budget of a tick may not suffice for all.
+
+    Args:
+        clock: Tells seconds, for the budget.
 
     Returns:
         Seconds until the next call, None when nothing runs any more, as `bpy.app.timers` wants it.
     """
     running = [job for job in _jobs if not job.finished]
-    for job in running:
-        job.poll()
+    first = next(_turns) % max(1, len(running))
+    budget = TickBudget(clock)
+    for job in (*running[first:], *running[:first]):
+        job.poll(budget)
         if job.phase is Phase.DONE:
             push_undo("Import Animation")
         if job.finished:
@@ -87,13 +98,13 @@ def advance() -> float | None:
 
 
 def redraw_panels() -> None:
-    """Let the sidebars of all 3D viewports show the present state."""
+    """Let the sidebars of all 3D viewports and the preferences show the present state."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                for region in area.regions:
-                    if region.type == "UI":
-                        region.tag_redraw()
+            shown = _SHOWN_IN.get(area.type)
+            for region in area.regions:
+                if region.type == shown:
+                    region.tag_redraw()
 
 
 def push_undo(message: str) -> None:

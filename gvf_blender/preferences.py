@@ -67,6 +67,10 @@ class GVFPreferences(bpy.types.AddonPreferences):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the preferences."""
+        # Not at the top: both read these preferences.
+        from .server_watch import look
+        from .ui.missing_server import draw_reason
+
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "server_mode", expand=True)
@@ -79,6 +83,8 @@ class GVFPreferences(bpy.types.AddonPreferences):
             layout.prop(self, "handshake_path")
             if not self.handshake_path:
                 layout.label(text=translated("Usual place: {path}", path=default_handshake_path()))
+        choice = server_choice(context)
+        draw_reason(layout, context, choice, look(choice))
         layout.prop(self, "tracks_above")
         column = layout.column(heading="Defaults for Scenes")
         column.prop(self.defaults, "engine")

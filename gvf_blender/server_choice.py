@@ -9,6 +9,7 @@ import bpy
 
 from .client import Client, ServerProcess, connect, default_handshake_path
 from .client.handshake import parse_handshake
+from .client.server_process import PYTHON_HINT
 from .core.errors import ServerError, SettingsError
 from .core.sentence import Sentence
 
@@ -35,9 +36,8 @@ class ServerChoice:
         """Where the server is, as files and preferences tell it; whether it answers shows `connect`.
 
         Raises:
-            ServerError: There is no usable handshake file.
-            SettingsError: The address is none, or lies outside this machine while Blender is told to stay offline; or
-                there is no Python to start it with.
+            ServerError: There is no usable handshake file, or no Python to start it with.
+            SettingsError: The address is none, or lies outside this machine while Blender is told to stay offline.
         """
         if self.process is not None:
             return Sentence("started when needed by {python}", python=self._usable_python())
@@ -62,7 +62,6 @@ class ServerChoice:
 
         Raises:
             ServerError: It does not answer or start, does not accept the token, or is something else.
-            SettingsError: There is no Python to start it with.
         """
         if self.process is not None:
             return self.process.connect(self._usable_python())
@@ -101,15 +100,10 @@ class ServerChoice:
 
     def _usable_python(self) -> Path:
         if self.python is None:
-            raise SettingsError(
-                "No Python is chosen to start the server with.",
-                "Choose in the preferences the Python of an environment that has GVF installed.",
-            )
+            raise ServerError("No Python is chosen to start the server with.", PYTHON_HINT, code="start")
         if not self.python.is_file():
-            raise SettingsError(
-                Sentence("There is no Python at {path}.", path=self.python),
-                "Choose in the preferences the Python of an environment that has GVF installed.",
-            )
+            text = Sentence("There is no Python at {path}.", path=self.python)
+            raise ServerError(text, PYTHON_HINT, code="start")
         return self.python
 
 

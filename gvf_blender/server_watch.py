@@ -15,6 +15,7 @@ import bpy
 
 from .core.errors import GvfBlenderError, ServerError
 from .core.server_facts import ServerFacts, ServerReport, ServerState
+from .core.tick_budget import Clock, TickBudget
 from .core.weights_facts import WeightsFacts
 from .job_list import redraw_panels
 from .server_choice import ServerChoice
@@ -80,9 +81,14 @@ class ServerWatch:
 
         threading.Thread(target=run, name="gvf-server-action", daemon=True).start()
 
-    def tick(self) -> bool:
-        """Take what threads brought and ask the server again if it is time; whether somebody still looks or waits."""
-        while True:
+    def tick(self, clock: Clock = time.perf_counter) -> bool:
+        """Take what threads brought and ask the server again if it is time; whether somebody still looks or waits.
+
+        Args:
+            clock: Tells seconds, for the budget of a tick.
+        """
+        budget = TickBudget(clock)
+        while not budget.is_spent:
             try:
                 outcome = self._outcomes.get_nowait()
             except queue.Empty:

@@ -11,6 +11,9 @@ from ..core.errors import ServerError
 from ..core.sentence import Sentence
 
 START_HINT = Sentence("Start the server with: python3 dev.py serve (or gvf-server).")
+INSTALL_HINT = Sentence(
+    "Press Install Server in the GVF tab, or start one yourself with: python3 dev.py serve (or gvf-server)."
+)
 
 PROBE_SECONDS = 1.0
 
@@ -54,7 +57,9 @@ def read_handshake(path: Path | None = None) -> Handshake:
         socket.create_connection((parts.hostname or "", parts.port or 0), PROBE_SECONDS).close()
     except OSError as error:
         raise ServerError(
-            f"The server that wrote {path} is gone: nothing listens at {handshake.address}.", START_HINT, "unreachable"
+            f"The server that wrote {path} is gone: nothing listens at {handshake.address}.",
+            INSTALL_HINT,
+            "unreachable",
         ) from error
     return handshake
 
@@ -72,7 +77,7 @@ def parse_handshake(path: Path) -> Handshake:
         return Handshake(address=str(content["address"]), token=str(content["token"]), pid=int(content["pid"]))
     except FileNotFoundError as error:
         text = Sentence("No server is running: there is no {path}.", path=path)
-        raise ServerError(text, START_HINT, "unreachable") from error
+        raise ServerError(text, INSTALL_HINT, "unreachable") from error
     except OSError as error:
         raise ServerError(
             f"The handshake file {path} cannot be read ({error.strerror}).",

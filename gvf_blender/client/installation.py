@@ -88,7 +88,7 @@ class Installation:
         except OSError as error:
             raise FileError(
                 f"The environment cannot be made in {self._folder} ({error.strerror or error}).",
-                f"Free some disk space, about {disk_megabytes(self._build) / 1000:.0f} GB; then press Install again.",
+                f"Free about {disk_megabytes(self._build) / 1000:.0f} GB of disk, then press Install Server again.",
             ) from error
         finally:
             self.step = ""
@@ -100,6 +100,13 @@ class Installation:
         process = self._process
         if process is not None:
             process.terminate()
+
+    def said(self, lines: int = 200) -> list[str]:
+        """The last lines of the log; none before the first run."""
+        try:
+            return self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        except OSError:
+            return []
 
     def _install(self) -> None:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
@@ -165,11 +172,11 @@ class Installation:
             code = process.wait()
         self._process = None
         if self._cancelled.is_set():
-            raise JobCancelled("The installation was cancelled.", "Press Install to go on with it.")
+            raise JobCancelled("The installation was cancelled.", "Press Install Server to go on with it.")
         if code != 0:
             raise GvfBlenderError(
                 f"The installation failed: {last or f'exit code {code}'}.",
-                f"{self.log} has the details. Press Install to go on with it.",
+                f"Show Log, or {self.log}, has the details. Press Install Server to go on with it.",
             )
 
     def _found_build(self) -> str | None:

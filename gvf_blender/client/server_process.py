@@ -9,10 +9,15 @@ import time
 from pathlib import Path
 
 from ..core.errors import ServerError
+from ..core.sentence import Sentence
 from .client import Client
 from .connection import connect
 
 LOGGER = logging.getLogger(__name__)
+
+PYTHON_HINT = Sentence(
+    "Press Install Server, or choose in the preferences the Python of an environment that has GVF installed."
+)
 
 START_SECONDS = 120.0
 """Reading the program from a cold disk and opening its data take a second or a minute."""
@@ -130,7 +135,7 @@ class ServerProcess:
         except OSError as error:
             raise ServerError(
                 f"The server cannot be started with {python} ({error.strerror}).",
-                "Choose in the preferences the Python of an environment that has GVF installed.",
+                PYTHON_HINT,
                 "start",
             ) from error
         LOGGER.info("Started the server, process %d", self._process.pid)

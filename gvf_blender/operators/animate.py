@@ -36,7 +36,7 @@ class GVF_OT_animate(AssetOperator, VideoProperties, SettingsProperties, Diffusi
             job = AnimateJob(self._request(context), server_choice(context).connect, results_folder())
             job_list.add(job)
             if bpy.app.background:
-                job.run_to_end(_log_progress())
+                job.wait(_log_progress())
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

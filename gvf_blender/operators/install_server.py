@@ -7,11 +7,12 @@ import bpy
 from bpy.props import EnumProperty
 
 from .. import server_installation, server_watch
+from ..client import Client
 from ..core.errors import GvfBlenderError
 from ..core.import_size import in_words
 from ..core.sentence import Sentence
 from ..core.torch_build import TorchBuild, can_choose, disk_megabytes, download_megabytes, suggested_build
-from ..preferences import addon_preferences
+from ..preferences import addon_preferences, server_choice
 from ..translations import translated
 from ..ui.text import draw_sentence
 
@@ -19,12 +20,12 @@ _DIALOG_WIDTH = 420
 
 
 class GVF_OT_install_server(bpy.types.Operator):
-    """Goes on where an earlier one stopped; the preferences take the Python when it has ended."""
+    """Goes on where an earlier one stopped; at its end the preferences take the Python, and the server starts."""
 
     bl_idname = "gvf.install_server"
     bl_label = "Install Server"
     bl_description = (
-        "Make a Python environment in the extension's own folder and install the server there. "
+        "Make a Python environment in the extension's own folder, install the server there and start it. "
         "Tells first how much that downloads"
     )
     bl_options: ClassVar[set[str]] = {"INTERNAL"}
@@ -84,7 +85,7 @@ class GVF_OT_cancel_installation(bpy.types.Operator):
         """Cancel it."""
         installation = server_installation.present_installation()
         if installation is None or not installation.step:
-            self.report({"WARNING"}, "No installation runs.")
+            self.report({"WARNING"}, "No installation runs. Press Install Server to begin one.")
             return {"CANCELLED"}
         installation.cancel()
         return {"FINISHED"}
@@ -96,10 +97,15 @@ def _build(choice: str) -> TorchBuild:
 
 def _use(python: Path) -> None:
     preferences = addon_preferences(bpy.context)
-    if preferences is not None:
-        preferences.server_mode, preferences.python = "MANAGED", str(python)
-        bpy.context.preferences.is_dirty = True
-    server_watch.watch().notice = Sentence("The server is installed. Press Start, or Animate.")
+    if preferences is None:
+        return
+    preferences.server_mode, preferences.python = "MANAGED", str(python)
+    bpy.context.preferences.is_dirty = True
+    server_watch.act(server_choice(bpy.context).connect, _tell)
+
+
+def _tell(client: Client) -> None:
+    server_watch.watch().notice = Sentence("The server is installed and runs. Press Animate.")
 
 
 CLASSES = (GVF_OT_install_server, GVF_OT_cancel_installation)

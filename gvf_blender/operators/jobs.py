@@ -56,7 +56,8 @@ class GVF_OT_cancel(JobOperator, bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         if job.finished:
-            self.report({"WARNING"}, translated("{title} has finished already.", title=job.request.title))
+            text = "{title} has finished already. Press Remove From List if it should not stay there."
+            self.report({"WARNING"}, translated(text, title=job.request.title))
             return {"CANCELLED"}
         job.cancel()
         job_list.redraw_panels()
@@ -112,7 +113,7 @@ class GVF_OT_retry_job(JobOperator, bpy.types.Operator):
             job_list.remove(old)
             job_list.add(job)
             if bpy.app.background:
-                job.run_to_end()
+                job.wait()
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

@@ -43,7 +43,7 @@ class GVF_OT_take_up_job(bpy.types.Operator):
                 job_list.add(job)
             kept_jobs.look_again()
             if bpy.app.background:
-                job.run_to_end()
+                job.wait()
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -64,7 +64,11 @@ class GVF_OT_forget_job(bpy.types.Operator):
         """Forget the job."""
         kept = kept_jobs.find_offered(self.job_id)
         if kept is None:
-            self.report({"ERROR"}, "There is no such job of an earlier session any more.")
+            text = (
+                "There is no such job of an earlier session any more: it was taken up or removed. "
+                "Look at the list, or press Animate."
+            )
+            self.report({"ERROR"}, text)
             return {"CANCELLED"}
         kept_job.forget(kept_jobs.kept_folder(), kept.id)
         kept_jobs.look_again()

@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 import bpy
 
 from .. import server_watch
+from ..client import Installation
 from ..core.errors import GvfBlenderError
 from ..core.sentence import Sentence
 from ..job_list import push_undo
 from ..preferences import server_choice
 from ..server_choice import ServerChoice
+from ..server_installation import present_installation
 from ..translations import translated
 
 LOG_NAME = "GVF Server Log"
@@ -90,12 +92,19 @@ class GVF_OT_show_server_log(ServerOperator, bpy.types.Operator):
 
     bl_idname = "gvf.show_server_log"
     bl_label = "Show Log"
-    bl_description = f"Put the last lines of the server's log into the text {LOG_NAME}, for the Text Editor"
+    bl_description = (
+        f"Put the last lines of the server's log, or of its installation, into the text {LOG_NAME}, for the Text Editor"
+    )
 
     @staticmethod
     def work(choice: ServerChoice) -> Callable[[], Any]:
-        """Fetch it."""
-        return choice.log
+        """Fetch it; while there is no server because of its installation, that one's."""
+        installation = present_installation()
+        if installation is None or installation.is_complete:
+            return choice.log
+        if installation.step:
+            return installation.said
+        return lambda: _log_or_why_not(choice, installation)
 
     @staticmethod
     def then(result: list[str]) -> None:
@@ -109,6 +118,14 @@ class GVF_OT_show_server_log(ServerOperator, bpy.types.Operator):
         push_undo("Show Server Log")
         text = "The log is in the text {name}; choose it in a Text Editor."
         server_watch.watch().notice = Sentence(text, name=LOG_NAME)
+
+
+def _log_or_why_not(choice: ServerChoice, installation: Installation) -> list[str]:
+    """The log of the server that answers, else what the installation that failed said."""
+    try:
+        return choice.reach().log()
+    except GvfBlenderError:
+        return installation.said()
 
 
 class GVF_OT_unload_models(ServerOperator, bpy.types.Operator):

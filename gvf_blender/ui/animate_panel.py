@@ -10,12 +10,15 @@ import bpy
 
 from ..asset_properties import remembered_view, scene_view
 from ..asset_summary import summarise
+from ..core.errors import ServerError
 from ..core.sentence import Sentence
 from ..import_cost import cost_of_settings
 from ..operators.animate import animate_obstacle
 from ..overlay import overlay_camera
+from ..preferences import server_choice
 from ..translations import translated
 from ..video_facts import VideoFacts, known_facts
+from .missing_server import draw_installation
 from .place import GVFPanel
 from .text import draw_sentence
 
@@ -57,6 +60,8 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         row.operator("gvf.animate", icon="PLAY")
         if obstacle is not None:
             draw_sentence(layout, context, obstacle.text, icon="INFO")
+        if isinstance(obstacle, ServerError) and server_choice(context).address is None:
+            draw_installation(layout, context)
 
 
 def _draw_asset(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -8,8 +8,8 @@ from .. import server_watch
 from ..core.sentence import Sentence
 from ..core.server_facts import ServerFacts, ServerState
 from ..preferences import server_choice
-from ..server_installation import present_installation
 from ..translations import translated
+from .missing_server import draw_reason
 from .place import GVFPanel
 from .text import draw_sentence
 
@@ -46,13 +46,10 @@ class GVF_PT_server(GVFPanel, bpy.types.Panel):
         state = _STATES[report.state]
         text = Sentence("{state}: {place}", state=state, place=report.place) if report.place else state
         draw_sentence(layout, context, text, icon=_ICONS[report.state])
-        for sentence in (report.reason, server_watch.watch().notice):
-            if sentence:
-                draw_sentence(layout, context, sentence, icon="INFO")
+        draw_reason(layout, context, choice, report)
         if report.facts is not None:
             _draw_facts(layout.box(), context, report.facts)
         if choice.process is not None:
-            draw_installation(layout, context)
             row = layout.row(align=True)
             row.operator("gvf.start_server", icon="PLAY")
             row.operator("gvf.stop_server", icon="SNAP_FACE")
@@ -62,16 +59,6 @@ class GVF_PT_server(GVFPanel, bpy.types.Panel):
             column.operator("gvf.unload_models", icon="TRASH")
         column.operator("gvf.diagnose", icon="COPYDOWN")
         layout.operator("preferences.addon_show", text="Preferences", icon="PREFERENCES").module = _ADDON
-
-
-def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """The guided installation: a button, or how far it is. Also for the preferences."""
-    installation = present_installation()
-    if installation is not None and installation.step:
-        draw_sentence(layout, context, installation.step, icon="IMPORT")
-        layout.operator("gvf.cancel_installation", icon="CANCEL")
-    else:
-        layout.operator("gvf.install_server", icon="IMPORT")
 
 
 def _draw_facts(layout: bpy.types.UILayout, context: bpy.types.Context, facts: ServerFacts) -> None:

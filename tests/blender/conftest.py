@@ -1,6 +1,10 @@
 """Tests of the bpy module, Blender without a window; a Python without it collects none of them."""
 
 import importlib.util
+import socket
+import threading
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +36,31 @@ def addon(empty_scene, tmp_path, monkeypatch):
     gvf_blender.unregister()
 
 
+@pytest.fixture
+def enabled(empty_scene, tmp_path, monkeypatch):
+    """The preferences of the extension, enabled as Blender enables an add-on."""
+    import addon_utils
+
+    monkeypatch.setenv("GVF_HOME", str(tmp_path / "home"))
+    addon_utils.enable("gvf_blender", default_set=True)
+    yield bpy.context.preferences.addons["gvf_blender"].preferences
+    addon_utils.disable("gvf_blender", default_set=True)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """The extension as a zip that Blender installs."""
+    import gvf_blender
+
+    package = Path(gvf_blender.__file__).parent
+    path = tmp_path / "gvf_blender.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.write(package.parent / "blender_manifest.toml", "blender_manifest.toml")
+        for file in package.rglob("*.py"):
+            packed.write(file, file.relative_to(package))
+    return path
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A running server process, one for the tests of a file."""
@@ -39,6 +68,18 @@ def server(tmp_path_factory):
 
     with running_server(tmp_path_factory.mktemp("gvf-home")) as running:
         yield running
+
+
+@pytest.fixture
+def main_thread_offline(monkeypatch):
+    """Any connection from the main thread is a failure of the test."""
+    real_connect = socket.socket.connect
+
+    def connect(self, address):
+        assert threading.current_thread() is not threading.main_thread(), f"the main thread connects to {address}"
+        return real_connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
 
 
 @pytest.fixture

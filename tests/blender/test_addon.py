@@ -4,7 +4,7 @@ import ast
 import os
 import subprocess
 import sys
-import zipfile
+import tomllib
 from pathlib import Path
 
 import bpy
@@ -14,17 +14,6 @@ import gvf_blender
 from gvf_blender.core.errors import ServerError, SettingsError
 
 PACKAGE = Path(gvf_blender.__file__).parent
-
-
-@pytest.fixture
-def enabled(empty_scene, tmp_path, monkeypatch):
-    """The extension enabled as Blender enables an add-on, so that it has preferences."""
-    import addon_utils
-
-    monkeypatch.setenv("GVF_HOME", str(tmp_path / "home"))
-    addon_utils.enable("gvf_blender", default_set=True)
-    yield bpy.context.preferences.addons["gvf_blender"].preferences
-    addon_utils.disable("gvf_blender", default_set=True)
 
 
 def our_traces():
@@ -126,6 +115,19 @@ def test_the_package_imports_itself_relatively_because_blender_renames_it():
     assert absolute == []
 
 
+def test_the_manifest_passes_blenders_own_check_and_asks_for_all_that_the_code_uses(tmp_path):
+    manifest = PACKAGE.parent / "blender_manifest.toml"
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / manifest.name).write_bytes(manifest.read_bytes())
+    (checker,) = Path(bpy.utils.system_resource("SCRIPTS")).glob("addons_core/bl_pkg/cli/blender_ext.py")
+    outcome = subprocess.run([sys.executable, checker, "validate", tmp_path], capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    code = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    signs = {"clipboard": ".clipboard =", "network": "http.client", "files": ".open("}
+    used = {permission for permission, sign in signs.items() if sign in code}
+    assert tomllib.loads(manifest.read_text())["permissions"].keys() == used
+
+
 def test_client_and_core_work_without_blender():
     code = "import sys; sys.modules['bpy'] = None; import gvf_blender.client, gvf_blender.core.job_phase"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -133,7 +135,6 @@ def test_client_and_core_work_without_blender():
 
 INSTALL = """
 import sys
-import zipfile
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
 import bpy
 bpy.ops.extensions.package_install_files(filepath=sys.argv[1], repo="user_default", enable_on_install=True)
@@ -153,12 +154,7 @@ assert "gvf_blender" not in sys.modules
 """
 
 
-def test_the_extension_works_under_the_name_that_blender_gives_it(tmp_path):
-    archive = tmp_path / "gvf_blender.zip"
-    with zipfile.ZipFile(archive, "w") as package:
-        package.write(PACKAGE.parent / "blender_manifest.toml", "blender_manifest.toml")
-        for path in PACKAGE.rglob("*.py"):
-            package.write(path, path.relative_to(PACKAGE))
+def test_the_extension_works_under_the_name_that_blender_gives_it(archive, tmp_path):
     script = tmp_path / "install.py"
     script.write_text(INSTALL)
     environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path), "GVF_HOME": str(tmp_path / "home")}

@@ -1,11 +1,12 @@
 """The console API against a real server process whose results are made up."""
 
 import socket
-import threading
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
 import pytest
+from recording_layout import RecordingLayout, panel_context
 from scripted_client import SHIFT
 from scripted_pipeline import SEED_FAILS, SEED_NEVER_ENDS
 from server_process import running_server
@@ -18,18 +19,6 @@ from gvf_blender.core.errors import (
     ServerError,
     SettingsError,
 )
-
-
-@pytest.fixture
-def main_thread_offline(monkeypatch):
-    """Any connection from the main thread is a failure of the test."""
-    real_connect = socket.socket.connect
-
-    def connect(self, address):
-        assert threading.current_thread() is not threading.main_thread(), f"the main thread connects to {address}"
-        return real_connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
 
 
 def cube_center_at(frame, cube):
@@ -76,18 +65,71 @@ def test_the_servers_failure_arrives_with_message_hint_and_code(api, cube, video
 
 
 def test_a_cancel_while_the_server_works_ends_the_servers_job(api, cube, video, server):
-    from gvf_blender.core.motion_settings import MotionSettings
-    from gvf_blender.job import AnimateJob
-    from gvf_blender.preferences import results_folder
-    from gvf_blender.request import make_request
-
-    request = make_request(cube, video, MotionSettings(seed=SEED_NEVER_ENDS))
-    job = AnimateJob(request, lambda: server.client, results_folder())
+    job = api.start(cube, video, seed=SEED_NEVER_ENDS, server=server.client)
     with pytest.raises(JobCancelled):
-        job.run_to_end(lambda stage, fraction: job.cancel() if stage == "tracking" else None)
+        job.wait(lambda stage, fraction: job.cancel() if stage == "tracking" else None)
     job.close()
     newest = server.client.jobs()[-1]
     assert [status.state for status in server.client.events(newest.id)][-1] == "cancelled"
+
+
+def test_start_returns_the_job_that_the_panel_lists_and_wait_its_result(api, cube, video, server):
+    from gvf_blender import job_list
+
+    job = api.start(cube, video, server=server.client, outputs=["points"])
+    assert isinstance(job, api.Job) and job_list.jobs() == (job,)
+    assert not job.finished and job.imported is None
+    layout = RecordingLayout()
+    bpy.types.GVF_PT_jobs.draw(SimpleNamespace(layout=layout), panel_context())
+    assert "Cube: walk.mp4" in layout.texts() and "gvf.cancel" in layout.names("operator")
+    imported = job.wait()
+    assert imported.points is not None and job.imported is imported
+    assert (job.phase, job.progress, job.error) == ("done", 1.0, None)
+    assert job.wait() is imported
+    job.before_undo()
+    with pytest.raises(GvfBlenderError, match=r"is gone since an undo.*import_again\(\)"):
+        job.wait()
+    assert job.import_again().points is not None
+
+
+def test_a_started_job_can_be_cancelled_between_two_polls(api, cube, video, server):
+    job = api.start(cube, video, seed=SEED_NEVER_ENDS, server=server.client)
+    while job.stage != "tracking":
+        assert not job.finished, job.message
+        job.poll()
+    job.cancel()
+    assert job.phase == "cancelled"
+    with pytest.raises(JobCancelled):
+        job.wait()
+    newest = server.client.jobs()[-1]
+    assert [status.state for status in server.client.events(newest.id)][-1] == "cancelled"
+
+
+def test_a_second_start_waits_for_the_capture_of_the_first(api, cube, video, server):
+    from gvf_blender import job_list
+
+    job = api.start(cube, video, server=server.client)
+    with pytest.raises(GvfBlenderError, match=r"still being captured.*cancel"):
+        api.start(cube, video, server=server.client)
+    job.cancel()
+    second = api.start(cube, video, server=server.client)
+    assert job_list.jobs() == (job, second)
+
+
+def test_animate_leaves_no_job_in_the_list(api, cube, video, server):
+    from gvf_blender import job_list
+
+    listed = []
+    api.animate(
+        cube,
+        video,
+        outputs=["points"],
+        server=server.client,
+        on_progress=lambda stage, fraction: listed.append(len(job_list.jobs())),
+    )
+    with pytest.raises(ServerError):
+        api.animate(cube, video, seed=SEED_FAILS, server=server.client)
+    assert set(listed) == {1} and job_list.jobs() == ()
 
 
 def test_a_server_that_dies_midway_is_named_in_one_sentence(api, cube, video, tmp_path):

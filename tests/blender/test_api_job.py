@@ -45,7 +45,7 @@ def datablocks():
 def run_until(job, phase):
     """Run a job and cancel it as soon as it reports the phase."""
     with pytest.raises(JobCancelled):
-        job.run_to_end(lambda stage, fraction: job.cancel() if job.phase is phase else None)
+        job.wait(lambda stage, fraction: job.cancel() if job.phase is phase else None)
 
 
 def advance_to(job, phase):
@@ -57,7 +57,7 @@ def advance_to(job, phase):
 
 def test_a_job_imports_all_outputs_where_the_object_stands(make_job, cube):
     job = make_job(ScriptedClient())
-    imported = job.run_to_end()
+    imported = job.wait()
     assert job.phase is Phase.DONE
     assert job.progress == 1.0
     assert imported.motion == (cube,)
@@ -71,7 +71,7 @@ def test_a_job_imports_all_outputs_where_the_object_stands(make_job, cube):
 
 
 def test_only_the_chosen_outputs_are_imported(make_job):
-    imported = make_job(ScriptedClient(), outputs=["points"]).run_to_end()
+    imported = make_job(ScriptedClient(), outputs=["points"]).wait()
     assert imported.points is not None
     assert imported.splats is None
     assert imported.motion == ()
@@ -79,7 +79,7 @@ def test_only_the_chosen_outputs_are_imported(make_job):
 
 def test_progress_never_falls_and_ends_at_one(make_job):
     reports = []
-    make_job(ScriptedClient()).run_to_end(lambda stage, fraction: reports.append((stage, fraction)))
+    make_job(ScriptedClient()).wait(lambda stage, fraction: reports.append((stage, fraction)))
     fractions = [fraction for _, fraction in reports]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
@@ -92,13 +92,13 @@ def test_the_message_tells_how_long_the_server_may_still_take(make_job, monkeypa
     advance_to(job, Phase.RUNNING)
     assert job.message == "Tracking, about 4 min left"
     client.released.set()
-    job.run_to_end()
+    job.wait()
 
 
 def test_the_animation_starts_at_the_frame_that_was_current_when_the_job_began(make_job, cube):
     bpy.context.scene.frame_set(10)
     job = make_job(ScriptedClient(), outputs=["motion"])
-    job.run_to_end(lambda stage, fraction: None)
+    job.wait(lambda stage, fraction: None)
     bpy.context.scene.frame_set(12)
     evaluated = cube.evaluated_get(bpy.context.evaluated_depsgraph_get())
     mean = np.mean([vertex.co for vertex in evaluated.data.vertices], axis=0)
@@ -141,13 +141,13 @@ def test_an_interrupt_cancels_the_job(make_job):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        job.run_to_end(interrupt)
+        job.wait(interrupt)
     assert job.phase is Phase.CANCELLED
 
 
 def test_only_the_jobs_own_thread_speaks_to_the_server(make_job):
     client = ScriptedClient()
-    make_job(client).run_to_end()
+    make_job(client).wait()
     assert threading.main_thread().name not in client.threads
     assert len(client.threads) == 1
 
@@ -163,7 +163,7 @@ def test_a_failing_import_keeps_the_result_and_names_it(make_job, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(job_scene, "import_animation", fail)
         with pytest.raises(FileError) as raised:
-            job.run_to_end()
+            job.wait()
     assert job.phase is Phase.FAILED
     assert job.result_path.is_file()
     assert str(job.result_path) in str(raised.value)
@@ -185,14 +185,14 @@ def test_a_kept_result_that_was_never_imported_outlives_the_job(make_job, monkey
 
     monkeypatch.setattr(job_scene, "import_animation", fail)
     with pytest.raises(FileError):
-        job.run_to_end()
+        job.wait()
     job.close()
     assert job.result_path.is_file()
 
 
 def test_an_imported_result_is_removed_with_its_job(make_job):
     job = make_job(ScriptedClient())
-    job.run_to_end()
+    job.wait()
     path = job.result_path
     assert path.is_file()
     job.close()
@@ -205,7 +205,7 @@ def test_a_source_object_that_disappears_before_the_import_is_named(make_job, cu
     advance_to(job, Phase.RUNNING)
     bpy.data.objects.remove(cube)
     client.released.set()
-    imported = job.run_to_end()
+    imported = job.wait()
     assert imported.splats is not None
     assert any("Cube" in warning and "no longer" in warning for warning in job.warnings)
 
@@ -217,7 +217,7 @@ def test_motion_alone_cannot_do_without_its_object_but_keeps_the_result(make_job
     bpy.data.objects.remove(cube)
     client.released.set()
     with pytest.raises(GvfBlenderError, match="Cube"):
-        job.run_to_end()
+        job.wait()
     assert job.result_path.is_file()
 
 
@@ -227,7 +227,7 @@ def test_an_object_that_disappears_before_the_capture_is_named(make_job, cube):
     bpy.data.objects.remove(cube)
     client.released.set()
     with pytest.raises(GvfBlenderError, match="'Cube'"):
-        job.run_to_end()
+        job.wait()
     assert job.phase is Phase.FAILED
 
 
@@ -245,7 +245,7 @@ def test_an_undo_during_the_capture_starts_it_again(make_job, addon):
     assert datablocks() != before
     bpy.ops.ed.undo()
     assert datablocks() == before
-    assert job.run_to_end().splats is not None
+    assert job.wait().splats is not None
 
 
 def test_opening_another_file_during_the_capture_fails_with_a_sentence(make_job, addon):
@@ -271,7 +271,7 @@ def test_a_result_is_not_imported_into_another_file(make_job, addon):
     bpy.ops.wm.read_homefile(use_empty=True)
     client.released.set()
     with pytest.raises(GvfBlenderError, match="Another file was opened") as raised:
-        job.run_to_end()
+        job.wait()
     assert str(job.result_path) in str(raised.value)
     assert len(bpy.data.objects) == 0
 
@@ -287,7 +287,7 @@ def test_a_job_goes_on_when_its_own_file_is_loaded_again(make_job, addon, tmp_pa
     advance_to(job, Phase.RUNNING)
     bpy.ops.wm.open_mainfile(filepath=path)
     client.released.set()
-    imported = job.run_to_end()
+    imported = job.wait()
     assert [item.name for item in imported.motion] == ["Cube"]
 
 
@@ -319,7 +319,7 @@ def test_a_defect_in_a_poll_ends_the_job_with_a_sentence(make_job, monkeypatch):
     monkeypatch.setattr(job_module, "CaptureSession", break_down)
     job = make_job(ScriptedClient())
     with pytest.raises(GvfBlenderError, match="failed while capturing"):
-        job.run_to_end()
+        job.wait()
 
 
 def test_a_folder_that_cannot_be_made_is_named(make_job, monkeypatch):
@@ -340,6 +340,6 @@ def test_a_refused_connection_fails_the_job_before_anything_is_captured(make_job
     job = make_job(Refusing())
     stages = []
     with pytest.raises(ServerError, match="No server answers"):
-        job.run_to_end(lambda stage, fraction: stages.append(stage))
+        job.wait(lambda stage, fraction: stages.append(stage))
     assert stages == ["connecting"]
     assert datablocks() == before

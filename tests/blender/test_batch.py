@@ -1,6 +1,11 @@
 """Batches of assets, videos and settings, which go on where an earlier run ended; files dropped onto a viewport."""
 
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import bpy
 import pytest
@@ -10,6 +15,8 @@ from scripted_pipeline import SEED_FAILS
 from gvf_blender.core.batch_state import state_path
 from gvf_blender.core.errors import FileError, SettingsError
 from gvf_blender.core.manifest import read_manifest
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -98,6 +105,42 @@ def test_a_failed_task_is_noted_with_its_reason_and_tried_again(api, assets, ser
     records = [json.loads(line) for line in state_path(manifest).read_text().splitlines()]
     assert [record["state"] for record in records] == ["failed", "failed"]
     assert "shows nothing" in records[0]["message"]
+
+
+# What `blender --background` has done before it runs an expression: the extension is installed and enabled.
+INSTALLED = """
+import os, sys
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+import bpy
+bpy.ops.extensions.package_install_files(filepath=os.environ["ARCHIVE"], repo="user_default", enable_on_install=True)
+"""
+
+
+@pytest.mark.parametrize("way", ["with Blender", "with the bpy module"])
+def test_the_commands_of_the_documentation_run_a_batch_in_a_process_of_their_own(assets, archive, server, way):
+    documentation = (ROOT / "docs" / "console.md").read_text(encoding="utf-8")
+    if way == "with Blender":
+        code = INSTALLED + re.search(r'--python-expr "(.+)"', documentation)[1]
+        folders = []
+    else:
+        code = re.search(r"```python\n(import bpy, gvf_blender\b.+?)```", documentation, re.DOTALL)[1]
+        folders = [str(ROOT)]
+    text = '[settings]\nviews = 1\noutputs = ["motion"]\n[[run]]\nassets = ["asset.glb"]\nvideos = ["walk.mp4"]'
+    (assets / "manifest.toml").write_text(text)
+    environment = {
+        **os.environ,
+        "GVF_HOME": str(server.handshake.parent),
+        "BLENDER_USER_RESOURCES": str(assets / "user"),
+        "ARCHIVE": str(archive),
+        "PYTHONPATH": os.pathsep.join(folders),
+    }
+    outcome = subprocess.run([sys.executable, "-c", code], cwd=assets, env=environment, capture_output=True, text=True)
+    state = state_path(assets / "manifest.toml")
+    assert state.exists(), outcome.stderr
+    (record,) = map(json.loads, state.read_text().splitlines())
+    assert record["state"] == "done", record["message"]
+    bpy.ops.wm.open_mainfile(filepath=record["output"])
+    assert bpy.data.objects["Ball"].data.shape_keys is not None
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_a_finished_and_a_cancelled_job_leave_nothing_to_take_up(addon, cube, vi
 
     request = make_request(cube, video, MotionSettings())
     done = AnimateJob(request, ScriptedClient().connect, tmp_path / "results")
-    done.run_to_end()
+    done.wait()
     client = ScriptedClient(hold_at="running")
     cancelled = AnimateJob(request, client.connect, tmp_path / "results")
     while cancelled.phase is not Phase.RUNNING:

@@ -129,6 +129,16 @@ def test_with_windows_animate_returns_at_once_and_the_timer_does_the_rest(cube, 
     assert cube.data.shape_keys is not None
 
 
+def test_with_windows_the_timer_advances_a_job_that_a_script_started(api, cube, video, with_window, monkeypatch):
+    from gvf_blender import job_list
+
+    scripted(monkeypatch, ScriptedClient())
+    job = api.start(cube, video, outputs=["motion"])
+    assert bpy.app.timers.is_registered(job_list.advance)
+    fire_timer_until(Phase.DONE)
+    assert job.imported.motion == (cube,)
+
+
 def test_a_second_capture_waits_for_the_first(cube, video, with_window, monkeypatch):
     client = scripted(monkeypatch, ScriptedClient(hold_at="connecting"))
     bpy.ops.gvf.animate(video=str(video))

@@ -125,7 +125,15 @@ def test_without_a_server_the_button_is_off_and_says_how_to_start_one(ready, dra
     layout = draw("GVF_PT_animate", width=4000)
     assert not layout.button("gvf.animate").enabled
     assert "No server is running" in layout.texts()
-    assert "python3 dev.py serve" in layout.texts()
+    assert "Press Install Server in the GVF tab, or start one yourself with: python3 dev.py serve" in layout.texts()
+    assert "gvf.install_server" in layout.names("operator")
+
+
+def test_while_something_else_is_missing_the_animate_panel_offers_no_installation(ready, draw, tmp_path):
+    assert "gvf.install_server" not in draw("GVF_PT_animate").names("operator")
+    (tmp_path / "home" / "server.json").unlink()
+    bpy.context.scene.gvf.video = ""
+    assert "gvf.install_server" not in draw("GVF_PT_animate").names("operator")
 
 
 def test_without_outputs_the_button_is_off_and_says_why(ready, draw):
@@ -142,9 +150,11 @@ def test_the_server_panel_shows_the_address_but_never_the_token(ready, draw):
 
 
 def test_the_server_panel_says_what_to_do_when_none_runs(addon, draw):
-    text = draw("GVF_PT_server", width=4000).texts()
-    assert "No server is running" in text
-    assert "python3 dev.py serve" in text
+    layout = draw("GVF_PT_server", width=4000)
+    assert "No server is running" in layout.texts()
+    assert "Press Install Server in the GVF tab" in layout.texts()
+    assert "gvf.install_server" in layout.names("operator")
+    assert ("Blender is not allowed to go online" in layout.texts()) != bpy.app.online_access
 
 
 def test_a_running_job_shows_stage_percent_and_a_cancel_button(add_job, draw):
@@ -169,7 +179,7 @@ def test_a_failed_job_shows_its_error_over_several_lines(add_job, draw):
 
 def test_a_finished_job_offers_to_import_again(add_job, draw):
     job = add_job("capturing")
-    job.run_to_end()
+    job.wait()
     layout = draw("GVF_PT_jobs")
     assert "gvf.import_result" in layout.names("operator")
     assert "Imported" in layout.texts()
@@ -177,7 +187,7 @@ def test_a_finished_job_offers_to_import_again(add_job, draw):
 
 def test_the_jobs_panel_survives_undo_and_file_load(add_job, draw):
     job = add_job("capturing")
-    job.run_to_end()
+    job.wait()
     bpy.ops.wm.read_homefile(use_empty=True)
     assert job.imported is None
     assert "Imported" in draw("GVF_PT_jobs").texts()
@@ -207,3 +217,6 @@ def test_the_preferences_draw_in_every_mode(addon):
         )
         GVFPreferences.draw(preferences, bpy.context)
         assert shown in layout.names("prop")
+    # No server runs, as nothing is chosen or installed yet.
+    assert "gvf.install_server" in layout.names("operator")
+    assert "Press Install Server" in layout.texts()

@@ -1,5 +1,6 @@
 """The guided installation: a real environment, a real wheel, and no network."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 
 import bpy
 import pytest
-from recording_layout import RecordingLayout
+from recording_layout import RecordingLayout, panel_context
 
 from gvf_blender.client import Installation
 from gvf_blender.core import torch_build
@@ -154,6 +155,71 @@ def test_the_dialog_offers_the_builds_with_what_they_download(addon):
 
     assert "about 450 MB" in shown("CPU").texts() and "about 3.0 GB" in shown("CUDA").texts()
     assert shown("AUTO").names("prop") == ["build"]
+
+
+@pytest.fixture
+def online(empty_scene):
+    """A Blender that may go online."""
+    system = bpy.context.preferences.system
+    before = system.use_online_access
+    system.use_online_access = True
+    yield
+    system.use_online_access = before
+
+
+def test_when_it_has_ended_the_preferences_name_it_and_the_server_runs(enabled, online, monkeypatch):
+    from gvf_blender import server_installation, server_watch
+    from gvf_blender.managed_server import managed_server
+
+    root, here = Path(__file__).parents[2], Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(here)]))
+    monkeypatch.setenv("GVF_SERVER_UNPROBED", "1")
+    installed = SimpleNamespace(run=lambda: Path(sys.executable))
+    monkeypatch.setattr(server_installation, "new_installation", lambda build: installed)
+    assert enabled.server_mode == "HANDSHAKE"
+    try:
+        assert bpy.ops.gvf.install_server() == {"FINISHED"}
+        assert (enabled.server_mode, enabled.python) == ("MANAGED", sys.executable)
+        assert managed_server().is_running
+        assert "installed and runs" in server_watch.watch().notice
+    finally:
+        managed_server().stop()
+
+
+def test_the_panel_shows_how_far_it_is_and_show_log_what_it_said(addon, installation, wheel, monkeypatch):
+    from gvf_blender import server_installation
+    from gvf_blender.ui.missing_server import draw_installation
+
+    def shown():
+        layout = RecordingLayout()
+        draw_installation(layout, panel_context())
+        return layout
+
+    def logged():
+        assert bpy.ops.gvf.show_server_log() == {"FINISHED"}
+        return bpy.data.texts["GVF Server Log"].as_string()
+
+    monkeypatch.setattr(server_installation, "_installation", installation)
+    works = installation._works
+    seen = []
+
+    def look(statement):
+        seen.append((shown(), logged()))
+        return works(statement)
+
+    monkeypatch.setattr(installation, "_works", look)
+    wheel.write_bytes(b"damaged")
+    with pytest.raises(GvfBlenderError, match="Press Install Server to go on"):
+        installation.run()
+    ((layout, log),) = seen
+    assert layout.texts() == "Making the environment"
+    assert layout.names("operator") == ["gvf.cancel_installation"] and log == "\n"
+    assert shown().names("operator") == ["gvf.install_server"]
+    assert "gvf_blender-0.1.0-py3-none-any.whl" in logged()
+    # Once it has ended well, the log is the server's again, and none runs.
+    monkeypatch.setattr(type(installation), "is_complete", True)
+    with pytest.raises(RuntimeError, match="No server is running"):
+        bpy.ops.gvf.show_server_log()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, wheel):

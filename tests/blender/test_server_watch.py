@@ -79,23 +79,19 @@ def test_the_panel_shows_what_a_running_server_tells(draw, watch, server):
     for shown in ("Version", "cores", "GB", "Engines: auto", "Weights released"):
         assert shown in layout.texts()
     assert "gvf.unload_models" in layout.names("operator")
-    assert "gvf.start_server" not in layout.names("operator")
+    assert not {"gvf.start_server", "gvf.install_server"} & set(layout.names("operator"))
 
 
-def test_a_server_that_does_not_answer_costs_no_tick_five_milliseconds(draw, watch):
+def test_a_server_that_does_not_answer_keeps_one_thread_waiting_and_no_tick(watch, main_thread_offline):
     from gvf_blender.server_choice import ServerChoice
 
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
         choice = ServerChoice(address=f"http://127.0.0.1:{silent.getsockname()[1]}", token="t")
-        took = []
         for _ in range(20):
             watch.look(choice)
-            start = time.perf_counter()
             assert watch.tick()
-            took.append(time.perf_counter() - start)
             watch._asked = float("-inf")  # as if it were time to ask again
-    assert sorted(took)[-2] < 0.005, took  # one of twenty may meet a busy machine
-    assert sum(thread.name == "gvf-server-watch" for thread in threading.enumerate()) <= 1
+        assert sum(thread.name == "gvf-server-watch" for thread in threading.enumerate()) == 1
 
 
 def test_a_server_that_is_gone_is_named(draw, watch):
@@ -105,7 +101,10 @@ def test_a_server_that_is_gone_is_named(draw, watch):
         choice = ServerChoice(address=f"http://127.0.0.1:{closed.getsockname()[1]}", token="t")
     draw(choice)
     tick_until(watch, lambda: watch.report.state is ServerState.UNREACHABLE)
-    assert "Nothing answers at" in draw(choice).texts()
+    layout = draw(choice)
+    assert "Nothing answers at" in layout.texts()
+    # Somebody else's, so nothing is to be installed here.
+    assert "gvf.install_server" not in layout.names("operator")
 
 
 def test_when_nobody_looks_nothing_is_asked(watch, server):
@@ -160,13 +159,15 @@ def test_a_managed_server_is_started_and_stopped_by_the_buttons(draw, watch, man
     assert not managed.process.is_running
 
 
-def test_a_managed_server_without_a_python_says_what_to_choose(draw, addon):
+def test_a_managed_server_without_a_python_offers_the_installation(draw, addon):
     from gvf_blender.managed_server import managed_server
     from gvf_blender.server_choice import ServerChoice
 
-    assert "No Python is chosen" in draw(ServerChoice(process=managed_server())).texts()
-    missing = ServerChoice(process=managed_server(), python=Path("/nowhere/python"))
-    assert "There is no Python at /nowhere/python" in draw(missing).texts()
+    for python, reason in ((None, "No Python is chosen"), ("/nowhere/python", "There is no Python at /nowhere/python")):
+        layout = draw(ServerChoice(process=managed_server(), python=python and Path(python)))
+        assert layout.texts().startswith("Not running")
+        assert reason in layout.texts() and "Press Install Server, or choose in the preferences" in layout.texts()
+        assert "gvf.install_server" in layout.names("operator")
 
 
 def test_registration_starts_no_server_and_asks_none(addon):
