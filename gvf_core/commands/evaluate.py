@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from urllib.parse import unquote
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+import gvf_core
 from gvf_core.commands.console import CONSOLE, results_console, say
 from gvf_core.commands.outputs import alone_in, check_folder_of
-from gvf_core.errors import FileFormatError, SettingsError
+from gvf_core.errors import FileFormatError, SettingsError, WeightsError
 from gvf_core.settings import AnimateSettings, EngineName
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def _evaluate_existing_asset(
     from gvf_core.evaluation.judges import judge_key
     from gvf_core.evaluation.report import report_json, report_markdown
 
-    weights = _weights(engines, settings)
+    weights, unable = _weights(engines, settings)
     judges = judge_key() if options.picture_size else ""
     assets = find_assets(parsed.assets)
     for folder in _FOLDERS:
@@ -131,11 +133,11 @@ def _evaluate_existing_asset(
     tasks = (
         ClipTask(
             choice,
-            engines,
+            tuple(weights),
             options,
             settings,
             parsed.out,
-            _sha256(choice.asset.path),
+            _asset_sha256(choice.asset.path),
             replaceable=not named,
             weights=weights,
             judges=judges,
@@ -151,17 +153,19 @@ def _evaluate_existing_asset(
         for outcome in outcomes:
             if outcome.refused and outcome.task.replaceable:
                 continue
-            row = outcome.task.kept(engine)
-            problem = outcome.refused or outcome.crashed or "There is no result."
-            rows.append(row if row is not None else _failed(outcome.task.choice, engine, problem))
+            problem = unable.get(engine) or outcome.refused or outcome.failed or "There is no result."
+            row = None if engine in unable else outcome.task.kept(engine)
+            rows.append(row or outcome.task.label(engine) | {"failure": problem})
     what = {
         "protocol": parsed.protocol,
         "assets": str(parsed.assets),
         "seed": parsed.seed,
         "options": dataclasses.asdict(options),
         "settings": _engine_settings(settings),
+        "version": gvf_core.__version__,
+        "engine_weights": weights,
     }
-    videos = {engine: _video_distance(outcomes, engine) for engine in engines}
+    videos = {engine: _video_distance(outcomes, engine) for engine in weights}
     report = report_json(rows, engines, what, passed_over, videos)
     text = json.dumps(report, indent=2) + "\n"
     for path in (parsed.out / DATA, *([parsed.json] if parsed.json else [])):
@@ -269,21 +273,26 @@ def _options(parsed: argparse.Namespace) -> "ProtocolOptions":
     return ProtocolOptions(**{name: getattr(parsed, name) for name in taken})
 
 
-def _weights(engines: Sequence[str], settings: AnimateSettings) -> str:
-    """What tells the networks' weights apart; empty if no engine needs them.
+def _weights(engines: Sequence[str], settings: AnimateSettings) -> tuple[dict[str, str], dict[str, str]]:
+    """What tells the weights of engines apart, by name; and of those that cannot run, why.
 
     Raises:
-        WeightsError: An engine needs weights that are missing.
+        WeightsError: None of them can run.
     """
-    from gvf_core.evaluation.clip_task import BASELINES, engine_settings
-    from gvf_core.models.store import default_store
-    from gvf_core.motion.engines import choose_engine
+    from gvf_core.evaluation.engine_weights import weights_of_engine
 
-    chosen = [engine_settings(name, settings) for name in engines if name not in BASELINES]
-    if not any(choose_engine(one) == "diffusion" for one in chosen):
-        return ""
-    records = default_store().of_set(settings.weights).for_animating()
-    return " ".join(file.sha256 for record in records for file in record.files)
+    weights: dict[str, str] = {}
+    problems: dict[str, WeightsError] = {}
+    for engine in engines:
+        try:
+            weights[engine] = weights_of_engine(engine, settings)
+        except WeightsError as error:
+            problems[engine] = error
+    if not weights:
+        raise problems[engines[0]]
+    for engine, problem in problems.items():
+        say(f"{engine} is not measured. {problem}", "Warning: ", "yellow")
+    return weights, {engine: str(problem) for engine, problem in problems.items()}
 
 
 def _engine_settings(settings: AnimateSettings) -> dict[str, Any]:
@@ -309,9 +318,10 @@ class _ClipNames:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._known: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+            known = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            self._known = {}
+            known = None
+        self._known: dict[str, list[str]] = known if isinstance(known, dict) else {}
 
     def __call__(self, asset: "AnimatedAsset") -> Sequence[str]:
         from gvf_core.commands.blender import list_clips
@@ -323,21 +333,40 @@ class _ClipNames:
         return self._known[key]
 
 
-def _failed(choice: "ClipChoice", engine: str, sentence: str) -> dict[str, Any]:
-    asset = choice.asset
-    row = {"engine": engine, "asset": asset.name, "clip": choice.clip, "family": asset.family}
-    return {**row, "category": asset.category, "failure": sentence}
+def _asset_sha256(path: Path) -> str:
+    """Of the file and, of a .gltf, of the buffers and pictures beside it; what other kinds refer to is not seen."""
+    if path.suffix.lower() != ".gltf":
+        return _sha256(path)
+    try:
+        scene = json.loads(path.read_bytes())
+        parts = [*scene.get("buffers", ()), *scene.get("images", ())]
+        named = {
+            path.parent / unquote(part["uri"]) for part in parts if not part.get("uri", "data:").startswith("data:")
+        }
+    except (OSError, ValueError, AttributeError, TypeError):  # Blender will say what is wrong with it
+        named = set()
+    sums = [_sha256(path), *(_sha256(file) for file in sorted(named) if file.is_file())]
+    return hashlib.sha256(" ".join(sums).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hash of a file.
+
+    Raises:
+        FileFormatError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read ({error}).", "Look at its permissions.") from error
 
 
 def _show(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     from gvf_core.evaluation.clip_task import BASELINES
+    from gvf_core.evaluation.report_tables import figure_text
 
     table = Table("engine", "asset", "clip")
     columns = {
@@ -351,7 +380,7 @@ def _show(report: dict[str, Any]) -> None:
         table.add_column(name.replace("_", " "), justify="right")
     for row in report["clips"]:
         name = BASELINES.get(row["engine"], row["engine"])
-        cells = [format(row[column], form) if column in row else "failed" for column, form in columns.items()]
+        cells = ["failed" if "failure" in row else figure_text(row[column], form) for column, form in columns.items()]
         table.add_row(name, row["asset"], row["clip"], *cells)
     for engine, summary in report["summaries"].items():
         medians = [

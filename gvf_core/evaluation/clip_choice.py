@@ -3,13 +3,14 @@
 import csv
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from gvf_core.errors import FileFormatError, GvfError
+from gvf_core.errors import FileFormatError, GvfError, SettingsError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -68,9 +69,10 @@ def find_assets(source: Path, suffixes: Sequence[str] = SUFFIXES) -> tuple[Anima
         raise FileFormatError(f"There is no animated file in {source}.", f"Name a folder or file; kinds: {kinds}.")
     table = _table(folder)
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    times = Counter(names)
     assets = []
     for path, name in zip(paths, names, strict=True):
-        unique = name if names.count(name) == 1 else path.relative_to(folder).as_posix()
+        unique = name if times[name] == 1 else path.relative_to(folder).as_posix()
         row = table.get(name, {})
         assets.append(AnimatedAsset(path, unique, row.get("family") or unique, row.get("category") or ""))
     return tuple(assets)
@@ -88,6 +90,9 @@ def drawn_clips(
         assets: To draw from.
         clips_of: Names of the clips of an asset; asked only for assets whose turn it is.
         seed: Of the order.
+
+    Raises:
+        SettingsError: No asset can be opened, for example because there is no Blender.
     """
     families = [
         _in_turn([_clips_of_asset(asset, clips_of, seed) for asset in family])
@@ -97,14 +102,14 @@ def drawn_clips(
 
 
 def named_clips(assets: Sequence[AnimatedAsset], names: Sequence[str]) -> tuple[ClipChoice, ...]:
-    """Clips given as "asset:clip".
+    """Clips given as "asset:clip", each once.
 
     Raises:
         FileFormatError: There is no such asset.
     """
     known = {asset.name: asset for asset in assets}
     choices = []
-    for name in names:
+    for name in dict.fromkeys(names):
         asset, colon, clip = name.partition(":")
         if not colon or asset not in known:
             raise FileFormatError(
@@ -119,7 +124,8 @@ def _table(folder: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        # Spreadsheets put a mark before the first name, which is part of it without -sig.
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return {row["name"]: row for row in csv.DictReader(file)}
     except (KeyError, UnicodeDecodeError, csv.Error) as error:
         raise FileFormatError(
@@ -158,6 +164,8 @@ def _clips_of_asset(
 ) -> Iterator[ClipChoice]:
     try:
         clips = sorted(clips_of(asset))
+    except SettingsError:
+        raise
     except GvfError as error:
         LOGGER.warning("%s is passed over: %s", asset.name, error)
         return

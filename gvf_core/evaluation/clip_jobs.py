@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 
-from gvf_core.errors import GvfError
+from gvf_core.errors import BlenderError, CaptureError, FileFormatError, GvfError
 from gvf_core.evaluation.clip_task import ClipTask
 
 LOGGER = logging.getLogger(__name__)
@@ -40,12 +40,12 @@ class Outcome:
     Attributes:
         task: What it was.
         refused: Why the clip cannot be used; empty if it can.
-        crashed: How its process broke down; empty if it did not.
+        failed: Why there are not all figures, though the clip is not to blame; empty if nothing went wrong.
     """
 
     task: ClipTask
     refused: str = ""
-    crashed: str = ""
+    failed: str = ""
 
 
 @dataclass
@@ -55,6 +55,7 @@ class _Job:
     messages: connection.Connection
     done: float = 0.0
     refused: str = ""
+    failed: str = ""
     finished: bool = False
 
 
@@ -86,7 +87,7 @@ def run_clips(
                 while open_places and len(running) < jobs and (task := next(tasks, None)) is not None:
                     open_places -= 1
                     order.append(task)
-                    if all(task.kept(engine) is not None for engine in task.engines):
+                    if all(task.is_measured(engine) for engine in task.engines):
                         outcomes[id(task)] = Outcome(task)
                     else:
                         running.append(_start(task))
@@ -127,6 +128,8 @@ def _finished(running: list[_Job]) -> list[_Job]:
                     job.done = value
                 elif kind == "refused":
                     job.refused = value
+                elif kind == "failed":
+                    job.failed = value
         except EOFError:
             job.finished = True
             job.process.join()
@@ -137,10 +140,10 @@ def _outcome(job: _Job) -> Outcome:
     status = job.process.exitcode
     job.messages.close()
     if status == 0:
-        return Outcome(job.task, refused=job.refused)
+        return Outcome(job.task, job.refused, job.failed)
     ending = f"exit status {status}" if status is None or status >= 0 else f"signal {-status}"
     LOGGER.warning("the work on %s broke down (%s)", job.task.slug, ending)
-    return Outcome(job.task, crashed=f"The process broke down ({ending}).")
+    return Outcome(job.task, failed=f"The process broke down ({ending}).")
 
 
 def _stop(process: SpawnProcess) -> None:
@@ -183,7 +186,9 @@ def _work(messages: connection.Connection, task: ClipTask) -> None:
     cv2.setNumThreads(1)
     try:
         evaluate_clip(task, lambda fraction: messages.send(("progress", fraction)))
-    except GvfError as error:
+    except (BlenderError, CaptureError, FileFormatError) as error:
         messages.send(("refused", str(error)))
+    except GvfError as error:  # no Blender, a full disk: another clip would fare no better
+        messages.send(("failed", str(error)))
     finally:
         messages.close()

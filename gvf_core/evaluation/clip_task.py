@@ -3,16 +3,18 @@
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import gvf_core
+from gvf_core.errors import FileNotWrittenError
 from gvf_core.evaluation.clip_choice import ClipChoice
 from gvf_core.settings import AnimateSettings, EngineName
 
 PROTOCOL = "existing-asset"
-REVISION = 1
+REVISION = 2
 """Raised when figures change their meaning, so that kept results of an earlier one are made again."""
 UNMOVED, RIGID, FLAT = "unmoved", "rigid-only", "rest-depth"
 STATIC = "static"
@@ -73,7 +75,7 @@ class ClipTask:
         folder: Results go there.
         asset_sha256: Of the asset's file.
         replaceable: Whether another clip may take the place of one that hardly moves.
-        weights: What tells the networks' weights apart; empty where engines use none.
+        weights: What tells apart the networks' weights that an engine uses, by its name; none of those that use none.
         judges: What tells the networks apart that compare pictures.
     """
 
@@ -84,15 +86,22 @@ class ClipTask:
     folder: Path
     asset_sha256: str
     replaceable: bool = True
-    weights: str = ""
+    weights: Mapping[str, str] = field(default_factory=dict)
     judges: str = ""
 
     @property
     def slug(self) -> str:
         """Name of its files."""
-        name = f"{self.choice.asset.name} {self.choice.clip}"
+        # Two clips must not share files: the byte between the names is one that neither can hold.
+        name = f"{self.choice.asset.name}\0{self.choice.clip}"
         readable = "".join(char if char.isalnum() else "-" for char in name)[:80]
         return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+    def label(self, engine: str) -> dict[str, Any]:
+        """What a row begins with."""
+        asset = self.choice.asset
+        about = {"engine": engine, "asset": asset.name, "clip": self.choice.clip}
+        return {**about, "family": asset.family, "category": asset.category}
 
     def result_file(self, engine: str) -> Path:
         """Where the figures of one engine are kept."""
@@ -106,29 +115,50 @@ class ClipTask:
         """What the inputs depend on."""
         taken = ("frames", "seconds", "views", "view_size")
         options = {name: getattr(self.options, name) for name in taken}
-        return _digest({"asset": self.asset_sha256, "clip": self.choice.clip, "options": options})
+        what = {"asset": self.asset_sha256, "clip": self.choice.clip, "options": options}
+        return _digest(what | {"version": gvf_core.__version__})
 
     def result_key(self, engine: str) -> str:
         """What the figures of one engine depend on."""
         what = {"inputs": self.input_key(), "options": dataclasses.asdict(self.options), "revision": REVISION}
         what |= {"settings": dataclasses.asdict(self.settings), "engine": engine, "version": gvf_core.__version__}
-        return _digest(what | {"weights": "" if engine in BASELINES else self.weights, "judges": self.judges})
+        return _digest(what | {"weights": self.weights.get(engine, ""), "judges": self.judges})
 
     def kept(self, engine: str) -> dict[str, Any] | None:
-        """The figures of an earlier run with the same inputs and settings."""
+        """The row of an earlier run with the same inputs and settings, or the failure of this one."""
         try:
             stored = json.loads(self.result_file(engine).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return stored["row"] if stored.get("key") == self.result_key(engine) else None
+        if not isinstance(stored, dict) or stored.get("key") != self.result_key(engine):
+            return None
+        # The table of families may be another one by now.
+        return stored["row"] | self.label(engine)
+
+    def is_measured(self, engine: str) -> bool:
+        """Whether there are figures; what failed is tried again, as a full disk or memory may have been to blame."""
+        row = self.kept(engine)
+        return row is not None and "failure" not in row
+
+    def forget(self, engine: str) -> None:
+        """Remove what is kept of one engine, so that a run that is stopped leaves no mixture of old and new."""
+        self.result_file(engine).unlink(missing_ok=True)
+        self.words_file(engine).unlink(missing_ok=True)
 
     def keep(self, engine: str, row: dict[str, Any]) -> None:
-        """Store the figures of one engine; the file appears complete or not at all."""
+        """Store the row of one engine; the file appears complete or not at all.
+
+        Raises:
+            FileNotWrittenError: For example because the disk is full.
+        """
         path = self.result_file(engine)
         partial = path.with_name(path.name + ".partial")
         stored = {"key": self.result_key(engine), "row": row}
-        partial.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        try:
+            partial.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            raise FileNotWrittenError(f"{path} could not be written ({error}).", "Free some disk space.") from error
 
 
 def engine_settings(engine: str, settings: AnimateSettings) -> AnimateSettings:

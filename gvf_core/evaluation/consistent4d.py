@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 import gvf_core
 from gvf_core.errors import FileFormatError, GvfError
@@ -41,7 +41,7 @@ class ObjectTask:
     Attributes:
         name: Of its folder.
         truth: Folder with the views.
-        result: Folder with the views, or an animation file.
+        result: Folder with the views, or an animation file; nothing may be there.
         folder: Where to keep figures, words of I3D and the sheet.
         judges: What tells the networks apart that compare.
     """
@@ -84,7 +84,17 @@ class ObjectTask:
             stored = json.loads(self.row_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return stored["row"] if stored.get("key") == self.key() else None
+        return stored["row"] if isinstance(stored, dict) and stored.get("key") == self.key() else None
+
+    def is_measured(self) -> bool:
+        """Whether there are figures; what failed is tried again."""
+        row = self.kept()
+        return row is not None and "failure" not in row
+
+    def forget(self) -> None:
+        """Remove what is kept, so that a run that is stopped leaves no mixture of old and new."""
+        self.row_file.unlink(missing_ok=True)
+        self.words_file.unlink(missing_ok=True)
 
 
 def find_objects(truth: Path, results: Path, folder: Path, judges: str) -> list[ObjectTask]:
@@ -97,9 +107,9 @@ def find_objects(truth: Path, results: Path, folder: Path, judges: str) -> list[
         judges: What tells the networks apart that compare.
 
     Raises:
-        FileFormatError: There is no object, or one has no result.
+        FileFormatError: There is no object, or none has a result.
     """
-    names = sorted(path.parent.name for path in truth.glob(f"*/{VIEWS[0]}") if path.is_dir())
+    names = sorted({path.parent.name for view in VIEWS for path in truth.glob(f"*/{view}") if path.is_dir()})
     if not names:
         raise FileFormatError(
             f"{truth} holds no folders OBJECT/{VIEWS[0]}.", "docs/evaluation.md describes the layout."
@@ -107,12 +117,10 @@ def find_objects(truth: Path, results: Path, folder: Path, judges: str) -> list[
     tasks = []
     for name in names:
         places = (results / name, results / f"{name}{_ANIMATION}")
-        place = next((one for one in places if one.exists()), None)
-        if place is None:
-            raise FileFormatError(
-                f"There is no result for {name} in {results}.", f"It is called {name}/ or {name}{_ANIMATION}."
-            )
+        place = next((one for one in places if one.exists()), places[0])
         tasks.append(ObjectTask(name, truth / name, place, folder, judges))
+    if not any(task.result.exists() for task in tasks):
+        raise _no_result(tasks[0])
     return tasks
 
 
@@ -120,7 +128,7 @@ def evaluate_object(task: ObjectTask) -> None:
     """Compare one object and keep its figures; what cannot be read is kept as a failure."""
     torch.set_num_threads(1)
     row: dict[str, Any] = {"object": task.name, "result": task.result.name}
-    task.words_file.unlink(missing_ok=True)
+    task.forget()
     try:
         row |= _scored(task)
     except GvfError as error:
@@ -130,22 +138,34 @@ def evaluate_object(task: ObjectTask) -> None:
     partial.replace(task.row_file)
 
 
-def read_view(folder: Path) -> Video:
-    """The pictures of one view, in the order of their numbers, over white, 512 x 512 pixels.
+def numbered_pictures(folder: Path) -> dict[int, Path]:
+    """The pictures of one view by their numbers, in order.
 
     Raises:
-        FileFormatError: There are none, they are not called by numbers, or one cannot be read.
+        FileFormatError: There are none, or they are not called by numbers.
     """
     files = [path for path in folder.glob("*.png") if not path.name.startswith(".")]
     if not files:
         raise FileFormatError(f"{folder} holds no PNG files.", "docs/evaluation.md describes the layout.")
     if wrong := [path.name for path in files if not path.stem.isdecimal()]:
         raise FileFormatError(f"{wrong[0]} in {folder} is not called by a number.", "Call pictures 0.png, 1.png, ...")
-    pictures = [_read_picture(path) for path in sorted(files, key=lambda path: int(path.stem))]
-    return np.stack(pictures)
+    return dict(sorted((int(path.stem), path) for path in files))
+
+
+def read_view(folder: Path) -> Video:
+    """The pictures of one view, in the order of their numbers, over white, 512 x 512 pixels.
+
+    Raises:
+        FileFormatError: As `numbered_pictures`; or a picture cannot be read.
+    """
+    return np.stack([_read_picture(path) for path in numbered_pictures(folder).values()])
 
 
 def _scored(task: ObjectTask) -> dict[str, Any]:
+    if not task.result.exists():
+        raise _no_result(task)
+    if task.result.is_dir():
+        _check_numbers(task)
     judges = installed_judges()
     truth = [read_view(task.truth / view) for view in VIEWS]
     if task.result.is_dir():
@@ -166,6 +186,28 @@ def _scored(task: ObjectTask) -> dict[str, Any]:
     return {"frames": len(truth[0]), **scores.as_row(), "weights": dict(judges.weights)}
 
 
+def _no_result(task: ObjectTask) -> FileFormatError:
+    return FileFormatError(
+        f"There is no result for {task.name} in {task.result.parent}.",
+        f"It is called {task.name}/ or {task.name}{_ANIMATION}.",
+    )
+
+
+def _check_numbers(task: ObjectTask) -> None:
+    """Equally many pictures may still lack different ones; only where numbers begin is of no matter.
+
+    Raises:
+        FileFormatError: One lies beside another than its own.
+    """
+    for view in VIEWS:
+        ours, theirs = (list(numbered_pictures(side / view)) for side in (task.result, task.truth))
+        if len(ours) == len(theirs) and [one - ours[0] for one in ours] != [one - theirs[0] for one in theirs]:
+            raise FileFormatError(
+                f"The pictures in {view} of the result {task.name} have other numbers than those of the truth.",
+                "Look for one that is missing.",
+            )
+
+
 def _drawn(tracks: AnimationTracks) -> list[Video]:
     cameras = [tracks.camera(aside, SIDE, SIDE) for aside in ASIDE]
     return [side_pictures(tracks.splats, camera, tracks.frames) for camera in cameras]
@@ -175,7 +217,7 @@ def _read_picture(path: Path) -> UInt8[np.ndarray, "3 height width"]:
     try:
         with Image.open(path, formats=["PNG"]) as file:
             picture = file.convert("RGBA")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FileFormatError(f"{path} cannot be read ({error}).", "Fetch or render it again.") from error
     flat = Image.new("RGBA", picture.size, "white")
     flat.alpha_composite(picture)

@@ -5,6 +5,7 @@ The engine is given the asset in the clip's first pose, the film from one side, 
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from jaxtyping import Float, UInt8
 from gvf_core.canonical.surface import gaussians_on_surface
 from gvf_core.capture import Capture, load_capture
 from gvf_core.commands.blender import capture_beside, read_clip
-from gvf_core.errors import Cancelled, CaptureError, GvfError
+from gvf_core.errors import Cancelled, CaptureError, FileFormatError, GvfError
 from gvf_core.evaluation.clip_file import AssetClip, load_clip
 from gvf_core.evaluation.clip_task import (
     BASELINES,
@@ -35,6 +36,8 @@ from gvf_core.evaluation.geometry_metrics import geometry_errors
 from gvf_core.evaluation.image_metrics import BEST_PSNR, peak_signal_to_noise
 from gvf_core.evaluation.motion_metrics import at_rest_depth, best_rigid_motion, motion_errors
 from gvf_core.evaluation.picture_scores import save_words
+from gvf_core.evaluation.report_tables import figure_text
+from gvf_core.evaluation.root_motion import root_errors
 from gvf_core.evaluation.side_pictures import SideComparison
 from gvf_core.evaluation.true_motion import (
     TrueMotion,
@@ -116,11 +119,14 @@ def evaluate_clip(task: ClipTask, on_progress: Callable[[float], None] = lambda 
     Engines whose figures are kept already are not run again; neither is anything without any engine left.
 
     Raises:
-        GvfError: The clip cannot be used; no engine is to blame.
+        CaptureError, FileFormatError, BlenderError: The clip cannot be used; no engine is to blame.
+        GvfError: Nothing can be read or written here.
     """
-    missing = [engine for engine in task.engines if task.kept(engine) is None]
+    missing = [engine for engine in task.engines if not task.is_measured(engine)]
     if not missing:
         return
+    for engine in missing:
+        task.forget(engine)
     clip, capture = _inputs(task, lambda fraction: on_progress(_READ * fraction))
     film = _film(task, clip, capture)
     sides = None
@@ -130,46 +136,71 @@ def evaluate_clip(task: ClipTask, on_progress: Callable[[float], None] = lambda 
     for index, engine in enumerate(missing):
         monitor = Monitor(on_progress, lambda: False).part(_FILMED, 1.0)
         part = monitor.part(index / len(missing), (index + 1) / len(missing))
-        row: dict[str, Any] = {"engine": engine, "asset": task.choice.asset.name, "clip": task.choice.clip}
-        row |= {"family": task.choice.asset.family, "category": task.choice.asset.category}
+        row = task.label(engine)
         try:
-            found = _run(engine, task, film, part)
+            row |= _measured(engine, task, film, sides, part)
         except Cancelled:
             raise
         except GvfError as error:
             row |= {"failure": str(error)}
-        else:
-            row |= _figures(film, found, task.options)
-            if sides is not None:
-                row |= {"pictures": _side_figures(task, engine, sides, found)}
-            if engine != UNMOVED:
-                _sheet(task, engine, film, found, row)
+        except Exception as error:
+            # Whatever an engine dies of, memory of a GPU for one, the others have their turn.
+            LOGGER.exception("%s broke down on %s", engine, task.slug)
+            row |= {"failure": f"The engine broke down ({error!r})."}
         task.keep(engine, row)
+
+
+def _measured(
+    engine: str, task: ClipTask, film: Film, sides: SideComparison | None, monitor: Monitor
+) -> dict[str, Any]:
+    """The figures of one engine; words of I3D and the sheet are written.
+
+    Raises:
+        GvfError: The engine cannot do it, what it found cannot be measured, or a file cannot be written.
+    """
+    found = _run(engine, task, film, monitor)
+    _check_found(found, film)
+    figures = _figures(film, found, task.options)
+    if wrong := [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]:
+        raise GvfError(f"The motion cannot be measured: {wrong[0]} is {figures[wrong[0]]}.")
+    if sides is not None:
+        figures["pictures"] = _side_figures(task, engine, sides, found)
+    if engine != UNMOVED:
+        _sheet(task, engine, film, found, figures)
+    return figures
 
 
 def _inputs(task: ClipTask, on_progress: Callable[[float], None]) -> tuple[AssetClip, Capture]:
     """The clip and the capture of its first frame, from an earlier run or from Blender."""
     path = task.folder / "inputs" / f"{task.slug}.safetensors"
     mark = path.with_suffix(".key")
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != task.input_key():
-        options = task.options
-        # Without views first: a clip that is of no use costs a second then, not a minute.
-        read_clip(task.choice.asset.path, task.choice.clip, path, frames=options.frames, seconds=options.seconds)
-        _check_motion(task, load_clip(path))
-        read_clip(
-            task.choice.asset.path,
-            task.choice.clip,
-            path,
-            frames=options.frames,
-            seconds=options.seconds,
-            views=options.views,
-            size=options.view_size,
-            on_progress=on_progress,
-        )
-        mark.write_text(task.input_key(), encoding="utf-8")
-    clip = load_clip(path)
-    _check_motion(task, clip)
-    return clip, load_capture(capture_beside(path))
+    if mark.is_file() and mark.read_text(encoding="utf-8") == task.input_key():
+        try:
+            clip, capture = load_clip(path), load_capture(capture_beside(path))
+        except (CaptureError, FileFormatError) as error:
+            LOGGER.warning("%s is read again: %s", task.slug, error)
+        else:
+            _check_motion(task, clip)
+            return clip, capture
+    # From here on the files are not those that the mark speaks of.
+    mark.unlink(missing_ok=True)
+    options = task.options
+    # Without views first: a clip that is of no use costs a second then, not a minute.
+    read_clip(task.choice.asset.path, task.choice.clip, path, frames=options.frames, seconds=options.seconds)
+    _check_motion(task, load_clip(path))
+    read_clip(
+        task.choice.asset.path,
+        task.choice.clip,
+        path,
+        frames=options.frames,
+        seconds=options.seconds,
+        views=options.views,
+        size=options.view_size,
+        on_progress=on_progress,
+    )
+    clip, capture = load_clip(path), load_capture(capture_beside(path))
+    mark.write_text(task.input_key(), encoding="utf-8")
+    return clip, capture
 
 
 def _check_motion(task: ClipTask, clip: AssetClip) -> None:
@@ -274,11 +305,20 @@ def _run(engine: str, task: ClipTask, film: Film, monitor: Monitor) -> Found:
     )
 
 
+def _check_found(found: Found, film: Film) -> None:
+    truth = film.truth.clip.vertices
+    if found.vertices.shape != truth.shape:
+        raise GvfError(f"The motion has the shape {found.vertices.shape}, the truth {truth.shape}.")
+    if wrong := int((~np.isfinite(found.vertices)).any(axis=-1).sum()):
+        raise GvfError(f"{wrong} places of vertices are not finite.")
+
+
 def _figures(film: Film, found: Found, options: ProtocolOptions) -> dict[str, Any]:
     clip = film.truth.clip
     rng = np.random.default_rng(options.seed)
     errors = motion_errors(found.vertices, clip.vertices, clip.triangles, film.camera, rng)
     geometry = geometry_errors(found.vertices, clip.vertices, clip.triangles, rng)
+    roots = root_errors(found.vertices, clip.vertices, clip.triangles, rng)
     scores = []
     with torch.inference_mode():
         rest = found.splats(0)
@@ -293,6 +333,7 @@ def _figures(film: Film, found: Found, options: ProtocolOptions) -> dict[str, An
     return {
         **dataclasses.asdict(errors),
         **dataclasses.asdict(geometry),
+        **dataclasses.asdict(roots),
         "psnr": psnr,
         "psnr_gain": psnr - psnr_unmoved,
         "picture_psnr": picture_psnr,
@@ -334,7 +375,7 @@ def _picture_psnr(pictures: Pictures, references: Pictures) -> float:
     return float(scores.clamp_max(BEST_PSNR).mean())
 
 
-def _sheet(task: ClipTask, engine: str, film: Film, found: Found, row: dict[str, Any]) -> None:
+def _sheet(task: ClipTask, engine: str, film: Film, found: Found, figures: dict[str, Any]) -> None:
     """Film and result from its side, result and truth from another side; each pair is cut alike."""
     shown = sheet_frames(len(film.frames))
     aside = film.novel[0]
@@ -362,8 +403,8 @@ def _sheet(task: ClipTask, engine: str, film: Film, found: Found, row: dict[str,
         ),
     ]
     title = (
-        f"{task.choice.asset.name}: {task.choice.clip}   ratio {row['ratio_all']:.2f}, in plane "
-        f"{row['ratio_in_plane']:.2f}, {row['psnr_gain']:+.1f} dB   frames {frames}"
+        f"{task.choice.asset.name}: {task.choice.clip}   ratio {figures['ratio_all']:.2f}, in plane "
+        f"{figure_text(figures['ratio_in_plane'], '.2f')}, {figures['psnr_gain']:+.1f} dB   frames {frames}"
     )
     write_sheet(task.folder / "sheets" / f"{task.slug}.{engine}.png", title, rows)
 

@@ -19,6 +19,8 @@ POINTS = 4096
 """Points on the surface, spread evenly by area."""
 DEPTH_TOLERANCE = 0.01
 """A point counts as seen when it lies at most this far behind the visible surface, as for the Gaussians' colours."""
+NEGLIGIBLE = 0.001
+"""A ratio to a part of the true motion that is smaller (unit frame, on average) would measure noise: there is none."""
 RIGID_STEPS = 30
 """Of reweighted least squares; the mean distance changes by less than 0.1 % after them."""
 MIN_EDGE = 1e-5
@@ -34,7 +36,9 @@ class MotionErrors:
     Attributes:
         ratio_all: Mean distance to the true positions over that of the unmoved mesh.
         ratio_visible: The same of the points that the video has shown: those seen in frame 0 or in the frame itself.
-        ratio_in_plane: `ratio_all` of the parts of distances that are parallel to the image plane.
+            None if these hardly move.
+        ratio_in_plane: `ratio_all` of the parts of distances that are parallel to the image plane. None if the true
+            ones are negligible.
         surface_error: The mean distance itself.
         unmoved_error: That of the unmoved mesh: how much the true motion moves.
         jerk: Mean length of the third difference of positions over time, per frame^3.
@@ -44,8 +48,8 @@ class MotionErrors:
     """
 
     ratio_all: float
-    ratio_visible: float
-    ratio_in_plane: float
+    ratio_visible: float | None
+    ratio_in_plane: float | None
     surface_error: float
     unmoved_error: float
     jerk: float
@@ -81,22 +85,32 @@ def motion_errors(
     points = sample_surface(truth[0], triangles, count, rng)
     found, true = points.positions(moved, triangles), points.positions(truth, triangles)
     wrong, still = (found - true)[1:], (true[:1] - true)[1:]
-    unmoved_error = _mean_length(still)
+    unmoved_error = mean_length(still)
     if not unmoved_error > 0:
         raise ValueError("the true motion does not move")
     seen = shown_points(points, true, truth, triangles, camera)[1:]
     in_plane = camera.world_to_camera[:2, :3].T
     return MotionErrors(
-        ratio_all=_mean_length(wrong) / unmoved_error,
-        ratio_visible=_mean_length(wrong[seen]) / max(_mean_length(still[seen]), 1e-12),
-        ratio_in_plane=_mean_length(wrong @ in_plane) / max(_mean_length(still @ in_plane), 1e-12),
-        surface_error=_mean_length(wrong),
+        ratio_all=mean_length(wrong) / unmoved_error,
+        ratio_visible=ratio(mean_length(wrong[seen]), mean_length(still[seen])),
+        ratio_in_plane=ratio(mean_length(wrong @ in_plane), mean_length(still @ in_plane)),
+        surface_error=mean_length(wrong),
         unmoved_error=unmoved_error,
         jerk=jerk(found),
         true_jerk=jerk(true),
         edge_distortion=edge_distortion(moved, truth[0], triangles),
         true_edge_distortion=edge_distortion(truth, truth[0], triangles),
     )
+
+
+def ratio(error: float, unmoved: float) -> float | None:
+    """An error over that of the unmoved mesh; None if that is `NEGLIGIBLE`."""
+    return error / unmoved if unmoved >= NEGLIGIBLE else None
+
+
+def mean_length(vectors: Float[np.ndarray, "*batch dimensions"]) -> float:
+    """Of vectors; 0 if there are none."""
+    return float(np.linalg.norm(vectors, axis=-1).mean()) if vectors.size else 0.0
 
 
 def shown_points(
@@ -124,7 +138,7 @@ def jerk(positions: Float[np.ndarray, "frames points 3"]) -> float:
 
     Motion of constant acceleration has none; beside that of the truth it tells trembling from motion that is missing.
     """
-    return _mean_length(np.diff(positions, n=3, axis=0)) if len(positions) > 3 else 0.0
+    return mean_length(np.diff(positions, n=3, axis=0)) if len(positions) > 3 else 0.0
 
 
 def edge_distortion(
@@ -181,7 +195,7 @@ def _best_rigid(
     start: Float[np.ndarray, "points 3"], goal: Float[np.ndarray, "points 3"]
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
     best = np.eye(3), np.zeros(3)
-    least = _mean_length(start - goal)
+    least = mean_length(start - goal)
     weight = np.ones(len(start))
     for _ in range(RIGID_STEPS):
         rotation, shift = rigid_motion(start, goal, weight)
@@ -206,7 +220,3 @@ def _seen(
     inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height) & (depth > 0)
     in_front = surface[row.clip(0, camera.height - 1), column.clip(0, camera.width - 1)] + DEPTH_TOLERANCE
     return inside & (depth <= in_front)
-
-
-def _mean_length(vectors: Float[np.ndarray, "*batch dimensions"]) -> float:
-    return float(np.linalg.norm(vectors, axis=-1).mean()) if vectors.size else 0.0

@@ -4,6 +4,7 @@ Section 4.1 of the paper: PSNR, SSIM, LPIPS, CLIP and FVD at four novel views of
 network is absent, with the reason, and is never guessed.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,11 @@ def score_views(
             rows.append(row)
     measured = rows[0].keys()
     values = {name: float(np.mean([row[name] for row in rows])) if name in measured else None for name in names}
+    for name, value in values.items():
+        if value is not None and not math.isfinite(value):
+            # The metrics that take the range of a picture's values have none where that is 0.
+            values[name] = None
+            absent[name] = "A true picture has a single colour." if name in SCRIPT_SCORES else f"It is {value}."
     both = VideoWords(*(np.stack(side) for side in zip(*words, strict=True))) if words else None
     return PictureScores(values, absent, both)
 

@@ -9,7 +9,10 @@ from gvf_core.evaluation.picture_scores import SCORES
 
 Row = dict[str, Any]
 
-GEOMETRY = {"vertex_error": ".3f", "cd_3d": ".4f", "cd_4d": ".4f", "cd_m": ".4f"}
+GEOMETRY = {
+    **{"vertex_error": ".3f", "cd_3d": ".4f", "cd_4d": ".4f", "cd_m": ".4f"},
+    **{"root_rotation_error": ".1f", "root_translation_error": ".3f", "ratio_deformation": ".2f"},
+}
 """Names of figures, and how they are written."""
 _PICTURES = {"psnr": ".2f", "ssim": ".3f", "lpips": ".3f", "clip": ".3f", "single_video_distance": ".0f"}
 _TITLES = {
@@ -17,6 +20,9 @@ _TITLES = {
     "cd_3d": "CD-3D",
     "cd_4d": "CD-4D",
     "cd_m": "CD-M",
+    "root_rotation_error": "root rotation, degrees",
+    "root_translation_error": "root translation / diagonal",
+    "ratio_deformation": "deformation ratio",
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "lpips": "LPIPS",
@@ -64,7 +70,9 @@ def metric_sections(report: Mapping[str, Any], label: Mapping[str, str]) -> list
     lines = ["", "## Surfaces beside the truth", "", *_geometry_totals(report, label)]
     lines += [
         "",
-        "Means. The diagonal is that of the rest pose's bounding box; chamfer distances in its longest sides.",
+        "Means. The diagonal is that of the rest pose's bounding box; chamfer distances in its longest sides. Root: "
+        "the rigid part of the motion beside the true one. Deformation ratio: of what is left of both, 1 is the "
+        "unmoved mesh; of clips that bend.",
     ]
     if any(summary["drift"] for summary in report["summaries"].values()):
         lines += ["", "Mean distance of the surface to its true place by frame, means over clips:", ""]
@@ -102,7 +110,7 @@ def _geometry_totals(report: Mapping[str, Any], label: Mapping[str, str]) -> lis
     rows = []
     for engine, summary in report["summaries"].items():
         means = [summary[name]["mean"] if summary[name] else None for name in GEOMETRY]
-        cells = [_text(mean, form, "") for mean, form in zip(means, GEOMETRY.values(), strict=True)]
+        cells = [figure_text(mean, form) for mean, form in zip(means, GEOMETRY.values(), strict=True)]
         rows.append((label.get(engine, engine), str(summary["clips"]), *cells))
     return table(("engine", "clips", *(_TITLES[name] for name in GEOMETRY)), rows)
 
@@ -122,7 +130,7 @@ def _picture_totals(report: Mapping[str, Any], label: Mapping[str, str]) -> list
     rows = []
     for engine, summary in report["summaries"].items():
         pictures, videos = summary["pictures"] or {}, summary["video_distance"]
-        cells = [_text(pictures.get(name), form) for name, form in _PICTURES.items()]
+        cells = [figure_text(pictures.get(name), form, _ABSENT) for name, form in _PICTURES.items()]
         fvd = _ABSENT if videos is None else f"{videos['fvd']:.1f} ({videos['videos']})"
         rows.append((label.get(engine, engine), *cells, fvd))
     return table(("engine", *(_TITLES[name] for name in _PICTURES), "FVD"), rows)
@@ -140,8 +148,8 @@ def _by_clip(report: Mapping[str, Any], label: Mapping[str, str]) -> list[str]:
         if "failure" in row:
             continue
         pictures = row.get("pictures") or {}
-        cells = [_text(row.get(name), form, "") for name, form in GEOMETRY.items()]
-        cells += [_text(pictures.get(name), form) for name, form in _PICTURES.items()]
+        cells = [figure_text(row.get(name), form) for name, form in GEOMETRY.items()]
+        cells += [figure_text(pictures.get(name), form, _ABSENT) for name, form in _PICTURES.items()]
         rows.append((label.get(row["engine"], row["engine"]), row["asset"], row["clip"], *cells))
     return table(("engine", "asset", "clip", *(_TITLES[name] for name in (*GEOMETRY, *_PICTURES))), rows)
 
@@ -151,5 +159,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(numbers)) if numbers else None
 
 
-def _text(value: float | None, form: str, missing: str = _ABSENT) -> str:
+def figure_text(value: float | None, form: str, missing: str = "") -> str:
+    """A figure to read, or what stands for one that is not there."""
     return missing if value is None else format(value, form)

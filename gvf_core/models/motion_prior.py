@@ -4,6 +4,7 @@ What the caller needs: the shipped network, and `predict_motion` in the frames a
 docs/motion-prior.md says how it was trained and how good it is.
 """
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +22,14 @@ from gvf_core.models.checkpoint import load_weights, read_state_dict
 from gvf_core.models.motion_prior_network import MotionPrior, MotionPriorParams, PointMotion, PointTracks
 from gvf_core.rendering.camera import Camera
 
-__all__ = ["MotionPrior", "MotionPriorParams", "encode_motion_prior", "load_motion_prior", "predict_motion"]
+__all__ = [
+    "MotionPrior",
+    "MotionPriorParams",
+    "encode_motion_prior",
+    "load_motion_prior",
+    "predict_motion",
+    "shipped_prior_sha256",
+]
 
 SHIPPED = "data/motion_prior.safetensors"
 """Where this package keeps the trained weights, as float16."""
@@ -48,6 +56,12 @@ def load_motion_prior(path: Path | None = None) -> MotionPrior:
     network = MotionPrior(_read_params(path))
     load_weights(network, state, path.name)
     return network.eval().requires_grad_(False)
+
+
+def shipped_prior_sha256() -> str:
+    """Hash of the shipped weights; empty where this package comes without."""
+    shipped = resources.files("gvf_core.models").joinpath(SHIPPED)
+    return hashlib.sha256(shipped.read_bytes()).hexdigest() if shipped.is_file() else ""
 
 
 def encode_motion_prior(network: MotionPrior) -> tuple[dict[str, Tensor], dict[str, str]]:

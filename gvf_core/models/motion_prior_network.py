@@ -5,6 +5,7 @@ position and normal, and per frame the 2D displacement of the points that are tr
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -142,6 +143,10 @@ class MotionPrior(nn.Module):
         self.head = ZeroLinear(frame_width, _OUTPUTS)
         initialize(self)
 
+    def layers(self) -> list["MotionPriorBlock"]:
+        """The blocks in their order."""
+        return [cast(MotionPriorBlock, block) for block in self.blocks]
+
     def forward(self, tracks: PointTracks) -> PointMotion:
         """Displacement and its expected error for every point and frame."""
         trusted = tracks.confidence[..., None] * tracks.lifted
@@ -153,7 +158,7 @@ class MotionPrior(nn.Module):
         x = self.clip_in(static)
         z = self.frame_in(per_frame.transpose(1, 2).contiguous()) + self.frame_static(static)[:, :, None]
         z = self.frame_mix(torch.relu(z))
-        for block in self.blocks:
+        for block in self.layers():
             x, z = block(x, z, apart)
         x = self.norm(x)
         head = self.head(torch.relu(self.out_frame(z) + self.out_clip(x)[:, :, None])).transpose(1, 2)
@@ -214,6 +219,12 @@ class MotionPriorBlock(nn.Module):
         self.frame_in = nn.Linear(frame_width, 2 * frame_width)
         self.frame_shift, self.frame_gate = nn.Linear(width, 2 * frame_width), nn.Linear(width, 2 * frame_width)
         self.frame_mlp_out = nn.Linear(2 * frame_width, frame_width)
+
+    def add_nothing(self) -> None:
+        """Set all that the block adds to zero."""
+        for output in (self.clip_out, self.frame_out, self.time_out, self.clip_mlp[-1], self.frame_mlp_out):
+            for parameter in output.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self,

@@ -170,13 +170,11 @@ def deepen(network: MotionPrior, blocks: int) -> MotionPrior:
     deeper = deepcopy(network)
     deeper.params = replace(network.params, blocks=blocks)
     deeper.blocks = nn.ModuleList()
-    for block in network.blocks:
-        deeper.blocks.append(deepcopy(block))
-        for _ in range(blocks // present - 1):
-            deeper.blocks.append(idle := deepcopy(block))
-            for output in (idle.clip_out, idle.frame_out, idle.time_out, idle.clip_mlp[-1], idle.frame_mlp_out):
-                nn.init.zeros_(output.weight)
-                nn.init.zeros_(output.bias)
+    for block in network.layers():
+        copies = [deepcopy(block) for _ in range(blocks // present)]
+        for idle in copies[1:]:
+            idle.add_nothing()
+        deeper.blocks.extend(copies)
     return deeper
 
 

@@ -105,6 +105,16 @@ def test_surfaces_and_pictures_are_beside_the_truth_and_what_is_absent_says_why(
     assert "CD-4D" in text and "LPIPS is absent" in text
 
 
+def test_root_and_deformation_are_told_apart(output):
+    report = figures(output)
+    unmoved, rigid = row(report, "unmoved"), row(report, "rigid-only")
+    # The beam is rigid: half of its turn of 0.4 after one of two frames, all of it after both.
+    assert unmoved["root_rotation_error"] == pytest.approx(np.degrees(0.3), rel=0.1)
+    assert rigid["root_rotation_error"] < 0.1 and rigid["root_translation_error"] < 0.001
+    assert unmoved["ratio_deformation"] is None and report["summary"]["ratio_deformation"] is None
+    assert "root rotation, degrees" in (output / "report.md").read_text()
+
+
 def test_the_summary_is_that_of_the_first_engine(output):
     report = figures(output)
     assert report["summary"] == report["summaries"]["fit"]
@@ -165,6 +175,29 @@ def test_wrong_options_are_refused_with_a_sentence(assets, tmp_path, capsys, wro
     command = ["evaluate", "--assets", str(assets), "--out", str(tmp_path / "out"), "--engine", "unmoved", *wrong]
     assert cli.main(command) == 1
     assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_engine_without_weights_fails_in_its_rows_and_the_others_are_measured(assets, output, monkeypatch, capsys):
+    from gvf_core.evaluation import clip_jobs
+
+    monkeypatch.setattr(clip_jobs, "_start", lambda task: pytest.fail("what is measured is measured again"))
+    command = ["evaluate", "--assets", str(assets), "--clip", "beam:Slide", "--out", str(output), *QUICK]
+    command += ["--preset", "fast", "--json", str(output.parent / "unable.json"), "--engine", "diffusion,static,fit"]
+    assert cli.main(command) == 0
+    report = json.loads((output.parent / "unable.json").read_text())
+    diffusion = row(report, "diffusion")
+    assert diffusion["failure"].startswith("The set of weights released lacks") and "ratio_all" not in diffusion
+    assert (report["summaries"]["diffusion"]["clips"], report["summaries"]["diffusion"]["failed"]) == (0, 1)
+    assert row(report, "unmoved")["ratio_all"] == pytest.approx(1) and row(report, "fit")["ratio_all"] < 1
+    assert "failed: The set of weights released lacks" in (output / "report.md").read_text()
+    assert "diffusion is not measured" in " ".join(capsys.readouterr().err.split())
+
+
+def test_where_no_engine_can_run_nothing_is_begun(assets, tmp_path, capsys):
+    command = ["evaluate", "--assets", str(assets), "--out", str(tmp_path / "out"), "--engine", "diffusion"]
+    assert cli.main(command) == 1
+    assert "The set of weights released lacks" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out" / "clips").exists()
 
 
 def test_two_programs_do_not_write_into_one_folder(assets, tmp_path, capsys):

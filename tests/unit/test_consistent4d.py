@@ -1,6 +1,7 @@
 """Results are compared with the truth view by view and picture by picture, from pictures or from animation files."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from gvf_core.animation import Animation, save_animation
 from gvf_core.errors import FileFormatError
 from gvf_core.evaluation.animation_tracks import load_tracks
 from gvf_core.evaluation.consistent4d import ASIDE, VIEWS, ObjectTask, evaluate_object, find_objects, read_view
+from gvf_core.evaluation.consistent4d_report import consistent4d_report
 from gvf_core.evaluation.side_pictures import side_pictures
 from gvf_core.gaussians import Gaussians, VariationField
 from gvf_core.rendering import orbit_camera
@@ -44,13 +46,59 @@ def tasks_of(sets) -> list[ObjectTask]:
     return find_objects(sets / "truth", sets / "results", sets / "out", "")
 
 
-def test_objects_are_paired_by_name_and_a_missing_result_is_said(sets):
+def test_objects_are_paired_by_name(sets):
     assert [task.name for task in tasks_of(sets)] == ["fish", "skull"]
-    write_views(sets / "truth" / "pistol")
-    with pytest.raises(FileFormatError, match="There is no result for pistol"):
-        tasks_of(sets)
     with pytest.raises(FileFormatError, match="holds no folders OBJECT/eval_0"):
         find_objects(sets, sets, sets, "")
+
+
+def test_an_object_without_a_result_or_without_a_view_fails_by_itself(sets):
+    write_views(sets / "truth" / "pistol")
+    shutil.rmtree(sets / "truth" / "skull" / "eval_0")
+    fish, pistol, skull = tasks_of(sets)
+    for task in (fish, pistol, skull):
+        evaluate_object(task)
+    assert "There is no result for pistol in" in pistol.kept()["failure"]
+    assert "eval_0 holds no PNG files" in skull.kept()["failure"]
+    assert [task.is_measured() for task in (fish, pistol, skull)] == [True, False, False]
+    assert len(consistent4d_report([one.kept() for one in (fish, pistol, skull)], {}, None)["objects"]) == 3
+    write_views(sets / "results" / "pistol")
+    assert tasks_of(sets)[1].kept() is None
+
+
+def test_results_of_other_objects_altogether_are_refused(sets):
+    (sets / "results" / "fish").rename(sets / "results" / "fishes")
+    (sets / "results" / "skull").rename(sets / "results" / "skulls")
+    with pytest.raises(FileFormatError, match="There is no result for fish"):
+        tasks_of(sets)
+
+
+def test_pictures_that_lie_beside_others_than_their_own_are_a_failure(sets):
+    fish, skull = tasks_of(sets)
+    for side, gone in (("truth", 1), ("results", 2)):
+        for task in (fish, skull):
+            shutil.rmtree(sets / side / task.name)
+            write_views(sets / side / task.name, frames=4)
+        (sets / side / "fish" / "eval_3" / f"{gone}.png").unlink()
+    for view in VIEWS:
+        for number in reversed(range(4)):
+            (sets / "results" / "skull" / view / f"{number}.png").rename(
+                sets / "results" / "skull" / view / f"{number + 1}.png"
+            )
+    for task in (fish, skull):
+        evaluate_object(task)
+    assert "The pictures in eval_3 of the result fish have other numbers" in fish.kept()["failure"]
+    assert skull.kept()["psnr"] == 100
+
+
+def test_true_pictures_of_one_colour_have_no_range_and_say_so(sets):
+    fish, _ = tasks_of(sets)
+    blank = Image.fromarray(np.full((64, 64, 3), 255, np.uint8))
+    blank.save(sets / "truth" / "fish" / "eval_1" / "0.png")
+    evaluate_object(fish)
+    row = fish.kept()
+    assert row["psnr"] > 10 and row["psnr_of_data_range"] is None
+    assert row["absent"]["psnr_of_data_range"] == "A true picture has a single colour."
 
 
 def test_pictures_are_sorted_by_number_and_laid_over_white(tmp_path):
@@ -167,3 +215,20 @@ def test_the_command_writes_a_report_with_means_and_takes_what_is_kept(sets, cap
     assert kept == {path: path.stat().st_mtime_ns for path in (sets / "out" / "objects").iterdir()}
     assert cli.main([*command[:-6], *command[-4:]]) == 1
     assert "Name their folder with --results" in " ".join(capsys.readouterr().err.split())
+
+
+def evaluated_unless_fish(task: ObjectTask) -> None:
+    """In place of `evaluate_object`: the process dies of the fish, as it does when memory runs out."""
+    if task.name == "fish":
+        os._exit(9)
+    evaluate_object(task)
+
+
+def test_an_object_whose_process_dies_takes_no_other_with_it(sets, monkeypatch, capsys):
+    pytest.importorskip("torchmetrics")
+    monkeypatch.setattr("gvf_core.evaluation.consistent4d.evaluate_object", evaluated_unless_fish)
+    command = ["evaluate", "--protocol", "consistent4d", "--assets", str(sets / "truth"), "--jobs", "1"]
+    assert cli.main([*command, "--results", str(sets / "results"), "--out", str(sets / "out")]) == 0
+    report = json.loads((sets / "out" / "report.json").read_text())
+    assert [one.get("failure") for one in report["objects"]] == ["The process broke down.", None]
+    assert report["summary"]["failed"] == 1

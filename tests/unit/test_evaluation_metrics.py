@@ -19,7 +19,7 @@ from gvf_core.evaluation.geometry_metrics import (
     geometry_errors,
     vertex_error,
 )
-from gvf_core.evaluation.image_metrics import BEST_PSNR, data_range_of, structural_similarity
+from gvf_core.evaluation.image_metrics import BEST_PSNR, data_range_of, peak_signal_to_noise, structural_similarity
 from gvf_core.evaluation.judges import Judges, absent_metrics, for_clip, installed_judges, judge_key, video_features
 from gvf_core.evaluation.motion_metrics import jerk
 from gvf_core.evaluation.picture_scores import (
@@ -112,6 +112,17 @@ def test_the_distance_of_one_video_is_what_consistent4d_calls_fvd(rng):
 
 
 # Pictures
+
+
+@needs_torchmetrics
+def test_psnr_is_that_of_torchmetrics():
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    pictures, references = torch.rand(2, 3, 3, 20, 24)
+    expected = torch.stack(
+        [peak_signal_noise_ratio(*pair, data_range=1.0) for pair in zip(pictures, references, strict=True)]
+    )
+    torch.testing.assert_close(peak_signal_to_noise(pictures, references), expected)
 
 
 @needs_torchmetrics

@@ -7,7 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from gvf_core.errors import CaptureError, FileFormatError
+from gvf_core.errors import CaptureError, FileFormatError, SettingsError
 from gvf_core.evaluation.clip_choice import AnimatedAsset, ClipChoice, drawn_clips, find_assets, named_clips
 from gvf_core.evaluation.motion_metrics import (
     at_rest_depth,
@@ -18,7 +18,7 @@ from gvf_core.evaluation.motion_metrics import (
     motion_errors,
     shown_points,
 )
-from gvf_core.evaluation.report import report_json, report_markdown, summarise
+from gvf_core.evaluation.report import common_clips, report_json, report_markdown, summarise
 from gvf_core.evaluation.triangle_motion import LEAST_STRETCH, MOST_STRETCH, triangle_motion
 from gvf_core.evaluation.true_motion import (
     FARTHEST,
@@ -82,6 +82,16 @@ def test_errors_towards_the_camera_are_not_in_its_plane(cube, rng):
     errors = ratios(shifts(vertices, (0.1, 0.0, 0.0)), truth, triangles, rng)
     assert errors.ratio_in_plane == pytest.approx(0, abs=1e-9)
     assert errors.ratio_all == pytest.approx(0.1 / np.hypot(0.1, 0.1))
+
+
+def test_there_is_no_ratio_to_a_part_of_the_motion_that_is_not_there(cube, rng):
+    vertices, triangles = cube
+    away = np.array([0.0, 0.3, 0.0])
+    truth = shifts(vertices, away)
+    still = ratios(shifts(vertices, 0 * away), truth, triangles, rng)
+    assert still.ratio_in_plane is None and still.ratio_all == 1
+    out_of_sight = shifts(vertices + np.array([9.0, 0, 0]), away)
+    assert ratios(out_of_sight, out_of_sight, triangles, rng).ratio_visible is None
 
 
 def test_the_first_frame_does_not_count(cube, rng):
@@ -234,12 +244,21 @@ def test_an_asset_that_cannot_be_opened_is_passed_over():
     assert {choice.asset.family for choice in drawn_clips(some_assets(), refusing, 0)} == {"deer", "fish", "truck"}
 
 
+def test_without_blender_no_asset_is_passed_over():
+    def refusing(asset: AnimatedAsset) -> list[str]:
+        raise SettingsError("There is no Blender.")
+
+    with pytest.raises(SettingsError, match="no Blender"):
+        list(drawn_clips(some_assets(), refusing, 0))
+
+
 def test_assets_are_found_in_folders_with_the_families_of_the_table(tmp_path):
     folder = tmp_path / "animated"
     (folder / "more").mkdir(parents=True)
     for name in ("fox.glb", "more/cat.fbx", "more/cat.usdc", "notes.txt"):
         (folder / name).write_bytes(b"x")
-    (tmp_path / "animated.csv").write_text("name,category,family\nfox,quadruped,canines\n")
+    table = "name,category,family\nfox,quadruped,canines\n"
+    (tmp_path / "animated.csv").write_text(table, encoding="utf-8-sig")
     found = {asset.name: (asset.family, asset.category) for asset in find_assets(folder)}
     assert found == {
         "fox": ("canines", "quadruped"),
@@ -249,6 +268,7 @@ def test_assets_are_found_in_folders_with_the_families_of_the_table(tmp_path):
     assert [asset.name for asset in find_assets(folder / "fox.glb")] == ["fox"]
     (choice,) = named_clips(find_assets(folder), ["fox:Run: fast"])
     assert choice == ClipChoice(find_assets(folder)[0], "Run: fast")
+    assert len(named_clips(find_assets(folder), ["fox:Run", "fox:Walk", "fox:Run"])) == 2
     with pytest.raises(FileFormatError, match="ASSET:CLIP"):
         named_clips(find_assets(folder), ["dog:Run"])
     with pytest.raises(FileFormatError, match="no animated file"):
@@ -271,6 +291,38 @@ def test_totals_count_failures_apart_and_name_the_worst():
     assert summary["share_worse_than_unmoved"] == pytest.approx(1 / 3)
     assert [one["clip"] for one in summary["worst"]] == ["Walk", "Sit", "Run"]
     assert summary["peak_memory_mb"] is None
+
+
+def test_engines_that_failed_on_different_clips_are_compared_on_those_that_none_failed_on():
+    rows = [a_row("Run", 0.4), a_row("Walk", 0.6)]
+    rows += [
+        {**a_row("Run", 0.5), "engine": "auto"},
+        {"engine": "auto", "asset": "fox", "clip": "Walk", "failure": "-"},
+    ]
+    rows.append({"engine": "diffusion", "asset": "fox", "clip": "Run", "failure": "It cannot run at all."})
+    assert common_clips(rows) == {"clips": 1, "ratio_all": {"fit": 0.4, "auto": 0.5}}
+    assert common_clips(rows[:3]) == {"clips": 1, "ratio_all": {"fit": 0.4, "auto": 0.5}}
+    assert common_clips(rows[:2]) is None and common_clips(rows[-1:]) is None
+    assert common_clips([rows[0], {**a_row("Walk", 0.5), "engine": "auto"}]) == {"clips": 0, "ratio_all": {}}
+    what = {"assets": "somewhere", "options": {}, "settings": {}}
+    text = report_markdown(report_json(rows, ["fit", "auto", "diffusion"], what, []))
+    assert "over the 1 that none failed on: fit 0.40, auto 0.50." in text
+
+
+def test_figures_that_a_clip_does_not_have_are_blank_and_in_no_total():
+    root = {"root_rotation_error": 3.0, "root_translation_error": 0.1, "ratio_deformation": 0.4}
+    rows = [a_row("Run", 0.5, **root), a_row("Spin", 0.5, **root | {"ratio_deformation": None}, ratio_in_plane=None)]
+    report = report_json(rows, ["fit"], {"assets": "", "options": {}, "settings": {}}, [])
+    assert report["summary"]["clips"] == 2
+    totals = {name: report["summary"][name] for name in ("ratio_deformation", "ratio_in_plane", "root_rotation_error")}
+    assert {name: (total["clips"], total["median"]) for name, total in totals.items()} == {
+        "ratio_deformation": (1, 0.4),
+        "ratio_in_plane": (1, 0.4),
+        "root_rotation_error": (2, 3.0),
+    }
+    text = report_markdown(report)
+    assert "| 3.0 | 0.100 | 0.40 |" in text and "| 3.0 | 0.100 |  |" in text
+    assert "| fox | Spin | 0.50 | 0.50 |  | +1.0 |" in text
 
 
 def test_the_report_has_a_line_for_every_clip_whatever_its_name():
