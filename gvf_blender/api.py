@@ -1,7 +1,7 @@
 """The console: animate objects from Python, in background mode and in Blender's own console. See docs/console.md."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,10 @@ import bpy
 from . import job_list
 from .asset_properties import remember_view
 from .batch import BatchOutcome, run_batch
+from .camera_view import view_of_camera
 from .capture import CaptureOptions, StartFrameOptions, VideoView, render_start_frame
 from .client import Client
-from .core.errors import GvfBlenderError, SettingsError
+from .core.errors import GvfBlenderError, SelectionError, SettingsError
 from .core.manifest import BatchTask, read_manifest
 from .core.motion_settings import MotionSettings
 from .diagnosis import report
@@ -44,6 +45,7 @@ def animate(
     on_progress: ProgressCallback | None = None,
     views: str | int = "standard",
     movable: str = "",
+    camera: str | bpy.types.Object | None = None,
     capture_options: CaptureOptions | None = None,
     **settings: Any,
 ) -> Imported:
@@ -58,6 +60,7 @@ def animate(
         on_progress: Called on the main thread with the stage and the fraction of the whole that is done, 0..1.
         views: How many views of the asset are rendered: "draft", "standard", "official", or a number.
         movable: Name of a vertex group: only what is in it moves, in part where its weight is below 1.
+        camera: The camera that the video was seen from, as an object or its name; it gives azimuth, elevation and fov.
         capture_options: Everything about how the asset is rendered; None takes the usual options.
         **settings: Any of `gvf_blender.core.motion_settings.MotionSettings`, such as `azimuth=45`.
 
@@ -71,6 +74,8 @@ def animate(
         ServerError: The server cannot be reached, refuses, or failed.
         JobCancelled: The job was cancelled.
     """
+    if camera is not None:
+        settings |= _seen_by(camera, objects, settings)
     request = make_request(objects, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable)
     connect = _connector(server)
     capturing = job_list.capturing_job()
@@ -81,6 +86,20 @@ def animate(
         return job.run_to_end(on_progress or (lambda stage, fraction: None))
     finally:
         job.close()
+
+
+def _seen_by(camera: str | bpy.types.Object, objects: Objects, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the view from which a camera sees objects.
+
+    Raises:
+        SelectionError: Something does not exist, or the camera is none.
+    """
+    (found,) = find_objects(object_names(camera))
+    if found.type != "CAMERA":
+        raise SelectionError(f"{found.name!r} is no camera.", "Name the camera that the video was seen from.")
+    fov = settings.get("fov", MotionSettings.fov)
+    view = view_of_camera(bpy.context, found, find_objects(object_names(objects)), fov)
+    return {"view": "given", "azimuth": view.azimuth, "elevation": view.elevation, "fov": view.fov}
 
 
 def start_frame(

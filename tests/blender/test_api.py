@@ -1,7 +1,9 @@
 """The console API against a real server process whose results are made up."""
 
+import math
 import socket
 import threading
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
@@ -217,6 +219,25 @@ def test_the_ranges_and_defaults_are_the_servers():
 
     assert motion_settings.RANGES == settings._RANGES
     assert motion_settings.MotionSettings().to_dict() == vars(settings.AnimateSettings())
+
+
+def test_a_camera_tells_where_the_video_was_seen_from(api, cube, video, monkeypatch):
+    bpy.ops.object.camera_add(location=(3, -9, 0.5), rotation=(1, 0, 2))
+    asked = []
+    monkeypatch.setattr(api, "_connector", lambda server: None)
+    monkeypatch.setattr(
+        api,
+        "AnimateJob",
+        lambda request, *_: (
+            asked.append(request) or SimpleNamespace(run_to_end=lambda on_progress: None, close=lambda: None)
+        ),
+    )
+    api.animate(cube, video, camera="Camera", azimuth=50, view="search", seed=4)
+    settings = asked[0].settings
+    assert (settings.azimuth, settings.elevation, settings.view, settings.seed) == (0, 0, "given", 4)
+    assert settings.fov == pytest.approx(math.degrees(bpy.data.cameras["Camera"].angle), abs=0.01)
+    with pytest.raises(SelectionError, match="'Cube' is no camera"):
+        api.animate(cube, video, camera="Cube")
 
 
 def test_a_batch_goes_on_after_a_failing_task(api, cube, video, server):

@@ -153,6 +153,17 @@ def test_a_dropped_video_becomes_the_driving_video_seen_from_the_start_frames_vi
     assert settings.video == str(video)
 
 
+def test_a_dropped_video_is_kept_relative_to_a_saved_file_as_the_preferences_want(cube, video, tmp_path, monkeypatch):
+    settings = bpy.context.scene.gvf
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    monkeypatch.setattr(bpy.context.preferences.filepaths, "use_relative_paths", True)
+    bpy.ops.gvf.choose_video(filepath=str(video))
+    assert settings.video == "//walk.mp4"
+    monkeypatch.setattr(bpy.context.preferences.filepaths, "use_relative_paths", False)
+    bpy.ops.gvf.choose_video(filepath=str(video))
+    assert settings.video == str(video)
+
+
 def test_a_dropped_result_moves_the_selected_objects_if_they_were_captured(cube, tmp_path):
     animation = fabricate(tmp_path, cube, frames=3)
     assert bpy.ops.gvf.import_animation(filepath=str(animation.path)) == {"FINISHED"}
