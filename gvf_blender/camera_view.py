@@ -7,12 +7,19 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Vector
 
+from .asset_properties import use_view
 from .asset_vertices import world_vertices
 from .capture import VideoView
 from .core.motion_settings import RANGES
 
 # A camera this close to the middle of the asset, in metres, does not see it from any side.
 _NOWHERE = 1e-6
+
+
+def look_from_camera(context: bpy.types.Context) -> None:
+    """Set the scene's view to how its chosen camera sees the selected objects."""
+    settings = context.scene.gvf
+    use_view(settings, view_of_camera(context, settings.camera, context.selected_objects, settings.fov))
 
 
 def view_of_camera(

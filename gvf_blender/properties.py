@@ -32,7 +32,9 @@ def _follow_view(settings: bpy.types.bpy_struct, context: bpy.types.Context) -> 
 def _look_from_camera(settings: bpy.types.bpy_struct, context: bpy.types.Context) -> None:
     """Take the view of a camera over as soon as it is chosen."""
     if settings.camera is not None and settings.id_data == context.scene:
-        bpy.ops.gvf.view_from_camera()
+        from .camera_view import look_from_camera
+
+        look_from_camera(context)
 
 
 class SettingsProperties:

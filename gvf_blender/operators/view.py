@@ -5,7 +5,7 @@ from typing import ClassVar
 import bpy
 
 from ..asset_properties import use_view
-from ..camera_view import direction_of_view, view_of_camera
+from ..camera_view import direction_of_view, look_from_camera, view_of_camera
 from ..capture import VideoView
 from ..translations import translated
 
@@ -58,8 +58,7 @@ class GVF_OT_view_from_camera(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set the scene's view."""
-        settings = context.scene.gvf
-        use_view(settings, view_of_camera(context, settings.camera, context.selected_objects, settings.fov))
+        look_from_camera(context)
         return {"FINISHED"}
 
 

@@ -129,14 +129,14 @@ def test_runs_multiply_assets_videos_and_settings(tmp_path):
         write(
             tmp_path,
             "[settings]\nseed = 1\n"
-            '[[run]]\nassets = ["a.glb", "b.glb"]\nvideos = ["v.mp4"]\nsettings = [{}, {seed = 2, azimuth = 90}]',
+            '[[run]]\nassets = ["a.glb", "b.glb"]\nvideos = ["v.mp4"]\nsettings = [{}, {seed = 2, camera = "Left"}]',
         )
     )
     assert [(task.asset.name, task.settings) for task in tasks] == [
         ("a.glb", {"seed": 1}),
-        ("a.glb", {"seed": 2, "azimuth": 90}),
+        ("a.glb", {"seed": 2, "camera": "Left"}),
         ("b.glb", {"seed": 1}),
-        ("b.glb", {"seed": 2, "azimuth": 90}),
+        ("b.glb", {"seed": 2, "camera": "Left"}),
     ]
 
 
