@@ -13,6 +13,7 @@ from .core.errors import GvfBlenderError, ServerError
 from .preferences import server_choice
 from .properties import SHARED_NAMES
 from .request import check_video
+from .version import extension_version
 
 
 def report(context: bpy.types.Context) -> str:
