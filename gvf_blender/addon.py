@@ -11,6 +11,7 @@ from . import (
     operators,
     preferences,
     properties,
+    scene_defaults,
     server_installation,
     server_watch,
     translations,
@@ -33,6 +34,7 @@ def register() -> None:
     import_menu.register()
     video_facts.register()
     job_list.register()
+    scene_defaults.register()
     # The bpy module; `bpy.app.module`, which says so, is missing in Blender 4.2.
     if not bpy.app.binary_path:
         # That of Blender 4.5 hangs at the end of Python while properties with callbacks are registered.
@@ -43,6 +45,7 @@ def unregister() -> None:
     """Cancel running jobs and undo `register`."""
     atexit.unregister(unregister)
     server_watch.unregister()
+    scene_defaults.unregister()
     job_list.unregister()
     managed_server.unregister()
     server_installation.unregister()

@@ -1,7 +1,7 @@
 """The console: animate objects from Python, in background mode and in Blender's own console. See docs/console.md."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,10 @@ import bpy
 from . import job_list
 from .asset_properties import remember_view
 from .batch import BatchOutcome, run_batch
+from .camera_view import view_of_camera
 from .capture import CaptureOptions, StartFrameOptions, VideoView, render_start_frame
 from .client import Client
-from .core.errors import GvfBlenderError, SettingsError
+from .core.errors import GvfBlenderError, SelectionError, SettingsError
 from .core.manifest import BatchTask, read_manifest
 from .core.motion_settings import MotionSettings
 from .diagnosis import report
@@ -75,6 +76,7 @@ def start(
     server: Server = None,
     views: str | int = "standard",
     movable: str = "",
+    camera: str | bpy.types.Object | None = None,
     capture_options: CaptureOptions | None = None,
     **settings: Any,
 ) -> Job:
@@ -90,6 +92,7 @@ def start(
         server: A connected client or the path of a handshake file; None takes the server of the preferences.
         views: How many views of the asset are rendered: "draft", "standard", "official", or a number.
         movable: Name of a vertex group: only what is in it moves, in part where its weight is below 1.
+        camera: The camera that the video was seen from, as an object or its name; it gives azimuth, elevation and fov.
         capture_options: Everything about how the asset is rendered; None takes the usual options.
         **settings: Any of `gvf_blender.core.motion_settings.MotionSettings`, such as `azimuth=45`.
 
@@ -103,6 +106,8 @@ def start(
         SettingsError: A setting is out of range.
         ServerError: There is no server to be found.
     """
+    if camera is not None:
+        settings |= _seen_by(camera, objects, settings)
     request = make_request(objects, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable)
     connect = _connector(server)
     capturing = job_list.capturing_job()
@@ -111,6 +116,20 @@ def start(
     job = Job(request, connect, results_folder(), capture_options)
     job_list.add(job)
     return job
+
+
+def _seen_by(camera: str | bpy.types.Object, objects: Objects, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the view from which a camera sees objects.
+
+    Raises:
+        SelectionError: Something does not exist, or the camera is none.
+    """
+    (found,) = find_objects(object_names(camera))
+    if found.type != "CAMERA":
+        raise SelectionError(f"{found.name!r} is no camera.", "Name the camera that the video was seen from.")
+    fov = settings.get("fov", MotionSettings.fov)
+    view = view_of_camera(bpy.context, found, find_objects(object_names(objects)), fov)
+    return {"view": "given", "azimuth": view.azimuth, "elevation": view.elevation, "fov": view.fov}
 
 
 def start_frame(

@@ -34,7 +34,7 @@ class AssetSummary:
 
 def summarise(selected: Sequence[bpy.types.Object]) -> AssetSummary:
     """Look at a selection without evaluating anything."""
-    found = _below(selected)
+    found = with_children(selected)
     meshes = [thing for thing in found if thing.type == "MESH"]
     vertices = sum(len(thing.data.vertices) for thing in meshes)
     warnings: dict[Sentence, None] = {}
@@ -50,7 +50,8 @@ def summarise(selected: Sequence[bpy.types.Object]) -> AssetSummary:
     return AssetSummary(len(meshes), vertices, tuple(warnings), bool(instancers))
 
 
-def _below(selected: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
+def with_children(selected: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
+    """The objects, and the visible ones below their empties and armatures; fit for drawing."""
     found = dict.fromkeys(selected)
     parents = [thing for thing in found if thing.type in ("EMPTY", "ARMATURE")]
     # Each of them is asked for by a walk over all objects of the file.

@@ -3,7 +3,6 @@
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from importlib import resources
 
 import bpy
 import numpy as np
@@ -14,6 +13,7 @@ from .core.errors import GvfBlenderError, ServerError
 from .preferences import server_choice
 from .properties import SHARED_NAMES
 from .request import check_video
+from .version import extension_version
 
 
 def report(context: bpy.types.Context) -> str:
@@ -23,7 +23,7 @@ def report(context: bpy.types.Context) -> str:
 
 def _lines(context: bpy.types.Context) -> Iterator[str]:
     yield "GVF for Blender, report"
-    yield f"Extension {_version()}, Blender {bpy.app.version_string} ({_build()})"
+    yield f"Extension {extension_version()}, Blender {bpy.app.version_string} ({_build()})"
     yield f"{platform.platform()}, Python {sys.version.split()[0]}, NumPy {np.__version__}"
     yield f"Background: {bpy.app.background}, online access: {bpy.app.online_access}"
     yield f"Server: {_of(lambda: server_choice(context).locate())}"
@@ -52,12 +52,3 @@ def _of(tell: Callable[[], object]) -> str:
 
 def _build() -> str:
     return bpy.app.build_hash.decode(errors="replace") or "unknown build"
-
-
-def _version() -> str:
-    """From the manifest that is packed with the extension; a checkout has it one folder higher."""
-    try:
-        text = resources.files(__package__).joinpath("blender_manifest.toml").read_text(encoding="utf-8")
-    except OSError:
-        return "from a checkout"
-    return next((line.split('"')[1] for line in text.splitlines() if line.startswith("version =")), "unknown")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import bpy
 
+from . import server_watch
 from .core.errors import FileError
-from .core.import_size import expected_size, file_size, in_words
+from .core.import_size import NETWORK_GAUSSIANS, expected_size, file_size, in_words
 from .core.sentence import Sentence
 from .preferences import track_cache
 
@@ -29,7 +30,7 @@ def cost_of_file(context: bpy.types.Context, path: Path, results: int, motion: b
 
 
 def cost_of_settings(context: bpy.types.Context, frames: int) -> Sentence | None:
-    """A sentence about what the settings will make with the engine fit; None if it is not worth telling.
+    """A sentence about what the settings will make, at most; None if it is not worth telling.
 
     Args:
         context: Its scene's settings count.
@@ -37,11 +38,25 @@ def cost_of_settings(context: bpy.types.Context, frames: int) -> Sentence | None
     """
     settings = context.scene.gvf
     results = len(settings.outputs & {"splats", "points"})
-    size = expected_size(settings.gaussians, frames, results)
-    if settings.engine == "diffusion" or size < _WORTH_TELLING:
+    fitted = expected_size(settings.gaussians, frames, results, settings.follow_colors)
+    sampled = expected_size(NETWORK_GAUSSIANS, frames, results, colors_change=True)
+    if settings.engine == "fit" or (settings.engine == "auto" and _has_no_weights(settings.weights)):
+        sampled = 0
+    most = sampled if settings.engine == "diffusion" else max(fitted, sampled)
+    if most < _WORTH_TELLING:
         return None
-    text = "The result will take about {size} of memory, {where}"
-    return Sentence(text, size=in_words(size), where=_where(context, size))
+    values = {"size": in_words(fitted), "most": in_words(most), "where": _where(context, most)}
+    if settings.engine == "diffusion":
+        return Sentence("The result will take up to {most} of memory, {where}", **values)
+    if most > fitted:
+        return Sentence("The result will take about {size} of memory, with Diffusion up to {most}, {where}", **values)
+    return Sentence("The result will take about {size} of memory, {where}", **values)
+
+
+def _has_no_weights(name: str) -> bool:
+    """Whether the server is known to have none that the engine Diffusion could use."""
+    facts = server_watch.watch().report.facts
+    return facts is not None and not facts.weights.get(name)
 
 
 def _where(context: bpy.types.Context, size: int) -> Sentence:

@@ -12,10 +12,10 @@ import numpy as np
 from mathutils import Matrix
 
 from .asset_properties import scene_view
+from .asset_vertices import world_vertices
 from .capture.selection import surface_objects
 from .capture.start_frame import framing
 from .core.errors import GvfBlenderError
-from .importer.placement import transform_points
 from .request import check_video
 
 LOGGER = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def place_overlay(context: bpy.types.Context) -> None:
     if camera is None:
         return
     objects = [scene.objects[name] for name in camera.data[_MARK] if name in scene.objects]
-    vertices = _world_vertices(context, objects)
+    vertices = world_vertices(context, objects)
     if vertices is None:
         return
     background = camera.data.background_images[0]
@@ -135,21 +135,3 @@ def _load_video(background: bpy.types.CameraBackgroundImage, scene: bpy.types.Sc
         background.image = None
     if before is not None and before != background.image and before.users == 0:
         bpy.data.images.remove(before)
-
-
-def _world_vertices(context: bpy.types.Context, objects: list[bpy.types.Object]) -> np.ndarray | None:
-    """Evaluated vertices of the objects and their instances [V, 3]; None if there are none."""
-    owners = set(objects)
-    found = []
-    for instance in context.evaluated_depsgraph_get().object_instances:
-        owner = (instance.parent if instance.is_instance else instance.object).original
-        if instance.object.type == "MESH" and (owner in owners or _hangs_on(owner, owners)):
-            positions = np.empty((len(instance.object.data.vertices), 3), np.float32)
-            instance.object.data.vertices.foreach_get("co", positions.ravel())
-            found.append(transform_points(np.array(instance.matrix_world, np.float64), positions.astype(np.float64)))
-    vertices = np.concatenate(found) if found else np.empty((0, 3))
-    return vertices if len(vertices) else None
-
-
-def _hangs_on(thing: bpy.types.Object, owners: set[bpy.types.Object]) -> bool:
-    return thing.parent is not None and (thing.parent in owners or _hangs_on(thing.parent, owners))

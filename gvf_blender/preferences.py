@@ -58,8 +58,8 @@ class GVFPreferences(bpy.types.AddonPreferences):
     )
     tracks_above: IntProperty(
         name="Tracks in Own File Above",
-        description="Megabytes of splats and points above which an import keeps them in a file beside the .blend file; "
-        "0 keeps all in the .blend file",
+        description="Megabytes of splats and points above which an import keeps them in a file beside the .blend file, "
+        "or in the home folder while that is not saved; 0 keeps all in the .blend file",
         default=_TRACKS_ABOVE_MB,
         min=0,
     )
@@ -127,9 +127,13 @@ def track_cache(context: bpy.types.Context) -> TrackCache | None:
     above = _TRACKS_ABOVE_MB if preferences is None else preferences.tracks_above
     if not above:
         return None
+    return TrackCache(tracks_folder(), above * 1_000_000)
+
+
+def tracks_folder() -> Path:
+    """Where the open file's large tracks belong."""
     blend = Path(bpy.data.filepath)
-    folder = blend.parent / f"{blend.stem} tracks" if bpy.data.filepath else home_folder() / "tracks"
-    return TrackCache(folder, above * 1_000_000)
+    return blend.parent / f"{blend.stem} tracks" if bpy.data.filepath else home_folder() / "tracks"
 
 
 CLASSES = (GVFPreferences,)

@@ -29,6 +29,14 @@ def _follow_view(settings: bpy.types.bpy_struct, context: bpy.types.Context) -> 
         place_overlay(context)
 
 
+def _look_from_camera(settings: bpy.types.bpy_struct, context: bpy.types.Context) -> None:
+    """Take the view of a camera over as soon as it is chosen."""
+    if settings.camera is not None and settings.id_data == context.scene:
+        from .camera_view import look_from_camera
+
+        look_from_camera(context)
+
+
 class SettingsProperties:
     """Properties shared by the scene's settings, the preferences' defaults and the animate operator."""
 
@@ -211,9 +219,18 @@ class VideoProperties:
 class GVFSceneSettings(VideoProperties, SettingsProperties, DiffusionProperties, bpy.types.PropertyGroup):
     """`Scene.gvf`: what the panel shows and the animate operator uses unless told otherwise."""
 
+    camera: PointerProperty(
+        name="Camera",
+        description="The camera that the video was seen from: azimuth, elevation and field of view become those from "
+        "which it sees the selected objects",
+        type=bpy.types.Object,
+        poll=lambda settings, thing: thing.type == "CAMERA",
+        update=_look_from_camera,
+    )
+
 
 class GVFDefaults(SettingsProperties, DiffusionProperties, bpy.types.PropertyGroup):
-    """Settings that a scene takes over on request."""
+    """Settings that a scene takes over while it has none of its own, and on request."""
 
 
 SHARED_NAMES = (*SettingsProperties.__annotations__, *DiffusionProperties.__annotations__)
@@ -233,8 +250,8 @@ def ordered_outputs(source: SettingsProperties) -> tuple[str, ...]:
 
 
 def copy_settings(source: SettingsProperties, target: SettingsProperties) -> None:
-    """Set every shared property of `target` to the value in `source`."""
-    for name in SHARED_NAMES:
+    """Set every shared property of `target` that somebody has set in `source`."""
+    for name in filter(source.is_property_set, SHARED_NAMES):
         setattr(target, name, getattr(source, name))
 
 

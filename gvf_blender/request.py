@@ -68,7 +68,7 @@ def make_request(
     """
     found = find_objects(object_names(objects))
     check_selection(found)
-    surface_objects(bpy.context, found)
+    surfaces = surface_objects(bpy.context, found)
     return AnimateRequest(
         objects=tuple(item.name for item in found),
         video=check_video(video),
@@ -76,7 +76,7 @@ def make_request(
         outputs=check_outputs(outputs),
         frame_start=_check_frame_start(frame_start),
         views=check_views(views),
-        movable=check_movable(found, movable),
+        movable=check_movable(surfaces, movable),
     )
 
 
@@ -183,16 +183,14 @@ def check_views(views: str | int) -> int:
 
 
 def check_movable(objects: Iterable[bpy.types.Object], name: str) -> str:
-    """The name of a vertex group that something below the objects has, or none.
+    """The name of a vertex group that one of the objects has, or none.
 
     Raises:
         SelectionError: Nothing has it.
     """
-    meshes = [thing for thing in surface_objects(bpy.context, list(objects)) if thing.type == "MESH"]
-    if name and not any(name in mesh.vertex_groups for mesh in meshes):
-        raise SelectionError(
-            f"None of the objects has a vertex group called {name!r}.", "Choose another group, or none to move all."
-        )
+    if name and not any(name in thing.vertex_groups for thing in objects if thing.type == "MESH"):
+        text = Sentence("None of the objects has a vertex group called {name!r}.", name=name)
+        raise SelectionError(text, "Choose another group, or none to move all.")
     return name
 
 

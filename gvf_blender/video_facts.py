@@ -63,6 +63,12 @@ def known_facts(path: Path) -> VideoFacts | None:
     return _known.get(version)
 
 
+def is_unreadable(path: Path) -> bool:
+    """Whether Blender has tried to read a video in vain. Fit for drawing."""
+    version = _version(path)
+    return version in _known and _known[version] is None
+
+
 def read_facts(path: Path) -> VideoFacts | None:
     """Read a video and remember it; None for what Blender cannot read, which the server still may."""
     version = _version(path)

@@ -1,4 +1,4 @@
-"""Reading what a GLB file says about one mesh that moves by morph targets: enough to measure an export."""
+"""What an export needs of GLB files: reading one mesh that moves by morph targets, and noting where it comes from."""
 
 import json
 import struct
@@ -16,6 +16,8 @@ _TYPES: dict[int, np.dtype] = {
     5125: np.dtype("<u4"),
     5126: np.dtype("<f4"),
 }
+# Of the file: magic, version, length; of its first chunk, which is the JSON: length, kind.
+_HEADER = struct.Struct("<5I")
 _SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 
 
@@ -48,9 +50,9 @@ def read_morph_mesh(path: Path) -> MorphMesh:
     """
     try:
         content = path.read_bytes()
-        length = struct.unpack_from("<I", content, 12)[0]
-        file = json.loads(content[20 : 20 + length])
-        read = _Reader(file, content[20 + length + 8 :])
+        length = _HEADER.unpack_from(content)[3]
+        file = json.loads(content[_HEADER.size : _HEADER.size + length])
+        read = _Reader(file, content[_HEADER.size + length + 8 :])
         primitives = file["meshes"][0]["primitives"]
         base = np.concatenate([read(primitive["attributes"]["POSITION"]) for primitive in primitives])
         count = len(primitives[0]["targets"])
@@ -65,6 +67,28 @@ def read_morph_mesh(path: Path) -> MorphMesh:
         raise FileError(f"{path} could not be read ({error.strerror}).", "Choose another file.") from error
     except (KeyError, IndexError, ValueError, StopIteration, struct.error) as error:
         raise FileError(f"{path} holds no mesh that moves by morph targets ({error!r}).", "Export it again.") from error
+
+
+def add_asset_extras(path: Path, values: dict[str, Any]) -> None:
+    """Note what other programs keep and show with the file: the `extras` of its `asset`.
+
+    Raises:
+        FileError: It cannot be read or written, or is no GLB file.
+    """
+    try:
+        content = path.read_bytes()
+        magic, version, _, length, kind = _HEADER.unpack_from(content)
+        file = json.loads(content[_HEADER.size : _HEADER.size + length])
+        file["asset"].setdefault("extras", {}).update(values)
+        text = json.dumps(file, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        rest = content[_HEADER.size + length :]
+        header = _HEADER.pack(magic, version, _HEADER.size + len(text) + len(rest), len(text), kind)
+        path.write_bytes(header + text + rest)
+    except OSError as error:
+        raise FileError(f"{path} could not be written ({error.strerror}).", "Choose another folder.") from error
+    except (KeyError, ValueError, struct.error) as error:
+        raise FileError(f"{path} is no GLB file ({error!r}).", "Export it again.") from error
 
 
 def _weights_sampler(file: dict[str, Any]) -> dict[str, Any]:

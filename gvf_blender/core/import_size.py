@@ -10,8 +10,10 @@ from .safetensors_file import read_tensors
 # Blender stores every component of every track in 32 bits.
 _COMPONENT_BYTES = 4
 GAUSSIAN_TRACKS = ("means", "quaternions", "scales", "colors", "opacities", "confidence")
-# Components that change from frame to frame in an animation whose colours stay.
-_MOVING_COMPONENTS = 3 + 4 + 3 + 1
+# Components that change from frame to frame: positions, rotations, scales and opacities, and maybe colours.
+_MOVING_COMPONENTS, _COLOR_COMPONENTS = 3 + 4 + 3 + 1, 3
+NETWORK_GAUSSIANS = 8 * (64**3 - 62**3)
+"""What the networks make of an asset that fills its cube: 8 for each of the 64^3 voxels that its surface is in."""
 
 
 def tracks_size(shapes: Iterable[tuple[int, ...]], results: int) -> int:
@@ -29,9 +31,10 @@ def motion_size(frames: int, vertices: int) -> int:
     return frames * vertices * 3 * _COMPONENT_BYTES
 
 
-def expected_size(gaussians: int, frames: int, results: int) -> int:
+def expected_size(gaussians: int, frames: int, results: int, colors_change: bool) -> int:
     """Bytes of the tracks of an animation that is yet to be made."""
-    return tracks_size([(frames, gaussians, _MOVING_COMPONENTS)], results)
+    components = _MOVING_COMPONENTS + _COLOR_COMPONENTS * colors_change
+    return tracks_size([(frames, gaussians, components)], results)
 
 
 def file_size(path: Path, results: int, motion: bool) -> int:

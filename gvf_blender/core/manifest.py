@@ -13,7 +13,7 @@ from typing import Any
 from .errors import FileError, SettingsError
 from .motion_settings import MotionSettings
 
-IMPORT_SETTINGS = ("outputs", "frame_start", "views", "movable")
+IMPORT_SETTINGS = ("outputs", "frame_start", "views", "movable", "camera")
 """What settings may hold besides those of the motion."""
 _TOP, _RUN = ("output", "settings", "run"), ("assets", "videos", "objects", "settings")
 

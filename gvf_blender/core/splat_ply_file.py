@@ -6,6 +6,7 @@ upright in Blender.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ _COLUMNS = (
     *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
 )
 _HEADER = (
-    "ply\nformat binary_little_endian 1.0\nelement vertex {count}\n"
+    "ply\nformat binary_little_endian 1.0\n{comments}element vertex {count}\n"
     + "".join(f"property float {name}\n" for name in _COLUMNS)
     + "end_header\n"
 )
@@ -59,8 +60,13 @@ class SplatFrame:
     left_out: tuple[str, ...] = ()
 
 
-def write_splat_ply(path: Path, frame: SplatFrame) -> None:
+def write_splat_ply(path: Path, frame: SplatFrame, comments: Sequence[str] = ()) -> None:
     """Write one frame; an existing file is replaced.
+
+    Args:
+        path: The file.
+        frame: The Gaussians.
+        comments: Lines of ASCII for the header.
 
     Raises:
         FileError: The file cannot be written.
@@ -78,7 +84,8 @@ def write_splat_ply(path: Path, frame: SplatFrame) -> None:
     )
     table = np.concatenate(parts, axis=1).astype("<f4")
     try:
-        path.write_bytes(_HEADER.format(count=len(table)).encode("ascii") + table.tobytes())
+        lines = "".join(f"comment {comment}\n" for comment in comments)
+        path.write_bytes(_HEADER.format(count=len(table), comments=lines).encode("ascii") + table.tobytes())
     except OSError as error:
         raise FileError(f"{path} could not be written ({error.strerror}).", "Choose another folder.") from error
 

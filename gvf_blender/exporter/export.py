@@ -14,6 +14,7 @@ from ..core.sentence import Sentence
 from ..importer.playback import stored_frames
 from ..importer.retiming import playback_of
 from .morph_glb import export_glb
+from .provenance import noted_on
 from .scene_formats import error_of, read_alembic, read_usd, write_alembic, write_usd
 from .splats import export_splats
 from .stage import stage
@@ -114,9 +115,24 @@ def export_obstacle(thing: bpy.types.Object | None, kind: str | None = None) -> 
     return None
 
 
-def usual_suffix(thing: bpy.types.Object) -> str:
-    """The suffix that suits an object."""
-    return ".ply" if _holds_gaussians(thing) else ".abc"
+def usual_format(thing: bpy.types.Object) -> str:
+    """The one of `FORMATS` that suits an object; Gaussians go into no other."""
+    return "PLY" if _holds_gaussians(thing) else "ALEMBIC"
+
+
+def animation_frames(scene: bpy.types.Scene, thing: bpy.types.Object) -> tuple[int, int]:
+    """First and last scene frame of an object's animation, or of the scene if the object has none of ours."""
+    playback = playback_of(thing)
+    if playback is None:
+        return scene.frame_start, scene.frame_end
+    # Keys at 1 and 24.999 of a 29.97 frame rate mean 1 to 25.
+    return math.ceil(playback.start - 1e-3), math.floor(playback.end + 1e-3)
+
+
+def format_of(path: Path) -> str | None:
+    """The one of `FORMATS` that a suffix tells, if any."""
+    suffix = path.suffix.lower()
+    return next((kind for kind, suffixes in FORMATS.items() if suffix in suffixes), None)
 
 
 def _holds_gaussians(thing: bpy.types.Object) -> bool:
@@ -126,8 +142,7 @@ def _holds_gaussians(thing: bpy.types.Object) -> bool:
 
 
 def _format(path: Path) -> str:
-    suffix = path.suffix.lower()
-    kind = next((kind for kind, suffixes in FORMATS.items() if suffix in suffixes), None)
+    kind = format_of(path)
     if kind is None:
         known = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
         raise SettingsError(f"{path.name!r} does not tell a format.", f"Choose a name that ends in {known}.")
@@ -137,11 +152,7 @@ def _format(path: Path) -> str:
 def _frames(
     scene: bpy.types.Scene, thing: bpy.types.Object, frame_start: int | None, frame_end: int | None
 ) -> Sequence[int]:
-    playback = playback_of(thing)
-    first, last = scene.frame_start, scene.frame_end
-    if playback is not None:
-        # Keys at 1 and 24.999 of a 29.97 frame rate mean 1 to 25.
-        first, last = math.ceil(playback.start - 1e-3), math.floor(playback.end + 1e-3)
+    first, last = animation_frames(scene, thing)
     first = first if frame_start is None else frame_start
     last = last if frame_end is None else frame_end
     if not first <= last < first + MAX_FRAMES:
@@ -162,5 +173,6 @@ def _export_mesh(
             linear = tracks.first_matrix[:3, :3]
             return float(np.linalg.norm((read_pc2(path) - local) @ linear.T, axis=-1).max())
         write, read = (write_alembic, read_alembic) if kind == "ALEMBIC" else (write_usd, read_usd)
-        write(path, frames)
+        with noted_on(thing):
+            write(path, frames)
     return error_of(context, path, read, tracks)

@@ -11,7 +11,9 @@ import numpy as np
 from mathutils import Matrix
 
 from ..core.errors import FileError
-from ..core.glb_file import read_morph_mesh
+from ..core.glb_file import add_asset_extras, read_morph_mesh
+from ..importer import PROVENANCE_PROPERTY
+from .provenance import provenance_note
 from .vertex_tracks import VertexTracks
 
 
@@ -53,6 +55,7 @@ def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, trac
                 block.value = weight
                 block.keyframe_insert("value", frame=tracks.frames[other])
     _write(path)
+    add_asset_extras(path, {PROVENANCE_PROPERTY: provenance_note(thing)})
     return _error(path, copy, local, tracks)
 
 

@@ -21,6 +21,7 @@ def write_alembic(path: Path, frames: Sequence[int]) -> None:
         flatten=True,
         export_hair=False,
         export_particles=False,
+        export_custom_properties=True,
         evaluation_mode="VIEWPORT",
         as_background_job=False,
     )
@@ -35,7 +36,8 @@ def write_usd(path: Path, frames: Sequence[int]) -> None:
     """Write what the current scene shows as a USD stage; the frames are those of the scene."""
     # As blend shapes the absolute shape keys of a motion would come out wrong; as points they are exact.
     baked = {"export_shapekeys": False, "export_armatures": False, "export_hair": False}
-    _run(path, bpy.ops.wm.usd_export, export_animation=True, evaluation_mode="VIEWPORT", **baked)
+    options = {"export_animation": True, "evaluation_mode": "VIEWPORT", "export_custom_properties": True}
+    _run(path, bpy.ops.wm.usd_export, **baked, **options)
 
 
 def read_usd(path: Path) -> None:

@@ -1,5 +1,6 @@
 """A splat or point-cloud object as a sequence of PLY files, one per scene frame."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import numpy as np
 
 from ..core.errors import SelectionError
 from ..core.splat_ply_file import SplatFrame, read_splat_ply, write_splat_ply
+from ..importer import PROVENANCE_PROPERTY
 from ..importer.in_place import is_in_place
 from ..importer.placement import transform_points
 from ..importer.playback import stored_frames
 from ..importer.retiming import playback_of
+from .provenance import provenance_note
 
 # Relative to its scale, by how much an object's matrix may miss being a rotation with one scale.
 _TOLERANCE = 1e-4
@@ -41,6 +44,7 @@ def export_splats(
     matrix = np.array(thing.matrix_world, np.float64)
     playback = playback_of(thing)
     tracks = {name: stored_frames(thing.data, name) for name in ("position", "rotation", "scale", "color", "opacity")}
+    note = f"{PROVENANCE_PROPERTY} {json.dumps(provenance_note(thing))}"
     paths, error = [], 0.0
     for frame in frames:
         moment = 0.0 if playback is None else playback.curve.evaluate(frame)
@@ -56,7 +60,7 @@ def export_splats(
             opacities=np.clip(_mixed(tracks["opacity"], moment), 0, 1),
         )
         paths.append(path.with_name(f"{path.stem}_{frame:04d}.ply"))
-        write_splat_ply(paths[-1], splats)
+        write_splat_ply(paths[-1], splats, [note])
         read = read_splat_ply(paths[-1])
         error = max(error, float(np.linalg.norm(read.positions - splats.positions, axis=1).max()))
     return paths, error

@@ -1,7 +1,8 @@
 """Importing an animation: splat object, point-cloud object, and motion on the source objects; and still splats."""
 
-from .animation_import import PROVENANCE_PROPERTY, Imported, ImportOptions, import_animation
+from .animation_import import Imported, ImportOptions, import_animation
 from .motion import has_motion, remove_motion
+from .provenance import PROVENANCE_PROPERTY, provenance_of
 from .splat_import import import_splats
 from .track_cache import TrackCache
 from .transparency import lacks_transparent_bounces, raise_transparent_bounces
@@ -15,6 +16,7 @@ __all__ = [
     "import_animation",
     "import_splats",
     "lacks_transparent_bounces",
+    "provenance_of",
     "raise_transparent_bounces",
     "remove_motion",
 ]

@@ -20,6 +20,7 @@ from .motion import add_motion, obstacle_to_motion, own_movement, render_mismatc
 from .own_animation import moves_on_its_own
 from .placement import moved_by
 from .points import new_point_cloud_object
+from .provenance import PROVENANCE_PROPERTY
 from .splats import new_splat_object
 from .track_cache import TrackCache, move_to_cache
 from .transaction import Transaction
@@ -27,7 +28,6 @@ from .transparency import bounces_warning
 
 LOGGER = logging.getLogger(__name__)
 
-PROVENANCE_PROPERTY = "gvf_provenance"
 _SHEAR_TOLERANCE = 1e-4
 
 

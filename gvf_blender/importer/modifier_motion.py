@@ -15,7 +15,7 @@ from .nodes import TreeWriter, arrange, new_geometry_tree
 from .playback import FramePicker, Track, new_point_mesh, store_track
 
 MODIFIER_NAME = "GVF Motion"
-_MARKER = "gvf_motion"
+MARKER = "gvf_motion"
 _FRAME_NODE = "Frame"
 FRAME_PATH = f'nodes["{_FRAME_NODE}"].outputs[0].default_value'
 """Data path of the keyed frame, from the tree."""
@@ -42,7 +42,7 @@ def add_modifier_motion(
     data = new_point_mesh(name, positions[0])
     store_track(data, track)
     tree = _new_tree(name, bpy.data.objects.new(name, data), track)
-    tree[_MARKER] = json.dumps({"provenance": provenance})
+    tree[MARKER] = json.dumps({"provenance": provenance})
     key_playback(tree, FRAME_PATH, mapping, 0.0, mapping.count - 1, action_name=name)
     modifier = mesh_object.modifiers.new(MODIFIER_NAME, "NODES")
     modifier.node_group = tree
@@ -54,7 +54,7 @@ def find_modifier_motion(mesh_object: bpy.types.Object) -> list[bpy.types.NodesM
     return [
         found
         for found in mesh_object.modifiers
-        if found.type == "NODES" and found.node_group is not None and _MARKER in found.node_group
+        if found.type == "NODES" and found.node_group is not None and MARKER in found.node_group
     ]
 
 

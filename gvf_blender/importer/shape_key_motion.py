@@ -10,7 +10,7 @@ import numpy as np
 from .compat import assign_action
 from .keyframes import FrameMapping, key_playback
 
-_MARKER = "gvf_motion"
+MARKER = "gvf_motion"
 # Parents of these types deform the mesh although no modifier shows it.
 _DEFORMING_PARENTS = ("ARMATURE", "LATTICE")
 
@@ -53,7 +53,7 @@ def add_shape_key_motion(
     mesh.attributes["position"].data.foreach_get("vector", basis.ravel())
     names = ["Basis", *(f"Frame {frame}" for frame in range(len(positions)))]
     keys = _write_keys(mesh_object, names, np.concatenate([basis, positions.astype(np.float32)]))
-    keys[_MARKER] = json.dumps({"keys": len(names), "provenance": provenance})
+    keys[MARKER] = json.dumps({"keys": len(names), "provenance": provenance})
     # Key times are read back: Blender adds them up in float32.
     first, last = keys.key_blocks[1].frame, keys.key_blocks[-1].frame
     key_playback(keys, "eval_time", mapping, first, last, action_name=f"{mesh_object.name} motion")
@@ -62,9 +62,9 @@ def add_shape_key_motion(
 def find_shape_key_motion(mesh_object: bpy.types.Object) -> bpy.types.Key | None:
     """The object's shape keys if they are a motion of ours to which the artist has added no key."""
     keys = mesh_object.data.shape_keys
-    if keys is None or _MARKER not in keys:
+    if keys is None or MARKER not in keys:
         return None
-    return keys if len(keys.key_blocks) == json.loads(keys[_MARKER])["keys"] else None
+    return keys if len(keys.key_blocks) == json.loads(keys[MARKER])["keys"] else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ remembers the library's hash, so a library that was moved or renamed is found ag
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,47 @@ def relink_tracks(objects: Iterable[bpy.types.Object], folder: Path) -> list[bpy
     return remaining
 
 
+def tracks_elsewhere(objects: Iterable[bpy.types.Object], blend: Path) -> list[bpy.types.Object]:
+    """Those of the objects whose tracks are in a file that would not go along with the .blend file's folder."""
+    return [
+        thing
+        for thing in objects
+        if _HASH in thing
+        and thing.data.library is not None
+        and not _is_lost(thing)
+        and not _file_of(thing.data.library).is_relative_to(blend.parent)
+    ]
+
+
+def copy_tracks(objects: Iterable[bpy.types.Object], folder: Path) -> None:
+    """Copy the files of tracks and link the copies; the files stay where they are, as other .blend files may need them.
+
+    Args:
+        objects: As from `tracks_elsewhere`.
+        folder: Where to, beside the saved .blend file.
+
+    Raises:
+        FileError: A copy cannot be written; what was linked stays linked.
+    """
+    for library in {thing.data.library for thing in objects}:
+        path = _file_of(library)
+        copy = _free_path(folder, path.name.removesuffix(_SUFFIX))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            copy.unlink(missing_ok=True)
+            raise FileError(f"{path} could not be copied to {copy} ({error.strerror}).", "Free some space.") from error
+        library.filepath = bpy.path.relpath(str(copy))
+        library.reload()
+
+
+def _file_of(library: bpy.types.Library) -> Path:
+    return Path(bpy.path.abspath(library.filepath)).resolve()
+
+
 def _is_lost(thing: bpy.types.Object) -> bool:
-    return not Path(bpy.path.abspath(thing.data.library.filepath)).is_file()
+    return not _file_of(thing.data.library).is_file()
 
 
 def _free_path(folder: Path, stem: str) -> Path:

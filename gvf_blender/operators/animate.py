@@ -1,19 +1,25 @@
 """The one button: make the selected objects move like the video."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
 import bpy
 
-from .. import job_list
-from ..core.errors import GvfBlenderError
+from .. import job_list, server_watch
+from ..asset_summary import with_children
+from ..core.errors import GvfBlenderError, ServerError, SettingsError
+from ..core.motion_settings import MotionSettings
+from ..core.sentence import Sentence
 from ..diffusion_properties import DiffusionProperties
 from ..job import AnimateJob, ProgressCallback
 from ..preferences import results_folder, server_choice
 from ..properties import SHARED_NAMES, SettingsProperties, VideoProperties, motion_settings, ordered_outputs
-from ..request import AnimateRequest, check_outputs, check_video, make_request
+from ..request import AnimateRequest, check_movable, check_outputs, check_video, make_request
+from ..server_choice import ServerChoice
 from ..translations import translated
+from ..video_facts import known_facts
 from .asset_operator import AssetOperator, capture_obstacle
 
 LOGGER = logging.getLogger(__name__)
@@ -72,15 +78,50 @@ class GVF_OT_animate(AssetOperator, VideoProperties, SettingsProperties, Diffusi
 
 
 def animate_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
-    """Why the panel's Animate button cannot work now; looks at the scene and at files, never at the network."""
+    """Why the panel's Animate button cannot work now; looks at scene, files and what is known of the server."""
     settings = context.scene.gvf
     try:
         check_video(settings.video)
+        _check_frames(settings)
+        check_movable(with_children(context.selected_objects) if settings.movable else (), settings.movable)
         check_outputs(settings.outputs)
-        server_choice(context).locate()
+        choice = server_choice(context)
+        choice.locate()
+        if settings.engine == "diffusion":
+            _check_weights(choice, settings.weights)
     except GvfBlenderError as error:
         return capture_obstacle(context) or error
     return capture_obstacle(context)
+
+
+def _check_frames(settings: bpy.types.PropertyGroup) -> None:
+    """Whether there is motion to follow; what Blender cannot read, the server is asked for.
+
+    Raises:
+        SettingsError: Fewer than two frames would be used.
+    """
+    facts = known_facts(Path(bpy.path.abspath(settings.video)))
+    if facts is not None and facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames) < 2:
+        text = Sentence("The video ends before the second used frame.")
+        raise SettingsError(text, Sentence("Lower First Frame or Every Nth, or choose a longer video."))
+
+
+def _check_weights(choice: ServerChoice, name: str) -> None:
+    """Whether the server has the networks' weights, as far as that is known.
+
+    Raises:
+        ServerError: It lacks them.
+    """
+    report = server_watch.look(choice)
+    if report.facts is None or report.weights is None:
+        return
+    if name not in report.facts.weights:
+        text = Sentence("The server has no set of weights called {name}.", name=name)
+        raise ServerError(text, Sentence("Choose another one under Diffusion, or the engine Fit to Video."))
+    # Of sets with names of their own, an untrained one counts as incomplete, and may be used all the same.
+    if name == MotionSettings.weights and report.weights.wanted():
+        text = Sentence("The server lacks weights that the engine Diffusion needs.")
+        raise ServerError(text, Sentence("Download them under Server > Weights, or choose the engine Fit to Video."))
 
 
 def _log_progress() -> ProgressCallback:

@@ -1,5 +1,6 @@
 """Files that are dropped onto a 3D viewport: a driving video, the result of a job, or Gaussian splats."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,7 +43,7 @@ class GVF_OT_choose_video(bpy.types.Operator):
         """Set the scene's video, and its view to that of the selected asset's start frame."""
         settings = context.scene.gvf
         try:
-            settings.video = str(check_video(self.filepath))
+            settings.video = _kept_path(context, check_video(self.filepath))
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -50,6 +51,14 @@ class GVF_OT_choose_video(bpy.types.Operator):
         if view is not None:
             use_view(settings, view)
         return {"FINISHED"}
+
+
+def _kept_path(context: bpy.types.Context, path: Path) -> str:
+    """The path as Blender's own file browser would put it into a file that is saved."""
+    if bpy.data.filepath and context.preferences.filepaths.use_relative_paths:
+        with suppress(ValueError):  # on Windows, from one drive to another
+            return bpy.path.relpath(str(path))
+    return str(path)
 
 
 class GVF_OT_import_animation(bpy.types.Operator):

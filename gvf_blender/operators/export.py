@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import bpy
-from bpy.props import IntProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from ..core.errors import GvfBlenderError
 from ..exporter import FORMATS, export, export_obstacle
-from ..exporter.export import usual_suffix
+from ..exporter.export import animation_frames, format_of, usual_format
 from ..translations import translated
 
 
@@ -27,8 +27,24 @@ class GVF_OT_export(bpy.types.Operator):
     filter_glob: StringProperty(
         default=";".join(f"*{suffix}" for suffixes in FORMATS.values() for suffix in suffixes), options={"HIDDEN"}
     )
-    frame_start: IntProperty(name="First Frame", description="Scene frame", options={"SKIP_SAVE"})
-    frame_end: IntProperty(name="Last Frame", description="Scene frame", options={"SKIP_SAVE"})
+    format: EnumProperty(
+        name="Format",
+        description="Changes the suffix of the file name, which tells the format",
+        items=(
+            ("ALEMBIC", "Alembic", "For other 3D programs: positions of all vertices"),
+            ("USD", "USD", "For other 3D programs: positions of all vertices"),
+            ("GLB", "GLB", "For web viewers and game engines: one morph target per frame, with materials"),
+            ("PC2", "PC2", "A point cache, for the Mesh Cache modifier"),
+        ),
+        options={"SKIP_SAVE"},
+    )
+    shown_format: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
+    frame_start: IntProperty(
+        name="First Frame", description="Scene frame; left out: that of the animation", options={"SKIP_SAVE"}
+    )
+    frame_end: IntProperty(
+        name="Last Frame", description="Scene frame; left out: that of the animation", options={"SKIP_SAVE"}
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -41,13 +57,51 @@ class GVF_OT_export(bpy.types.Operator):
         return obstacle is None
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask for the file."""
+        """Ask for the file, with what is exported filled in."""
+        thing = context.object
         if not self.filepath:
             blend = Path(bpy.data.filepath)
-            name = bpy.path.clean_name(context.object.name) + usual_suffix(context.object)
+            name = bpy.path.clean_name(thing.name) + FORMATS[usual_format(thing)][0]
             self.filepath = str(blend.parent / name) if blend.name else name
+        for name, frame in zip(("frame_start", "frame_end"), animation_frames(context.scene, thing), strict=True):
+            if not self.properties.is_property_set(name):
+                setattr(self, name, frame)
+        self.shown_format = self.format
+        self.check(context)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
+
+    def check(self, context: bpy.types.Context) -> bool:
+        """Let the suffix follow the format where that was changed, and else the format the suffix."""
+        if not self._offers_formats(context):
+            return False
+        path = Path(self.filepath)
+        told = format_of(path)
+        if self.format != self.shown_format:
+            self.shown_format = self.format
+            if told == self.format:
+                return False
+            suffix = FORMATS[self.format][0]
+            self.filepath = str(path.with_suffix(suffix) if told is not None else path.with_name(path.name + suffix))
+            return True
+        if told in (None, "PLY", self.format):
+            return False
+        self.format = self.shown_format = told
+        return True
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the format, which Gaussians have no choice of, and the frames."""
+        layout = self.layout
+        layout.use_property_split = True
+        if self._offers_formats(context):
+            layout.prop(self, "format")
+        column = layout.column(align=True)
+        column.prop(self, "frame_start")
+        column.prop(self, "frame_end")
+
+    @staticmethod
+    def _offers_formats(context: bpy.types.Context) -> bool:
+        return context.object is not None and usual_format(context.object) != "PLY"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Export and report the error of the file."""

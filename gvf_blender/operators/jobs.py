@@ -7,6 +7,8 @@ from bpy.props import StringProperty
 
 from .. import job_list
 from ..core.errors import GvfBlenderError
+from ..core.job_phase import Phase
+from ..core.sentence import Sentence
 from ..job import AnimateJob
 from ..preferences import results_folder, server_choice
 from ..request import check_video, find_objects
@@ -121,12 +123,22 @@ class GVF_OT_retry_job(JobOperator, bpy.types.Operator):
 
 
 class GVF_OT_remove_job(JobOperator, bpy.types.Operator):
-    """Cancels the job first if it runs; a result that was never imported stays on the disk."""
+    """A result that was never imported stays on the disk; no imported object needs the file that is deleted."""
 
     bl_idname = "gvf.remove_job"
     bl_label = "Remove From List"
     bl_description = "Cancel this job if it runs and take it out of the list; imported objects stay"
     bl_options: ClassVar[set[str]] = {"INTERNAL"}
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask if something is lost with the job."""
+        job = job_list.find_job(self.job_id)
+        loss = None if job is None else _loss(job)
+        if loss is None:
+            return self.execute(context)
+        return context.window_manager.invoke_confirm(
+            self, event, title=translated("Remove From List"), message=translated(loss), confirm_text="Remove"
+        )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Remove the job."""
@@ -137,6 +149,17 @@ class GVF_OT_remove_job(JobOperator, bpy.types.Operator):
             return {"CANCELLED"}
         job_list.redraw_panels()
         return {"FINISHED"}
+
+
+def _loss(job: AnimateJob) -> Sentence | None:
+    """What goes with a job that is removed; None if nothing does."""
+    if not job.finished:
+        return Sentence("This job still runs and will be cancelled, here and on the server.")
+    if job.phase is Phase.DONE and job.can_import_again:
+        return Sentence("Its result file is deleted: it cannot be imported again. Imported objects stay.")
+    if job.can_be_taken_up:
+        return Sentence("The server may still have this job: it cannot be taken up again.")
+    return None
 
 
 CLASSES = (GVF_OT_cancel, GVF_OT_import_result, GVF_OT_retry_job, GVF_OT_remove_job)

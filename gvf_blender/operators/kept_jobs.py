@@ -13,6 +13,7 @@ from ..core.kept_job import KeptJob
 from ..job import AnimateJob
 from ..preferences import results_folder, server_choice
 from ..server_choice import ServerChoice
+from ..translations import translated
 
 
 class GVF_OT_take_up_job(bpy.types.Operator):
@@ -59,6 +60,13 @@ class GVF_OT_forget_job(bpy.types.Operator):
     bl_options: ClassVar[set[str]] = {"INTERNAL"}
 
     job_id: StringProperty(name="Job", description="Id of the job", options={"SKIP_SAVE", "HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask, as the job may still run or have a result."""
+        text = "The server cancels this job, and its result is lost."
+        return context.window_manager.invoke_confirm(
+            self, event, title=translated("Remove From List"), message=translated(text), confirm_text="Remove"
+        )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Forget the job."""

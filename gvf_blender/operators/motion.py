@@ -5,7 +5,7 @@ from typing import ClassVar
 import bpy
 
 from ..core.errors import GvfBlenderError
-from ..importer import remove_motion
+from ..importer import has_motion, remove_motion
 from ..translations import translated
 
 
@@ -19,26 +19,22 @@ class GVF_OT_remove_motion(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Whether a mesh is selected, in object mode."""
+        """Whether something selected carries a motion, in object mode."""
         if context.mode != "OBJECT":
             cls.poll_message_set(translated("Motion is removed in object mode. Switch to object mode."))
             return False
-        if not any(item.type == "MESH" for item in context.selected_objects):
-            text = "No mesh object is selected. Select the objects whose motion shall go."
+        if not any(map(has_motion, context.selected_objects)):
+            text = "No selected object carries imported motion. Select the objects whose motion shall go."
             cls.poll_message_set(translated(text))
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Remove the motion of every selected mesh object."""
-        meshes = [item for item in context.selected_objects if item.type == "MESH"]
+        """Remove the motion of every selected object that carries one."""
         try:
-            removed = [item.name for item in meshes if remove_motion(item)]
+            removed = [item.name for item in context.selected_objects if has_motion(item) and remove_motion(item)]
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        if not removed:
-            self.report({"WARNING"}, translated("{name!r} carries no imported motion.", name=meshes[0].name))
             return {"CANCELLED"}
         self.report({"INFO"}, translated("Removed the motion of {names}.", names=", ".join(removed)))
         return {"FINISHED"}

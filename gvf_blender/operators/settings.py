@@ -4,8 +4,7 @@ from typing import ClassVar
 
 import bpy
 
-from ..preferences import addon_preferences
-from ..properties import SHARED_NAMES, copy_settings
+from ..scene_defaults import reset_settings
 
 
 class GVF_OT_reset_settings(bpy.types.Operator):
@@ -13,18 +12,15 @@ class GVF_OT_reset_settings(bpy.types.Operator):
 
     bl_idname = "gvf.reset_settings"
     bl_label = "Reset Settings"
-    bl_description = "Set this scene's settings to the defaults of the add-on's preferences"
+    bl_description = (
+        "Set all settings of this scene but its video and start to the defaults of the add-on's preferences: "
+        "also the view, the used frames and what may move"
+    )
     bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Copy the defaults into the scene."""
-        settings = context.scene.gvf
-        preferences = addon_preferences(context)
-        if preferences is not None:
-            copy_settings(preferences.defaults, settings)
-        else:
-            for name in SHARED_NAMES:
-                settings.property_unset(name)
+        """Take the defaults over."""
+        reset_settings(context)
         return {"FINISHED"}
 
 

@@ -1,4 +1,4 @@
-"""Tracks in files of their own that were moved."""
+"""Tracks in files of their own that were moved, or that are not where the .blend file is."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -6,7 +6,9 @@ from typing import ClassVar
 import bpy
 from bpy.props import StringProperty
 
-from ..importer.track_cache import lost_tracks, relink_tracks
+from ..core.errors import FileError
+from ..importer.track_cache import copy_tracks, lost_tracks, relink_tracks, tracks_elsewhere
+from ..preferences import tracks_folder
 from ..translations import translated
 
 
@@ -49,4 +51,37 @@ class GVF_OT_find_tracks(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (GVF_OT_find_tracks,)
+class GVF_OT_copy_tracks(bpy.types.Operator):
+    """For what was imported before the first save, or a file that was saved in another folder."""
+
+    bl_idname = "gvf.copy_tracks"
+    bl_label = "Copy Tracks Beside File"
+    bl_description = (
+        "Copy the files with the tracks of all results into a folder beside the .blend file, and use the copies"
+    )
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether tracks of a saved file are elsewhere."""
+        if not bpy.data.filepath:
+            cls.poll_message_set(translated("The .blend file has no folder yet. Save it first."))
+            return False
+        if not tracks_elsewhere(context.scene.objects, Path(bpy.data.filepath)):
+            text = "The tracks of all results in this scene are where they should be."
+            cls.poll_message_set(translated(text))
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Copy and link."""
+        try:
+            copy_tracks(tracks_elsewhere(context.scene.objects, Path(bpy.data.filepath)), tracks_folder())
+        except FileError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, translated("Copied the tracks to {folder}. Save the file.", folder=tracks_folder()))
+        return {"FINISHED"}
+
+
+CLASSES = (GVF_OT_find_tracks, GVF_OT_copy_tracks)

@@ -1,11 +1,12 @@
-"""Where the video was seen from, taken from the 3D viewport."""
+"""Where the video was seen from, taken from the 3D viewport or from a camera."""
 
-import math
 from typing import ClassVar
 
 import bpy
-from mathutils import Matrix, Vector
 
+from ..asset_properties import use_view
+from ..camera_view import direction_of_view, look_from_camera, view_of_camera
+from ..capture import VideoView
 from ..translations import translated
 
 
@@ -32,36 +33,33 @@ class GVF_OT_view_from_viewport(bpy.types.Operator):
         viewport = context.region_data
         camera = context.scene.camera
         if viewport.view_perspective == "CAMERA" and camera is not None:
-            rotation = camera.matrix_world.to_3x3().normalized()
-            if camera.type == "CAMERA" and camera.data.type == "PERSP":
-                settings.fov = math.degrees(camera.data.angle)
+            view = view_of_camera(context, camera, context.selected_objects, settings.fov)
         else:
-            rotation = viewport.view_rotation.to_matrix()
-        settings.azimuth, settings.elevation = direction_of_view(rotation)
-        settings.view = "given"
+            view = VideoView(*direction_of_view(viewport.view_rotation.to_matrix()), settings.fov)
+        use_view(settings, view)
         return {"FINISHED"}
 
 
-def direction_of_view(world_from_viewer: Matrix) -> tuple[float, float]:
-    """Azimuth and elevation in degrees from which a viewer sees the scene.
+class GVF_OT_view_from_camera(bpy.types.Operator):
+    """For a camera that was moved since it was chosen, or another selection."""
 
-    Args:
-        world_from_viewer: Rotation, 3x3; the viewer looks along its own -z with y up.
+    bl_idname = "gvf.view_from_camera"
+    bl_label = "From Camera"
+    bl_description = "Set azimuth, elevation and field of view to how the chosen camera sees the selected objects now"
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
 
-    Returns:
-        Azimuth within (-180, 180], 0 for the front view and 90 for the right view; elevation within
-        [-89, 89], the range that the server accepts.
-    """
-    towards_viewer = world_from_viewer @ Vector((0.0, 0.0, 1.0))
-    elevation = math.degrees(math.asin(max(-1.0, min(1.0, towards_viewer.z))))
-    if towards_viewer.xy.length > 1e-4:
-        azimuth = math.atan2(towards_viewer.x, -towards_viewer.y)
-    else:
-        # Seen from straight above or below, the right-hand side of the picture still tells the azimuth.
-        right = world_from_viewer @ Vector((1.0, 0.0, 0.0))
-        azimuth = math.atan2(right.y, right.x)
-    degrees = round(math.degrees(azimuth), 2)
-    return 180.0 if degrees == -180.0 else degrees, max(-89.0, min(89.0, round(elevation, 2)))
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether a camera is chosen."""
+        if context.scene.gvf.camera is None:
+            cls.poll_message_set(translated("No camera is chosen. Choose the one that the video was seen from."))
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Set the scene's view."""
+        look_from_camera(context)
+        return {"FINISHED"}
 
 
-CLASSES = (GVF_OT_view_from_viewport,)
+CLASSES = (GVF_OT_view_from_viewport, GVF_OT_view_from_camera)

@@ -9,15 +9,16 @@ from pathlib import Path
 import bpy
 
 from ..asset_properties import remembered_view, scene_view
-from ..asset_summary import summarise
+from ..asset_summary import summarise, with_children
 from ..core.errors import ServerError
 from ..core.sentence import Sentence
 from ..import_cost import cost_of_settings
 from ..operators.animate import animate_obstacle
 from ..overlay import overlay_camera
 from ..preferences import server_choice
+from ..scene_defaults import take_defaults_soon
 from ..translations import translated
-from ..video_facts import VideoFacts, known_facts
+from ..video_facts import VideoFacts, is_unreadable, known_facts
 from .missing_server import draw_installation
 from .place import GVFPanel
 from .text import draw_sentence
@@ -37,6 +38,7 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         settings = context.scene.gvf
+        take_defaults_soon(context.scene)
         _draw_asset(layout, context)
         layout.prop(settings, "video", text="Video")
         _draw_video(layout, context)
@@ -46,9 +48,7 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         column.prop(settings, "max_frames")
         layout.prop(settings, "matting")
         _draw_view(layout, context)
-        meshes = [thing for thing in context.selected_objects if thing.type == "MESH"]
-        if meshes:
-            layout.prop_search(settings, "movable", meshes[0], "vertex_groups")
+        _draw_movable(layout, context)
         row = layout.row()
         # Beside a label the three names would be cut off in a sidebar of usual width.
         row.use_property_split = False
@@ -81,14 +81,20 @@ def _draw_asset(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     settings = context.scene.gvf
-    facts = known_facts(Path(bpy.path.abspath(settings.video))) if settings.video else None
+    path = Path(bpy.path.abspath(settings.video))
+    facts = known_facts(path) if settings.video else None
     if facts is None:
+        if settings.video and is_unreadable(path):
+            text = "Blender cannot read this video, so its frames are not counted here. The server may still read it."
+            draw_sentence(layout, context, text, icon="ERROR")
         return
     if facts.icon:
         layout.template_icon(icon_value=facts.icon, scale=_THUMBNAIL_SCALE)
     text = "{facts.width} x {facts.height}, {facts.fps:g} fps, {facts.frames} frames"
     draw_sentence(layout, context, Sentence(text, facts=facts), icon="FILE_MOVIE")
     used = facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames)
+    if used < 2:
+        return
     draw_sentence(layout, context, _use_of(facts, settings, used))
     cost = cost_of_settings(context, used)
     if cost is not None:
@@ -96,17 +102,30 @@ def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 
 def _use_of(facts: VideoFacts, settings: bpy.types.PropertyGroup, used: int) -> Sentence:
-    if used < 2:
-        return Sentence("The video ends before the second used frame.")
     last = settings.start_frame + (used - 1) * settings.frame_stride
     seconds = (last - settings.start_frame) / facts.fps
     text = "Uses {count} frames, {first} to {last}: {seconds:.1f} s"
     return Sentence(text, count=used, first=settings.start_frame, last=last, seconds=seconds)
 
 
+def _draw_movable(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Also without a mesh to choose from, as long as a group is named: it would be asked for."""
+    settings = context.scene.gvf
+    meshes = [thing for thing in with_children(context.selected_objects) if thing.type == "MESH"]
+    if meshes:
+        offers = max(meshes, key=lambda mesh: (settings.movable in mesh.vertex_groups, len(mesh.vertex_groups)))
+        layout.prop_search(settings, "movable", offers, "vertex_groups")
+    elif settings.movable:
+        layout.prop(settings, "movable")
+
+
 def _draw_view(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     settings = context.scene.gvf
     layout.prop(settings, "view")
+    row = layout.row(align=True)
+    row.prop(settings, "camera")
+    if settings.camera is not None:
+        row.operator("gvf.view_from_camera", text="", icon="FILE_REFRESH")
     column = layout.column(align=True)
     angles = column.column(align=True)
     angles.enabled = settings.view == "given"

@@ -43,7 +43,7 @@ class GVF_PT_jobs(GVFPanel, bpy.types.Panel):
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: AnimateJob) -> None:
     header = layout.row()
     header.label(text=translated(job.request.title), icon=_ICONS.get(job.phase, "SORTTIME"))
-    header.operator("gvf.remove_job", text="", icon="X", emboss=False).job_id = job.id
+    header.operator("gvf.remove_job", text="", icon="TRASH", emboss=False).job_id = job.id
     if not job.finished:
         row = layout.row(align=True)
         _draw_progress(row, job)
@@ -65,7 +65,7 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Anima
 def _draw_offer(layout: bpy.types.UILayout, context: bpy.types.Context, kept: KeptJob) -> None:
     header = layout.row()
     header.label(text=f"{', '.join(kept.objects)}: {Path(kept.video).name}", icon="RECOVER_LAST")
-    header.operator("gvf.forget_job", text="", icon="X", emboss=False).job_id = kept.id
+    header.operator("gvf.forget_job", text="", icon="TRASH", emboss=False).job_id = kept.id
     is_elsewhere = kept.blend and kept.blend != bpy.data.filepath
     text = Sentence("Started in an earlier session; the server may have finished it.")
     if is_elsewhere:

@@ -1,9 +1,11 @@
 """The result on the active object: when it plays, how it shows, where it goes."""
 
+from pathlib import Path
+
 import bpy
 
 from ..importer import has_motion
-from ..importer.track_cache import lost_tracks
+from ..importer.track_cache import lost_tracks, tracks_elsewhere
 from ..result_properties import result_controls
 from .place import GVFPanel
 from .text import draw_sentence
@@ -29,6 +31,9 @@ class GVF_PT_result(GVFPanel, bpy.types.Panel):
         if lost_tracks([context.object]):
             draw_sentence(layout, context, "Its tracks are in a file that was moved or deleted.", icon="ERROR")
             layout.operator("gvf.find_tracks", icon="FILE_FOLDER")
+        elif bpy.data.filepath and tracks_elsewhere([context.object], Path(bpy.data.filepath)):
+            draw_sentence(layout, context, "Its tracks are in a file that is not beside the .blend file.", icon="INFO")
+            layout.operator("gvf.copy_tracks", icon="DUPLICATE")
         result = context.object.gvf
         controls = result_controls(context.object)
         for names in (_PLAYING, tuple(name for name in controls if name not in _PLAYING)):

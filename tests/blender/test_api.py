@@ -1,5 +1,6 @@
 """The console API against a real server process whose results are made up."""
 
+import math
 import socket
 from types import SimpleNamespace
 
@@ -259,6 +260,18 @@ def test_the_ranges_and_defaults_are_the_servers():
 
     assert motion_settings.RANGES == settings._RANGES
     assert motion_settings.MotionSettings().to_dict() == vars(settings.AnimateSettings())
+
+
+def test_a_camera_tells_where_the_video_was_seen_from(api, cube, video, monkeypatch):
+    bpy.ops.object.camera_add(location=(3, -9, 0.5), rotation=(1, 0, 2))
+    monkeypatch.setattr(api, "_connector", lambda server: None)
+    job = api.start(cube, video, camera="Camera", azimuth=50, view="search", seed=4)
+    settings = job.request.settings
+    job.cancel()
+    assert (settings.azimuth, settings.elevation, settings.view, settings.seed) == (0, 0, "given", 4)
+    assert settings.fov == pytest.approx(math.degrees(bpy.data.cameras["Camera"].angle), abs=0.01)
+    with pytest.raises(SelectionError, match="'Cube' is no camera"):
+        api.animate(cube, video, camera="Cube")
 
 
 def test_a_batch_goes_on_after_a_failing_task(api, cube, video, server):

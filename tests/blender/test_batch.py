@@ -172,14 +172,14 @@ def test_runs_multiply_assets_videos_and_settings(tmp_path):
         write(
             tmp_path,
             "[settings]\nseed = 1\n"
-            '[[run]]\nassets = ["a.glb", "b.glb"]\nvideos = ["v.mp4"]\nsettings = [{}, {seed = 2, azimuth = 90}]',
+            '[[run]]\nassets = ["a.glb", "b.glb"]\nvideos = ["v.mp4"]\nsettings = [{}, {seed = 2, camera = "Left"}]',
         )
     )
     assert [(task.asset.name, task.settings) for task in tasks] == [
         ("a.glb", {"seed": 1}),
-        ("a.glb", {"seed": 2, "azimuth": 90}),
+        ("a.glb", {"seed": 2, "camera": "Left"}),
         ("b.glb", {"seed": 1}),
-        ("b.glb", {"seed": 2, "azimuth": 90}),
+        ("b.glb", {"seed": 2, "camera": "Left"}),
     ]
 
 
@@ -193,6 +193,17 @@ def test_a_dropped_video_becomes_the_driving_video_seen_from_the_start_frames_vi
     assert settings.azimuth == pytest.approx(70)
     with pytest.raises(RuntimeError, match="does not exist"):
         bpy.ops.gvf.choose_video(filepath=str(tmp_path / "missing.mp4"))
+    assert settings.video == str(video)
+
+
+def test_a_dropped_video_is_kept_relative_to_a_saved_file_as_the_preferences_want(cube, video, tmp_path, monkeypatch):
+    settings = bpy.context.scene.gvf
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    monkeypatch.setattr(bpy.context.preferences.filepaths, "use_relative_paths", True)
+    bpy.ops.gvf.choose_video(filepath=str(video))
+    assert settings.video == "//walk.mp4"
+    monkeypatch.setattr(bpy.context.preferences.filepaths, "use_relative_paths", False)
+    bpy.ops.gvf.choose_video(filepath=str(video))
     assert settings.video == str(video)
 
 

@@ -1,9 +1,14 @@
 """What other programs get: every format is read back and lies where Blender shows it."""
 
+import ast
+import json
+from types import SimpleNamespace
+
 import bpy
 import numpy as np
 import pytest
 from fabricated_animation import evaluated_world_vertices, fabricate
+from recording_layout import RecordingLayout
 
 from gvf_blender.core.errors import FileError, SelectionError, SettingsError
 from gvf_blender.core.glb_file import read_morph_mesh
@@ -204,3 +209,99 @@ def test_the_operator_reports_the_error_of_the_file(api, tmp_path):
     bpy.ops.object.camera_add()
     with pytest.raises(RuntimeError, match="neither a mesh nor a result"):
         bpy.ops.gvf.export(filepath=str(tmp_path / "a.pc2"))
+
+
+@pytest.fixture
+def dialog(addon):
+    """The export's operator as the file browser holds it, which a Blender without windows does not open."""
+    from gvf_blender.operators.export import GVF_OT_export
+
+    class Dialog:
+        format, filepath, frame_start, frame_end, shown_format = "ALEMBIC", "", 0, 0, ""
+        check, _offers_formats = GVF_OT_export.check, staticmethod(GVF_OT_export._offers_formats)
+        properties = SimpleNamespace(is_property_set=lambda name: False)
+
+        def open(self):
+            manager = SimpleNamespace(fileselect_add=lambda operator: None)
+            context = SimpleNamespace(object=bpy.context.object, scene=bpy.context.scene, window_manager=manager)
+            GVF_OT_export.invoke(self, context, None)
+            return self
+
+        def shown(self):
+            layout = RecordingLayout()
+            drawn = SimpleNamespace(
+                layout=layout, _offers_formats=self._offers_formats, bl_rna=bpy.ops.gvf.export.get_rna_type()
+            )
+            GVF_OT_export.draw(drawn, bpy.context)
+            return layout.names("prop")
+
+    return Dialog()
+
+
+def test_the_dialog_shows_the_frames_of_the_animation(dialog, tmp_path):
+    _, imported = moving(new_ball(), tmp_path)
+    bpy.context.view_layer.objects.active = imported.splats
+    dialog.open()
+    assert (dialog.frame_start, dialog.frame_end) == (11, 11 + FRAMES - 1)
+    assert dialog.filepath == "Ball_splats.ply"
+    assert dialog.shown() == ["frame_start", "frame_end"]
+
+
+def test_the_dialogs_format_and_the_suffix_follow_each_other(dialog):
+    new_ball()
+    dialog.open()
+    assert (dialog.filepath, dialog.format, dialog.shown()[0]) == ("Ball.abc", "ALEMBIC", "format")
+    dialog.format = "GLB"
+    assert dialog.check(bpy.context) and dialog.filepath == "Ball.glb"
+    dialog.filepath = "v1.2.usda"
+    assert dialog.check(bpy.context) and (dialog.format, dialog.filepath) == ("USD", "v1.2.usda")
+    dialog.filepath = "v1.2"
+    assert not dialog.check(bpy.context)
+    dialog.format = "PC2"
+    assert dialog.check(bpy.context) and dialog.filepath == "v1.2.pc2"
+
+
+MADE = '{"engine": "fit", "version": "0.3.0", "is_result": true, "settings": {"seed": 7}}'
+
+
+def note_in(path):
+    """The note about where a file comes from, found by what its format keeps it in."""
+    content = path.read_bytes()
+    if path.suffix == ".ply":
+        (line,) = (line for line in content.splitlines()[:4] if line.startswith(b"comment gvf_provenance "))
+        return json.loads(line.split(b" ", 2)[2])
+    if path.suffix == ".glb":
+        length = int.from_bytes(content[12:16], "little")
+        assert int.from_bytes(content[8:12], "little") == len(content) and length % 4 == 0
+        return json.loads(content[20 : 20 + length])["asset"]["extras"]["gvf_provenance"]
+    if path.suffix == ".usda":
+        (line,) = (line for line in content.decode().splitlines() if "gvf_provenance" in line)
+        return json.loads(ast.literal_eval(line.split(" = ", 1)[1]))
+    start = content.index(b'{"generator"')
+    return json.loads(content[start : content.index(b"}", start) + 1])
+
+
+@pytest.mark.parametrize("modifier", [None, "BEVEL"])
+@pytest.mark.parametrize("name", ["a.ply", "a.glb", "a.usda", "a.abc"])
+def test_a_file_tells_what_made_it(api, tmp_path, name, modifier):
+    ball = new_ball(modifier)
+    animation = fabricate(tmp_path, ball, frames=3, provenance=MADE)
+    imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    exported = imported.splats if name == "a.ply" else ball
+    before = dict(exported.items())
+    note = note_in(api.export(exported, tmp_path / name).paths[0])
+    assert note.pop("generator").startswith("Gaussian Variation Fields for Blender, version ")
+    assert note == {
+        "ai_generated_motion": True,
+        "engine": "fit",
+        "engine_version": "0.3.0",
+        "seed": 7,
+        "is_result": True,
+    }
+    assert dict(exported.items()) == before
+
+
+def test_a_mesh_without_motion_of_ours_is_not_called_generated(api, tmp_path):
+    ball = new_ball()
+    bpy.context.scene.frame_end = 3
+    assert note_in(api.export(ball, tmp_path / "a.usda").paths[0]).keys() == {"generator"}

@@ -115,16 +115,49 @@ def test_moved_tracks_are_found_again_by_their_content(crate, tmp_path):
         bpy.ops.gvf.find_tracks(directory=str(tmp_path / "shelf"))
 
 
-def test_the_panel_tells_of_lost_tracks(crate, tmp_path):
-    _, imported = import_cached(crate, tmp_path)
-    bpy.context.view_layer.objects.active = imported.points
+def buttons_for(thing):
     layout = RecordingLayout()
-    next((tmp_path / "tracks").iterdir()).unlink()
     bpy.types.GVF_PT_result.draw(
         SimpleNamespace(layout=layout),
-        SimpleNamespace(object=imported.points, region=None, preferences=bpy.context.preferences),
+        SimpleNamespace(object=thing, region=None, preferences=bpy.context.preferences),
     )
-    assert "gvf.find_tracks" in layout.names("operator")
+    return layout.names("operator")
+
+
+def test_the_panel_tells_of_lost_tracks(crate, tmp_path):
+    _, imported = import_cached(crate, tmp_path)
+    assert "gvf.find_tracks" not in buttons_for(imported.points)
+    next((tmp_path / "tracks").iterdir()).unlink()
+    assert "gvf.find_tracks" in buttons_for(imported.points)
+
+
+def test_tracks_from_before_the_first_save_can_be_copied_beside_the_file(crate, tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    animation, imported = import_cached(crate, tmp_path)
+    names = imported.splats.name, imported.points.name
+    assert "gvf.copy_tracks" not in buttons_for(imported.points)
+    bpy.ops.wm.save_as_mainfile(filepath=str(project / "film.blend"))
+    assert "gvf.copy_tracks" in buttons_for(bpy.data.objects[names[1]])
+    assert bpy.ops.gvf.copy_tracks() == {"FINISHED"}
+    assert "gvf.copy_tracks" not in buttons_for(bpy.data.objects[names[1]])
+    bpy.ops.wm.save_mainfile()
+    assert len(list((tmp_path / "tracks").iterdir())) == len(list((project / "film tracks").iterdir())) == 1
+    project.rename(tmp_path / "moved")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "moved" / "film.blend"))
+    (library,) = bpy.data.libraries
+    assert library.filepath == "//film tracks/Crate.tracks.blend"
+    bpy.context.scene.frame_set(4)
+    for name in names:
+        np.testing.assert_allclose(shown_gaussians(bpy.data.objects[name]), animation.world_means(3), atol=1e-5)
+    with pytest.raises(RuntimeError, match="where they should be"):
+        bpy.ops.gvf.copy_tracks()
+
+
+def test_tracks_are_copied_only_once_the_file_has_a_folder(crate, tmp_path):
+    bpy.ops.wm.read_homefile(use_empty=True)
+    with pytest.raises(RuntimeError, match="Save it first"):
+        bpy.ops.gvf.copy_tracks()
 
 
 def test_a_cache_that_cannot_be_written_leaves_the_file_as_it_was(crate, tmp_path):

@@ -214,8 +214,9 @@ def test_remove_motion_takes_the_motion_off(with_server, cube, video):
     assert cube.data.shape_keys is None
 
 
-def test_remove_motion_of_a_still_object_changes_nothing(cube):
-    assert bpy.ops.gvf.remove_motion() == {"CANCELLED"}
+def test_remove_motion_asks_for_an_object_that_carries_one(cube):
+    with pytest.raises(RuntimeError, match=r"carries imported motion\. Select the objects"):
+        bpy.ops.gvf.remove_motion()
 
 
 def test_transparent_bounces_are_raised_on_request(cube):
@@ -231,6 +232,59 @@ def test_reset_brings_the_defaults_back_but_keeps_the_video(addon):
     assert settings.gaussians == 20_000
     assert settings.outputs == {"splats", "points", "motion"}
     assert settings.video == "//walk.mp4"
+
+
+class Defaults:
+    """Of the preferences, which a package that is no enabled add-on has not; they know what was set in them."""
+
+    gaussians = 7000
+
+    def is_property_set(self, name):
+        return name == "gaussians"
+
+
+@pytest.fixture
+def defaults(addon, monkeypatch):
+    from gvf_blender import scene_defaults
+
+    monkeypatch.setattr(scene_defaults, "addon_preferences", lambda context: SimpleNamespace(defaults=Defaults()))
+
+
+def test_a_new_file_takes_the_defaults_of_the_preferences_over(defaults):
+    bpy.ops.wm.read_homefile(use_empty=True)
+    settings = bpy.context.scene.gvf
+    assert settings.gaussians == 7000
+    settings.gaussians, settings.azimuth, settings.movable = 900, 45, "Fin"
+    bpy.ops.gvf.reset_settings()
+    assert (settings.gaussians, settings.azimuth, settings.movable) == (7000, 0, "")
+
+
+def test_a_file_with_settings_of_its_own_keeps_them(defaults, tmp_path):
+    bpy.context.scene.gvf.video = "//walk.mp4"
+    bpy.data.scenes.new("Untouched")
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    assert bpy.context.scene.gvf.gaussians == 20_000
+    assert bpy.data.scenes["Untouched"].gvf.gaussians == 7000
+
+
+def test_a_new_scene_takes_them_over_soon_after_a_panel_shows_it(defaults, monkeypatch):
+    from gvf_blender import scene_defaults
+
+    registered = []
+    timers = SimpleNamespace(
+        is_registered=lambda function: False, register=lambda function, **_: registered.append(function)
+    )
+    window = SimpleNamespace(app=SimpleNamespace(background=False, timers=timers), context=bpy.context, data=bpy.data)
+    with monkeypatch.context() as patch:
+        patch.setattr(scene_defaults, "bpy", window)
+        scene_defaults.take_defaults_soon(bpy.context.scene)
+        assert bpy.context.scene.gvf.gaussians == 20_000
+        (take,) = registered
+        take()
+        assert bpy.context.scene.gvf.gaussians == 7000
+        scene_defaults.take_defaults_soon(bpy.context.scene)
+    assert len(registered) == 1
 
 
 def _viewer_rotation(azimuth, elevation):
@@ -325,3 +379,84 @@ def test_the_report_tells_versions_settings_and_jobs_but_no_secrets(with_server,
 
     assert json.loads(server.handshake.read_text())["token"] not in text
     assert bpy.ops.gvf.diagnose() == {"FINISHED"}
+
+
+@pytest.fixture
+def camera(cube):
+    """Beside the cube, to the right and above, looking elsewhere, with a picture that is higher than wide."""
+    data = bpy.data.cameras.new("Camera")
+    data.sensor_fit, data.angle = "HORIZONTAL", math.radians(30)
+    camera = bpy.data.objects.new("Camera", data)
+    bpy.context.scene.collection.objects.link(camera)
+    bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = 540, 1080
+    camera.location = cube.location + Vector((4, 0, 4))
+    camera.rotation_euler = (math.radians(70), 0, math.radians(60))
+    return camera
+
+
+def test_a_chosen_camera_sets_the_view_from_which_it_sees_the_asset(cube, camera):
+    settings = bpy.context.scene.gvf
+    settings.view = "search"
+    settings.camera = camera
+    larger_side = math.degrees(2 * math.atan(2 * math.tan(math.radians(15))))
+    assert (settings.azimuth, settings.elevation, settings.fov) == pytest.approx((90, 45, larger_side), abs=0.02)
+    assert settings.view == "given"
+    camera.location = cube.location + Vector((0, -5, 0))
+    assert settings.azimuth == pytest.approx(90)
+    bpy.ops.gvf.view_from_camera()
+    assert (settings.azimuth, settings.elevation) == pytest.approx((0, 0), abs=0.02)
+
+
+def test_without_an_asset_or_perspective_the_direction_of_the_camera_counts(cube, camera):
+    settings = bpy.context.scene.gvf
+    camera.data.type = "ORTHO"
+    settings.camera = camera
+    assert (settings.azimuth, settings.elevation) == pytest.approx((60, 20), abs=0.02)
+    assert settings.fov == pytest.approx(49.1)
+    camera.data.type, camera.rotation_euler.z = "PERSP", 0
+    cube.select_set(False)
+    bpy.ops.gvf.view_from_camera()
+    assert (settings.azimuth, settings.elevation) == pytest.approx((0, 20), abs=0.02)
+
+
+def test_from_camera_without_one_says_so(addon):
+    with pytest.raises(RuntimeError, match="No camera is chosen"):
+        bpy.ops.gvf.view_from_camera()
+
+
+def test_a_job_that_is_removed_asks_what_it_costs(cube, video, with_window, monkeypatch):
+    from gvf_blender.operators.jobs import GVF_OT_remove_job
+
+    asked = []
+    manager = SimpleNamespace(invoke_confirm=lambda operator, event, **texts: asked.append(texts["message"]))
+    context = SimpleNamespace(window_manager=manager)
+    client = scripted(monkeypatch, ScriptedClient(hold_at="running"))
+    bpy.ops.gvf.animate(video=str(video))
+    job = fire_timer_until(Phase.RUNNING)
+    button = SimpleNamespace(job_id=job.id, execute=lambda context: asked.append("removed"))
+    GVF_OT_remove_job.invoke(button, context, None)
+    client.released.set()
+    fire_timer_until(Phase.DONE)
+    GVF_OT_remove_job.invoke(button, context, None)
+    job.result_path.unlink()
+    GVF_OT_remove_job.invoke(button, context, None)
+    assert asked[0].startswith("This job still runs") and asked[1].startswith("Its result file is deleted")
+    assert asked[2:] == ["removed"]
+
+
+def test_imported_results_do_not_need_the_file_that_goes_with_their_job(
+    with_server, cube, video, monkeypatch, tmp_path
+):
+    from gvf_blender import job_list, job_scene
+    from gvf_blender.importer import TrackCache
+
+    monkeypatch.setattr(job_scene, "track_cache", lambda context: TrackCache(tmp_path / "tracks", 1))
+    bpy.ops.gvf.animate(video=str(video))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    path = job_list.jobs()[-1].result_path
+    bpy.ops.gvf.remove_job()
+    assert not path.exists()
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    splats = bpy.data.objects["Cube splats"]
+    assert len(splats.data.attributes) > 3 and splats.data.library is not None
+    assert bpy.data.objects["Cube"].data.shape_keys is not None

@@ -143,6 +143,76 @@ def test_without_outputs_the_button_is_off_and_says_why(ready, draw):
     assert "No output is chosen" in layout.texts()
 
 
+@pytest.fixture
+def know(ready):
+    """Lets the panel know which weights the server has."""
+    from gvf_blender import server_watch
+    from gvf_blender.core.server_facts import ServerFacts, ServerReport, ServerState
+    from gvf_blender.core.weights_facts import WeightsEntry, WeightsFacts
+    from gvf_blender.preferences import server_choice
+
+    def know_weights(state, **sets):
+        server_watch.look(server_choice(bpy.context))
+        entry = WeightsEntry("latent-encoder", state, "", "", "animating", True, 1, "MIT", "")
+        facts = ServerFacts("1", "ready", (), 1, ("auto", "fit", "diffusion"), {"released": False, **sets})
+        report = ServerReport(ServerState.RUNNING, "", "", facts, WeightsFacts((entry,), None))
+        server_watch.watch().report = report
+
+    return know_weights
+
+
+def test_the_engine_diffusion_without_weights_turns_the_button_off_and_says_where_they_are(know, draw):
+    settings = bpy.context.scene.gvf
+    settings.engine = "diffusion"
+    assert draw("GVF_PT_animate").button("gvf.animate").enabled  # nothing is known yet
+    know("missing")
+    layout = draw("GVF_PT_animate", width=4000)
+    assert not layout.button("gvf.animate").enabled
+    assert "lacks weights that the engine Diffusion needs. Download them under Server > Weights" in layout.texts()
+    settings.engine = "fit"
+    assert draw("GVF_PT_animate").button("gvf.animate").enabled
+    settings.engine = "diffusion"
+    know("installed")
+    assert draw("GVF_PT_animate").button("gvf.animate").enabled
+
+
+def test_a_set_of_weights_that_the_server_has_not_turns_the_button_off(know, draw):
+    settings = bpy.context.scene.gvf
+    settings.engine, settings.weights = "diffusion", "mine"
+    know("missing", random=False)
+    layout = draw("GVF_PT_animate", width=4000)
+    assert not layout.button("gvf.animate").enabled
+    assert "no set of weights called mine" in layout.texts()
+    settings.weights = "random"  # untrained: no result, but what tests are made with
+    assert draw("GVF_PT_animate").button("gvf.animate").enabled
+
+
+def test_a_vertex_group_that_is_gone_turns_the_button_off_and_stays_in_sight(ready, cube, draw):
+    settings = bpy.context.scene.gvf
+    settings.movable = "Fin"
+    layout = draw("GVF_PT_animate", width=4000)
+    assert not layout.button("gvf.animate").enabled
+    assert "None of the objects has a vertex group called 'Fin'. Choose another group" in layout.texts()
+    cube.vertex_groups.new(name="Fin")
+    assert draw("GVF_PT_animate").button("gvf.animate").enabled
+    bpy.ops.object.select_all(action="DESELECT")
+    assert "movable" in draw("GVF_PT_animate").names("prop")
+    bpy.ops.gvf.reset_settings()
+    assert settings.movable == ""
+    assert "movable" not in draw("GVF_PT_animate").names("prop")
+
+
+def test_the_vertex_groups_of_what_hangs_on_the_selection_are_offered(ready, cube, draw):
+    cube.vertex_groups.new(name="Fin")
+    bpy.ops.object.empty_add()
+    cube.parent = bpy.context.object
+    cube.select_set(False)
+    bpy.context.scene.gvf.movable = "Fin"
+    layout = draw("GVF_PT_animate")
+    assert "movable" in layout.names("prop_search")
+    assert layout.button("gvf.animate").enabled
+
+
 def test_the_server_panel_shows_the_address_but_never_the_token(ready, draw):
     text = draw("GVF_PT_server").texts()
     assert "http://127.0.0.1:4321" in text

@@ -189,7 +189,7 @@ STATES = {
     motion_with_an_own_key: "gvf.animate",
     keys_in_one_place: "gvf.remove_motion",
     video_shown: "512 x 512, 24 fps, 24 frames",
-    unreadable_video: "video",
+    unreadable_video: "Blender cannot read this video",
     odd_video_name: "video",
     remembered_view: "gvf.use_start_view",
 }
@@ -244,6 +244,32 @@ def test_the_panel_warns_about_what_the_artist_should_know_before(draw_all, cube
     assert "The texture Skin of Cube is missing" in draw_all().texts()
 
 
+def test_the_size_of_the_result_is_the_most_that_may_come(draw_all, cube):
+    from gvf_blender import server_watch
+    from gvf_blender.core.server_facts import ServerFacts, ServerReport, ServerState
+    from gvf_blender.video_facts import read_facts
+
+    read_facts(VIDEO)
+    settings = bpy.context.scene.gvf
+    settings.video, settings.max_frames, settings.outputs = str(VIDEO), 24, {"splats"}
+    # 24 frames of 190,528 Gaussians with 14 components of 4 bytes; of 20,000 with 11.
+    for engine, text in (
+        ("fit", None),
+        ("auto", "about 21 MB of memory, with Diffusion up to 256 MB"),
+        ("diffusion", "up to 256 MB of memory"),
+    ):
+        settings.engine = engine
+        shown = draw_all().texts()
+        assert ("The result will take" in shown) == (text is not None)
+        assert text is None or text in shown
+    settings.engine, settings.gaussians, settings.follow_colors = "auto", 100_000, True
+    facts = ServerFacts("1", "ready", (), 1, (), {"released": False})
+    server_watch.watch().report = ServerReport(ServerState.RUNNING, facts=facts)
+    from gvf_blender.import_cost import cost_of_settings
+
+    assert cost_of_settings(bpy.context, 24).startswith("The result will take about 134 MB of memory, and")
+
+
 def test_the_trim_tells_which_part_of_the_video_is_used(draw_all, cube):
     from gvf_blender.video_facts import read_facts
 
@@ -254,4 +280,6 @@ def test_the_trim_tells_which_part_of_the_video_is_used(draw_all, cube):
     settings.max_frames = 500
     assert "Uses 10 frames, 4 to 22" in draw_all().texts()
     settings.start_frame = 23
-    assert "ends before the second used frame" in draw_all().texts()
+    layout = draw_all()
+    assert "ends before the second used frame. Lower First Frame" in layout.texts()
+    assert not layout.button("gvf.animate").enabled

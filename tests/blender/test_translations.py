@@ -82,7 +82,8 @@ def texts_of_classes():
         found.add(getattr(cls, "bl_label", ""))
         for name in {name for part in cls.__mro__ for name in getattr(part, "__annotations__", ())}:
             shown = None if name.startswith("bl_") else rna.properties.get(name)
-            if shown is None or shown.is_hidden or shown.type == "POINTER":
+            is_group = getattr(shown, "type", "") == "POINTER" and shown.fixed_type.identifier.startswith("GVF")
+            if shown is None or shown.is_hidden or is_group:
                 continue
             found |= {shown.name, shown.description}
             for item in shown.enum_items if shown.type == "ENUM" else ():

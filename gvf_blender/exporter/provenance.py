@@ -1,0 +1,43 @@
+"""What an exported file tells about itself, where its format has a field for that: what made it, and of what.
+
+The note is a JSON object under the name `PROVENANCE_PROPERTY`. In Alembic and USD it is a property of the object, which
+Blender's exporters write; the point cache has no field for it.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import bpy
+
+from ..importer import PROVENANCE_PROPERTY, provenance_of
+from ..version import extension_version
+
+
+def provenance_note(thing: bpy.types.Object) -> dict[str, object]:
+    """Which program exported an object, and where the motion is ours, that it is generated, and how."""
+    note: dict[str, object] = {"generator": f"Gaussian Variation Fields for Blender, version {extension_version()}"}
+    known = provenance_of(thing)
+    if known:
+        told = {
+            "engine": known.get("engine"),
+            "engine_version": known.get("version"),
+            "seed": (known.get("settings") or {}).get("seed"),
+            "is_result": known.get("is_result"),
+        }
+        note |= {"ai_generated_motion": True, **{name: value for name, value in told.items() if value is not None}}
+    return note
+
+
+@contextmanager
+def noted_on(thing: bpy.types.Object) -> Iterator[None]:
+    """While it is exported, the object has the note as a property; afterwards, what it had before."""
+    before = thing.get(PROVENANCE_PROPERTY)
+    thing[PROVENANCE_PROPERTY] = json.dumps(provenance_note(thing))
+    try:
+        yield
+    finally:
+        if before is None:
+            del thing[PROVENANCE_PROPERTY]
+        else:
+            thing[PROVENANCE_PROPERTY] = before
