@@ -1,22 +1,24 @@
 """Pictures of the panels in a real Blender window, for the documentation: `python -m tools.screenshot_panels`.
 
-Needs `blender`, `Xvfb` and `xdotool` (Debian: packages blender, python3-numpy, xdotool and xvfb). The job in the
-pictures is real: the bpy module starts it on a real server, and the Blender with a window takes it up.
+Needs `blender`, 4.2 or newer, and `Xvfb` (Debian 13: packages blender, python3-numpy and xvfb; elsewhere a script
+`blender` that runs it in a debootstrap of Debian 13 serves, if that sees this checkout and /tmp). The jobs in the
+pictures are real: the bpy module starts them on a real server, and the Blender with a window takes them up.
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import bpy
-from PIL import Image
+from PIL import Image, ImageGrab
 
 import gvf_blender
 from gvf_blender import job_list
@@ -29,13 +31,27 @@ from gvf_blender.server_choice import ServerChoice
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "docs" / "images"
-PICTURES = {"jobs-and-server": (1280, 900), "animate-panel": (1280, 900), "weights": (1280, 900)}
+PICTURES = {
+    "animate-panel": (1280, 960),
+    "no-server": (1280, 1100),
+    "jobs-and-server": (1280, 900),
+    "result": (1280, 900),
+    "weights": (1280, 900),
+}
 """Names, and width and height of the window in pixels."""
-SHOWN = (300, 26, 1280, 850)
-"""Left, top, right and bottom of what is kept: the sidebar and some of the viewport."""
-WINDOW_SECONDS = 200
+JOBS = {
+    "jobs-and-server": MotionSettings(engine="fit", azimuth=45, elevation=15),
+    "result": MotionSettings(engine="fit", preset="fast", gaussians=6000, azimuth=45, elevation=15),
+}
+"""What is computed while a picture is taken."""
+MARGINS = (300, 26, 0, 50)
+"""What is cut off at left, top, right and bottom: the sidebar and some of the viewport are kept."""
+WINDOW_SECONDS = 450
 INHERITED = frozenset({"HOME", "USER", "LANG", "LC_ALL", "TMPDIR"})
-NEEDED = ("blender", "Xvfb", "xdotool")
+NEEDED = ("blender", "Xvfb")
+OLDEST = (4, 2)
+COMPLAINTS = ("Traceback", "rna_ui")
+"""What Blender prints where a panel raised, or asked for a property or an operator that is not there."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,40 +64,51 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", default=list(PICTURES), metavar="NAME", help=", ".join(PICTURES))
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="gvf-pictures-") as folder:
-        os.environ["GVF_HOME"] = folder
-        os.environ["GVF_MODELS_DIR"] = str(Path(folder) / "models")
-        with (Path(folder) / "output.log").open("wb") as log:
-            server = subprocess.Popen([sys.executable, "-m", "server"], stdout=log, stderr=log, cwd=ROOT)
-        try:
-            _wait_for(server, Path(folder))
-            for name in options.names:
-                if name == "jobs-and-server":
-                    _start_job()
+    for name in options.names:
+        with tempfile.TemporaryDirectory(prefix="gvf-") as folder:
+            os.environ["GVF_HOME"] = folder
+            os.environ["GVF_MODELS_DIR"] = str(Path(folder) / "models")
+            with nullcontext() if name == "no-server" else _server(Path(folder)):
+                if name in JOBS:
+                    _start_job(JOBS[name])
                 _take(name, Path(folder), options.output)
-        finally:
-            server.terminate()
-            server.wait()
     return 0
 
 
-def _wait_for(server: subprocess.Popen[bytes], folder: Path) -> None:
-    while not (folder / "server.json").exists():
-        if server.poll() is not None:
-            raise RuntimeError((folder / "output.log").read_text())
-        try:
-            server.wait(0.1)
-        except subprocess.TimeoutExpired:
-            continue
+def obstacle() -> str | None:
+    """Why no pictures can be taken here; None if they can."""
+    if not all(map(shutil.which, NEEDED)):
+        return "needs blender and xvfb"
+    said = subprocess.run(["blender", "--version"], capture_output=True, text=True, timeout=60).stdout
+    version = re.search(r"Blender (\d+)\.(\d+)", said)
+    if version is None or tuple(map(int, version.groups())) < OLDEST:
+        return f"needs Blender {'.'.join(map(str, OLDEST))} or newer"
+    return None
 
 
-def _start_job() -> None:
+@contextmanager
+def _server(folder: Path) -> Iterator[None]:
+    """A server whose handshake file is in the folder."""
+    with (folder / "output.log").open("wb") as log:
+        server = subprocess.Popen([sys.executable, "-m", "server"], stdout=log, stderr=log, cwd=ROOT)
+    try:
+        while not (folder / "server.json").exists():
+            if server.poll() is not None:
+                raise RuntimeError((folder / "output.log").read_text())
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(0.1)
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _start_job(settings: MotionSettings) -> None:
     """Begin to animate the example, and leave the job to the next Blender."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     gvf_blender.register()
     bpy.ops.import_scene.gltf(filepath=str(ROOT / "examples" / "shark.glb"))
     meshes = [thing for thing in bpy.context.scene.objects if thing.type == "MESH"]
-    settings = MotionSettings(engine="fit", azimuth=45, elevation=15)
     request = make_request(meshes, ROOT / "examples" / "shark.mp4", settings)
     job = AnimateJob(request, ServerChoice().connect, results_folder(), CaptureOptions(views=12, size=256))
     job_list.add(job)
@@ -94,9 +121,10 @@ def _start_job() -> None:
 
 def _take(name: str, folder: Path, output: Path) -> None:
     size = PICTURES[name]
-    picture = folder / f"{name}.png"
-    script = [str(ROOT / "tools" / "screenshot_window.py"), "--", name, str(picture)]
-    command = [str(shutil.which("blender")), "--factory-startup", "-p", "0", "0", *map(str, size), "--python", *script]
+    ready = folder / "ready"
+    script = [str(ROOT / "tools" / "screenshot_window.py"), "--", name, str(ready)]
+    options = ["--factory-startup", "--online-mode", "-p", "0", "0", *map(str, size)]
+    command = [str(shutil.which("blender")), *options, "--python", *script]
     log = folder / "window.log"
     with _screen(size) as display, log.open("wb") as file:
         # Nothing of this environment, above all not its PATH: Debian's Blender takes its Python, and with that its
@@ -111,25 +139,27 @@ def _take(name: str, folder: Path, output: Path) -> None:
             env={**kept, "DISPLAY": display, "PATH": os.defpath},
         )
         try:
-            _watch(window, log)
+            _watch(window, log, ready)
+            image = ImageGrab.grab(xdisplay=display)
         finally:
             window.kill()
             window.wait()
     output.mkdir(exist_ok=True)
-    image = Image.open(picture).convert("RGB").crop(SHOWN)
+    left, top, right, bottom = MARGINS
+    image = image.convert("RGB").crop((left, top, size[0] - right, size[1] - bottom))
     image.quantize(64, dither=Image.Dither.NONE).save(output / f"{name}.png", optimize=True)
     print(output / f"{name}.png")
 
 
-def _watch(window: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for the end of a window; one whose script or panel raised goes on, so what it says is read meanwhile."""
+def _watch(window: subprocess.Popen[bytes], log: Path, ready: Path) -> None:
+    """Wait until a window shows what it shall; one whose panel raised goes on, so what it says is read meanwhile."""
     deadline = time.monotonic() + WINDOW_SECONDS
     while True:
         code = window.poll()
         said = log.read_text(encoding="utf-8", errors="replace")
-        if code or "Traceback" in said:
+        if code is not None or any(complaint in said for complaint in COMPLAINTS):
             raise RuntimeError(f"Blender ended with {code}:\n{said}")
-        if code == 0:
+        if ready.exists():
             return
         if time.monotonic() > deadline:
             raise RuntimeError(f"Blender took more than {WINDOW_SECONDS} s:\n{said}")
@@ -158,6 +188,6 @@ def _screen(size: tuple[int, int]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    if not all(map(shutil.which, NEEDED)):
-        sys.exit("Install blender, xvfb and xdotool first.")
+    if (reason := obstacle()) is not None:
+        sys.exit(f"This {reason}.")
     sys.exit(main())

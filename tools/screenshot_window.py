@@ -1,57 +1,49 @@
-"""The part of `tools.screenshot_panels` inside a Blender with a window, also an old one: 3.4 is what Debian has."""
+"""The part of `tools.screenshot_panels` inside the Blender with a window."""
 
 import faulthandler
 import os
 import shutil
-import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
-from types import SimpleNamespace
 
 import bpy
-import numpy as np
 
 ROOT = Path(__file__).parents[1]
-NAME, PICTURE = sys.argv[sys.argv.index("--") + 1 :]
+NAME, READY = sys.argv[sys.argv.index("--") + 1 :]
 OPEN = {
     "animate-panel": {"GVF_PT_animate"},
+    "no-server": {"GVF_PT_animate"},
     "jobs-and-server": {"GVF_PT_jobs", "GVF_PT_server"},
+    "result": {"GVF_PT_jobs", "GVF_PT_result"},
     "weights": {"GVF_PT_server", "GVF_PT_weights"},
 }[NAME]
-SETTLE_SECONDS = 3.0 if NAME == "animate-panel" else 1.0
-PATIENCE_SECONDS = 150.0
-TAB = (1267, 238)
-"""Where our tab is in a window of 1280 pixels; Blender 3.4 cannot be told to choose one."""
+SHOWN_FRAME = 12
+TAB = "GVF"
+VIEW_DISTANCE = 1.25
+"""Relative to one at which the asset fills the viewport, of which the sidebar and our cut hide a part."""
+SETTLE_SECONDS = 40.0 if NAME == "result" else 3.0
+"""Until the viewport has taken all its samples, without a graphics card, and is left alone meanwhile."""
+PATIENCE_SECONDS = 400.0
 _started = time.monotonic()
-_ready: list[float] = []
-_clicks: list[str] = []
+_settled: list[bool] = []
 
 
 def set_up() -> None:
     """The example in the viewport, the settings filled in."""
-    bpy.context.preferences.view.show_splash = False
-    if not hasattr(bpy.types, "FileHandler"):  # before Blender 4.1 nothing can be dropped
-        bpy.types.FileHandler = type("FileHandler", (bpy.types.Menu,), {"draw": lambda self, context: None})
-    if not hasattr(bpy.types.ID, "is_editable"):  # before Blender 4.0
-        bpy.types.ID.is_editable = property(lambda self: self.library is None)
+    bpy.context.preferences.view.show_splash, bpy.context.preferences.view.smooth_view = False, 0
     sys.path.insert(0, str(ROOT))
     import gvf_blender
-    from gvf_blender import addon, ui
-
-    if not hasattr(bpy.app, "module"):  # before Blender 4.2
-        addon.bpy = SimpleNamespace(app=SimpleNamespace(module=False), utils=bpy.utils)
+    from gvf_blender import ui
 
     for panel in ui.CLASSES:
         panel.bl_options = set() if panel.__name__ in OPEN else {"DEFAULT_CLOSED"}
     gvf_blender.register()
     for thing in list(bpy.data.objects):
         bpy.data.objects.remove(thing)
-    if not hasattr(np, "bool"):  # which the importer of Blender 3.4 asks for
-        np.bool = bool
     bpy.ops.import_scene.gltf(filepath=str(ROOT / "examples" / "shark.glb"))
-    folder = Path(PICTURE).parent
+    folder = Path(READY).parent
     shutil.copy(ROOT / "examples" / "shark.mp4", folder)
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shark.blend"))
     settings = bpy.context.scene.gvf
@@ -59,30 +51,33 @@ def set_up() -> None:
     settings.view, settings.azimuth, settings.elevation = "given", 45, 15
 
 
-def arrange() -> bpy.types.Area:
-    """The viewport with its sidebar, looking at the asset."""
+def viewport() -> tuple[bpy.types.Area, dict[str, bpy.types.Region]]:
+    """The 3D viewport, as large as the window, and its regions by type."""
     window = bpy.context.window_manager.windows[0]
+    area = next(each for each in window.screen.areas if each.type == "VIEW_3D")
     if len(window.screen.areas) > 1:
-        area = next(each for each in window.screen.areas if each.type == "VIEW_3D")
         with bpy.context.temp_override(window=window, area=area):
             bpy.ops.screen.screen_full_area()
-    area = next(each for each in window.screen.areas if each.type == "VIEW_3D")
+        area = next(each for each in window.screen.areas if each.type == "VIEW_3D")
+    return area, {each.type: each for each in area.regions}
+
+
+def arrange(shading: str) -> None:
+    """Look at the asset, with our tab in the sidebar."""
+    area, regions = viewport()
     space = area.spaces.active
     space.show_region_ui, space.show_region_toolbar = True, False
-    # Drawn without a graphics card, materials would take all time from the job that is to be seen.
-    space.shading.type = "MATERIAL" if NAME == "animate-panel" else "SOLID"
-    region = next(each for each in area.regions if each.type == "WINDOW")
-    with bpy.context.temp_override(window=window, area=area, region=region):
+    space.shading.type, space.shading.color_type = shading, "TEXTURE"
+    if regions["UI"].active_panel_category != "UNSUPPORTED":  # which it is until the sidebar was drawn once
+        regions["UI"].active_panel_category = TAB
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area, region=regions["WINDOW"]):
         bpy.ops.view3d.view_all()
-    return area
-
-
-CLICK = ("mousemove 1200 400", f"mousemove {TAB[0]} {TAB[1]}", "mousedown 1", "mouseup 1", "mousemove 640 450")
-"""Steps of a click on our tab, one a tick: all in one are ignored."""
+    space.region_3d.view_distance *= VIEW_DISTANCE
+    area.tag_redraw()
 
 
 def tick() -> float | None:
-    """Wait for what the picture shall show, then take it and quit."""
+    """Wait for what the picture shall show, then say that it can be taken."""
     try:
         return advance()
     except Exception:  # noqa: BLE001 - a timer that raises would leave the window open for ever
@@ -92,33 +87,81 @@ def tick() -> float | None:
 
 def advance() -> float | None:
     """One step; seconds until the next one."""
-    from gvf_blender import job_list, kept_jobs, server_watch
-    from gvf_blender.core.server_facts import ServerState
+    from gvf_blender import job_list, server_watch
 
-    area = arrange()
-    area.tag_redraw()
-    if len(_clicks) < len(CLICK):
-        _clicks.append(CLICK[len(_clicks)])
-        subprocess.run(["xdotool", *_clicks[-1].split()], check=True, timeout=20)
-        return 0.7
+    if _settled:
+        Path(READY).touch()
+        return None
     if time.monotonic() - _started > PATIENCE_SECONDS:
         raise TimeoutError(f"{server_watch.watch().report}, {[job.message for job in job_list.jobs()]}")
-    if NAME == "jobs-and-server":
-        if not job_list.jobs():
-            (kept,) = kept_jobs.offered()
-            bpy.ops.gvf.take_up_job(job_id=kept.id)
-        (job,) = job_list.jobs()
-        if not job.picture.icon or server_watch.watch().report.state is ServerState.CHECKING:
-            return 0.2
-    if NAME == "weights" and server_watch.watch().report.weights is None:
-        return 0.2
-    if not _ready:
-        _ready.append(time.monotonic() + SETTLE_SECONDS)
-    if time.monotonic() < _ready[0]:
-        return 0.2
-    bpy.ops.screen.screenshot(filepath=PICTURE)
-    sys.stdout.flush()
-    os._exit(0)
+    _, regions = viewport()
+    if regions["UI"].active_panel_category != TAB:
+        arrange("SOLID")
+        return 0.5
+    # Nothing but the panels is drawn meanwhile, which without a graphics card would take all time from the job.
+    regions["UI"].tag_redraw()
+    if not WAITED_FOR[NAME]():
+        return 0.5
+    _settled.append(True)
+    # Splats have colors in nothing else.
+    arrange("MATERIAL" if NAME == "result" else "SOLID")
+    return SETTLE_SECONDS
+
+
+def job_runs() -> bool:
+    """Whether the job has a picture, and the server is known."""
+    from gvf_blender import server_watch
+    from gvf_blender.core.server_facts import ServerState
+
+    return bool(_job().picture.icon) and server_watch.watch().report.state is not ServerState.CHECKING
+
+
+def result_is_active() -> bool:
+    """Whether the job was imported; its splats are then what is looked at."""
+    from gvf_blender.core.job_phase import Phase
+
+    job = _job()
+    if not job.finished:
+        return False
+    if job.phase is not Phase.DONE:
+        raise RuntimeError(job.message)
+    bpy.ops.object.select_all(action="DESELECT")
+    splats = next(thing for thing in bpy.data.objects if thing.name.endswith(" splats"))
+    bpy.context.view_layer.objects.active = splats
+    splats.select_set(True)
+    for thing in bpy.data.objects:
+        thing.hide_set(thing is not splats)
+    bpy.context.scene.frame_set(SHOWN_FRAME)
+    return True
+
+
+def weights_are_known() -> bool:
+    """Whether the server has told which weights it has."""
+    from gvf_blender import server_watch
+    from gvf_blender.core.server_facts import ServerState
+
+    report = server_watch.watch().report
+    return report.state is ServerState.RUNNING and report.weights is not None
+
+
+def _job():
+    """The job that was left to this Blender, taken up."""
+    from gvf_blender import job_list, kept_jobs
+
+    if not job_list.jobs():
+        (kept,) = kept_jobs.offered()
+        bpy.ops.gvf.take_up_job(job_id=kept.id)
+    (job,) = job_list.jobs()
+    return job
+
+
+WAITED_FOR = {
+    "animate-panel": lambda: True,
+    "no-server": lambda: True,
+    "jobs-and-server": job_runs,
+    "result": result_is_active,
+    "weights": weights_are_known,
+}
 
 
 # Should the window itself hang, this says where.

@@ -95,7 +95,7 @@ def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     used = facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames)
     if used < 2:
         return
-    draw_sentence(layout, context, _use_of(facts, settings, used))
+    draw_sentence(layout, context, _use_of(facts, settings, used), icon="BLANK1")
     cost = cost_of_settings(context, used)
     if cost is not None:
         draw_sentence(layout, context, cost, icon="DISK_DRIVE")
@@ -132,18 +132,19 @@ def _draw_view(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     angles.prop(settings, "azimuth")
     angles.prop(settings, "elevation")
     column.prop(settings, "fov")
-    layout.operator("gvf.view_from_viewport", icon="VIEW_CAMERA")
+    column = layout.column(align=True)
+    column.operator("gvf.view_from_viewport", icon="VIEW_CAMERA")
     if overlay_camera(context.scene) is None:
-        layout.operator("gvf.show_video", icon="OVERLAY")
+        column.operator("gvf.show_video", icon="OVERLAY")
     else:
-        layout.operator("gvf.hide_video", icon="X")
-    layout.operator("gvf.render_start_frame", icon="RENDER_STILL")
+        column.operator("gvf.hide_video", icon="X")
+    column.operator("gvf.render_start_frame", icon="RENDER_STILL")
     view = remembered_view(context.selected_objects)
     if view is not None and view != scene_view(settings):
         text = translated(
             "Use {view.azimuth:g}\N{DEGREE SIGN}, {view.elevation:g}\N{DEGREE SIGN} of Start Frame", view=view
         )
-        layout.operator("gvf.use_start_view", text=text, icon="LOOP_BACK")
+        column.operator("gvf.use_start_view", text=text, icon="LOOP_BACK")
 
 
 CLASSES = (GVF_PT_animate,)

@@ -31,6 +31,9 @@ _STATES = {
     ServerState.UNREACHABLE: Sentence("Unreachable"),
 }
 
+# As the setting calls them; "auto" is no engine of its own.
+_ENGINES = {"fit": Sentence("Fit to Video"), "diffusion": Sentence("Diffusion")}
+
 
 class GVF_PT_server(GVFPanel, bpy.types.Panel):
     """Reads what the watch knows; never asks the server."""
@@ -66,7 +69,8 @@ def _draw_facts(layout: bpy.types.UILayout, context: bpy.types.Context, facts: S
     devices = ", ".join(facts.devices) or Sentence("not known until the first job")
     draw_sentence(layout, context, Sentence("Computes on: {devices}", devices=devices))
     layout.label(text=translated("Free memory: {size:.1f} GB", size=facts.free_mb / 1000))
-    layout.label(text=translated("Engines: {names}", names=", ".join(facts.engines)))
+    names = ", ".join(translated(_ENGINES.get(engine, engine)) for engine in facts.engines if engine != "auto")
+    draw_sentence(layout, context, Sentence("Engines: {names}", names=names))
     for name, is_ready in facts.weights.items():
         icon = "CHECKMARK" if is_ready else "X"
         state = Sentence("installed") if is_ready else Sentence("not installed")

@@ -76,7 +76,7 @@ def test_the_panel_shows_what_a_running_server_tells(draw, watch, server):
     tick_until(watch, lambda: watch.report.state is ServerState.RUNNING)
     layout = draw(choice)
     assert layout.texts().startswith(f"Running: {server.client.address}")
-    for shown in ("Version", "cores", "GB", "Engines: auto", "Weights released"):
+    for shown in ("Version", "cores", "GB", "Engines: Fit to Video, Diffusion", "Weights released"):
         assert shown in layout.texts()
     assert "gvf.unload_models" in layout.names("operator")
     assert not {"gvf.start_server", "gvf.install_server"} & set(layout.names("operator"))
