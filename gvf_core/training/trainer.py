@@ -102,6 +102,9 @@ class Trainer:
         self.stage = stage
         if self._sharded and settings.optimizer == "muon":
             raise SettingsError("Muon needs whole matrices, which FSDP divides.", 'Choose optimizer = "adamw".')
+        if self._sharded:
+            # On by default at launch; it fails on buffers, which are not divided, and every process has all weights.
+            accelerator.state.fsdp_plugin.cpu_ram_efficient_loading = False
         if settings.activation_checkpointing:
             recompute_activations(stage)
         # Before it is wrapped: where parameters are spread over processes, the wrapper replaces them in the groups.

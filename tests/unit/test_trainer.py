@@ -201,7 +201,7 @@ def switch_fsdp_on(accelerator) -> None:
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         auto_wrap_policy="NO_WRAP",
-        cpu_ram_efficient_loading=False,
+        cpu_ram_efficient_loading=True,
         state_dict_type="SHARDED_STATE_DICT",
     )
     PartialState._shared_state["distributed_type"] = accelerator.state.distributed_type = DistributedType.FSDP
