@@ -4,13 +4,14 @@ from .animation_import import PROVENANCE_PROPERTY, Imported, ImportOptions, impo
 from .motion import has_motion, remove_motion
 from .splat_import import import_splats
 from .track_cache import TrackCache
-from .transparency import lacks_transparent_bounces, raise_transparent_bounces
+from .transparency import bounces_warning, lacks_transparent_bounces, raise_transparent_bounces
 
 __all__ = [
     "PROVENANCE_PROPERTY",
     "ImportOptions",
     "Imported",
     "TrackCache",
+    "bounces_warning",
     "has_motion",
     "import_animation",
     "import_splats",
