@@ -18,7 +18,7 @@ from ..source_marks import find_source
 from .gaussians import GaussianTracks
 from .keyframes import FrameMapping
 from .motion import add_motion, obstacle_to_motion, own_movement, render_mismatch
-from .own_animation import moves_on_its_own
+from .own_animation import can_be_followed, moves_on_its_own
 from .placement import moved_by
 from .points import new_point_cloud_object
 from .splats import new_splat_object
@@ -179,6 +179,18 @@ class _Run:
             self.warnings.append(
                 f"{self.title} was sheared since the capture, which results cannot follow exactly: capture it again."
             )
+        self._let_follow(results)
+
+    def _let_follow(self, results: list[bpy.types.Object]) -> None:
+        """Hang results onto their original, so that they go where the artist moves it from now on."""
+        if len(self.sources) != 1 or self.sources[0].is_instance:
+            return
+        original = find_source(self.context.view_layer.objects, self.sources[0])
+        if original is None or not can_be_followed(original):
+            return
+        for result in results:
+            result.parent = original
+            result.matrix_parent_inverse = original.matrix_world.inverted()
 
     def _movement_since_capture(self) -> np.ndarray:
         for source in self.sources:

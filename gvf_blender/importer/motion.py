@@ -25,9 +25,7 @@ from .shape_key_motion import (
 from .transaction import Transaction
 
 
-def obstacle_to_motion(
-    context: bpy.types.Context, source: SourceObject, found: bpy.types.Object | None
-) -> str | None:
+def obstacle_to_motion(context: bpy.types.Context, source: SourceObject, found: bpy.types.Object | None) -> str | None:
     """Why the motion cannot be put onto a source object, as a sentence; None if it can.
 
     Args:
