@@ -17,7 +17,7 @@ from .playback import Track, stored_frames
 _FLAT = 1e-3
 # Relative to the first axis: by how much the witness may be elsewhere. Who moves some of the points in Edit Mode, which
 # shows nothing, has applied nothing.
-_SAME = 1e-2
+_SAME = 3e-3
 
 
 class AppliedTransform:
@@ -147,10 +147,9 @@ def _guides(points: np.ndarray) -> tuple[list[int], int]:
 
     Returns:
         Four that span a volume, else three that span an area, whose normal does for the fourth axis, else one, which
-        tells the location alone; and the one in the middle.
+        tells the location alone; and the one between all of these, on whose place each has a say.
     """
     offsets = points - points.mean(axis=0)
-    witness = int(np.square(offsets).sum(axis=1).argmin())
     found = [int(np.square(offsets).sum(axis=1).argmax())]
     rest = points - points[found[0]]
     size = np.linalg.norm(rest, axis=1).max()
@@ -162,7 +161,11 @@ def _guides(points: np.ndarray) -> tuple[list[int], int]:
         found.append(farthest)
         axis = rest[farthest] / lengths[farthest]
         rest = rest - np.outer(rest @ axis, axis)
-    return (found if len(found) > 2 else found[:1]), witness
+    if len(found) < 3:
+        return found[:1], found[0]
+    coordinates = transform_points(np.linalg.inv(_frame(points[found])), points)
+    say = np.column_stack([1 - coordinates.sum(axis=1), coordinates])[:, : len(found)]
+    return found, int(say.min(axis=1).argmax())
 
 
 def _frame(points: np.ndarray) -> np.ndarray:
