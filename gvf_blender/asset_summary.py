@@ -7,6 +7,7 @@ from pathlib import Path
 import bpy
 
 from .core.sentence import Sentence
+from .importer.gaussians import shows_gaussians
 from .importer.motion import own_movement, render_mismatch
 
 # A selection of thousands is summed up; only the first ones are looked at for warnings.
@@ -56,7 +57,8 @@ def with_children(selected: Iterable[bpy.types.Object]) -> list[bpy.types.Object
     parents = [thing for thing in found if thing.type in ("EMPTY", "ARMATURE")]
     # Each of them is asked for by a walk over all objects of the file.
     for thing in parents[:_MOST_PARENTS]:
-        found.update((child, None) for child in thing.children_recursive if child.visible_get())
+        below = (child for child in thing.children_recursive if child.visible_get() and not shows_gaussians(child))
+        found.update(dict.fromkeys(below))
     return list(found)
 
 

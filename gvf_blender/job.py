@@ -41,6 +41,7 @@ from .server_thread import (
     ServerThread,
     Submitted,
 )
+from .source_marks import marked
 from .user_folder import job_folders
 
 LOGGER = logging.getLogger(__name__)
@@ -330,13 +331,13 @@ class AnimateJob:
                 objects = find_objects(self.request.objects)
                 path = self._scratch / "capture.safetensors"
                 self._session = CaptureSession(bpy.context, objects, path, self._capture_options)
+                self._sources = marked(self._session.sources)
             fraction = self._session.step()
         self._enter(Phase.CAPTURING, fraction)
         result = self._session.result
         if result is None:
             return
         self._close_capture()
-        self._sources = tuple(result.sources)
         self._enter(Phase.UPLOADING)
         self._thread.send(
             ServerOrder(

@@ -128,6 +128,12 @@ class Gaussians:
             [splats.means, self.colors, splats.opacities[:, None], splats.scales, splats.quaternions], dim=-1
         )
 
+    @classmethod
+    def from_vector(cls, vector: Float[Tensor, "gaussians 14"]) -> "Gaussians":
+        """Invert `to_vector`, as far as `from_splats` can."""
+        means, colors, opacities, scales, quaternions = vector.split([3, 3, 1, 3, 4], dim=-1)
+        return cls.from_splats(Splats(means, quaternions, scales, opacities[:, 0], SH_DC * colors + 0.5))
+
 
 @dataclass(frozen=True)
 class VariationField:

@@ -98,10 +98,12 @@ def main() -> int:
         LOGGER.error("Stopped.")
         return 130
     LOGGER.info(
-        "Engine %s, %d Gaussians: motion error %.2f of the unmoved mesh's, %.0f s, %.1f GB at most. See %s",
+        "Engine %s, %d Gaussians: motion error %.2f of the unmoved mesh's, %.1f dB between splats in Cycles and in the "
+        "rasterizer, %.0f s, %.1f GB at most. See %s",
         report["engine"],
         report["gaussians"],
         report["motion_error_ratio"],
+        report["splats_psnr"],
         report["seconds"]["total"],
         report["peak_memory_mb"]["total"] / 1024,
         arguments.output,
@@ -289,6 +291,7 @@ def make_report(
         "unmoved_error": result["unmoved_error"],
         "motion_error_ratio": result["motion_error_ratio"],
         "gaussian_error_ratio": result["gaussian_error_ratio"],
+        "splats_psnr": result["splats_psnr"],
         "seconds": {
             "total": round(seconds, 2),
             "animate": result["seconds_animate"],

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 
 from gvf_core.geometry import interpolation_weights
+from tools.splat_fidelity import psnr_of_splats
 from tools.staging import (
     add_camera,
     add_light,
@@ -129,9 +131,13 @@ def run(arguments: argparse.Namespace, on_progress: Progress) -> dict[str, objec
     scene.frame_set(FIRST_FRAME)
     bpy.ops.wm.save_as_mainfile(filepath=str(arguments.output / "demo.blend"), compress=True)
     crop_render(scene, arguments.size, *arguments.crop)
+    on_progress("comparing with the rasterizer", ANIMATE_SHARE)
+    with tempfile.TemporaryDirectory(prefix="gvf-demo-") as folder:
+        psnr = psnr_of_splats(imported.splats, camera, FIRST_FRAME + len(positions) // 2, Path(folder))
     render_columns(shown, len(positions), arguments.pictures, on_progress)
     return {
         **errors,
+        "splats_psnr": round(psnr, 2),
         "frames": len(positions),
         "vertices": positions.shape[1],
         "seconds_animate": round(seconds, 2),

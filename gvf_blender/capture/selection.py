@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import bpy
 
 from ..core.errors import SelectionError
+from ..importer.gaussians import shows_gaussians
 
 LOGGER = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def _instances_collection(thing: bpy.types.Object) -> bool:
 def _visible_surfaces_below(
     context: bpy.types.Context, parent: bpy.types.Object, shapes: set[bpy.types.Object]
 ) -> list[bpy.types.Object]:
-    """What the artist sees below a rig: neither hidden parts nor helpers that are kept out of renders."""
+    """What the artist sees below a rig: neither hidden parts, nor helpers that are kept out of renders, nor results."""
     members = set(context.view_layer.objects)
     return [
         child
@@ -76,6 +77,7 @@ def _visible_surfaces_below(
         and child.visible_get(view_layer=context.view_layer)
         and not child.hide_render
         and child not in shapes
+        and not shows_gaussians(child)
     ]
 
 

@@ -121,6 +121,11 @@ class CaptureSession:
             self.close()
             raise
 
+    @property
+    def sources(self) -> tuple[SourceObject, ...]:
+        """What the captured vertices belong to, in their order."""
+        return sources_of(self._pieces)
+
     def step(self) -> float:
         """Render one view; the last one also writes the capture file and sets `result`.
 
@@ -167,7 +172,7 @@ class CaptureSession:
         self.close()
 
     def _write(self) -> None:
-        sources = sources_of(self._pieces)
+        sources = self.sources
         write_capture(
             self._path,
             vertices=self._vertices,

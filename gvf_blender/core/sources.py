@@ -16,6 +16,7 @@ class SourceObject:
         vertex_count: How many evaluated vertices it has there.
         is_instance: The vertices belong to an instance (collection instance, Geometry Nodes), which no
             single object's mesh can carry.
+        mark: What tells the object from all others whatever it is called now (`source_marks`); empty if nothing does.
     """
 
     name: str
@@ -23,3 +24,4 @@ class SourceObject:
     vertex_start: int
     vertex_count: int
     is_instance: bool
+    mark: str = ""

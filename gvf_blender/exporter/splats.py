@@ -6,15 +6,18 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 from ..core.errors import SelectionError
 from ..core.splat_ply_file import SplatFrame, read_splat_ply, write_splat_ply
 from ..importer import PROVENANCE_PROPERTY
+from ..importer.applied_transform import applied_transform
 from ..importer.in_place import is_in_place
 from ..importer.placement import transform_points
 from ..importer.playback import stored_frames
 from ..importer.retiming import playback_of
 from .provenance import provenance_note
+from .stage import stage
 
 # Relative to its scale, by how much an object's matrix may miss being a rotation with one scale.
 _TOLERANCE = 1e-4
@@ -40,13 +43,13 @@ def export_splats(
         SelectionError: The object is not scaled alike in all directions.
         FileError: A file cannot be written.
     """
-    rotation, scale = _rotation_and_scale(thing)
-    matrix = np.array(thing.matrix_world, np.float64)
+    placements = _placements(context, thing, frames)
     playback = playback_of(thing)
     tracks = {name: stored_frames(thing.data, name) for name in ("position", "rotation", "scale", "color", "opacity")}
     note = f"{PROVENANCE_PROPERTY} {json.dumps(provenance_note(thing))}"
     paths, error = [], 0.0
-    for frame in frames:
+    for frame, matrix in zip(frames, placements, strict=True):
+        rotation, scale = _rotation_and_scale(thing.name, Matrix(matrix))
         moment = 0.0 if playback is None else playback.curve.evaluate(frame)
         positions = _mixed(tracks["position"], moment)
         if is_in_place(thing):
@@ -66,15 +69,27 @@ def export_splats(
     return paths, error
 
 
-def _rotation_and_scale(thing: bpy.types.Object) -> tuple[np.ndarray, float]:
-    """The object's rotation as a quaternion (w, x, y, z), and its scale."""
-    _, rotation, scales = thing.matrix_world.decompose()
-    linear = np.array(thing.matrix_world.to_3x3(), np.float64)
+def _placements(context: bpy.types.Context, thing: bpy.types.Object, frames: Sequence[int]) -> list[np.ndarray]:
+    """From the stored tracks to the world at every frame, float64 [4, 4]: an object may be moved by keys."""
+    applied = applied_transform(thing.data)
+    with stage(context, [thing], frames) as scene:
+        found = []
+        for frame in frames:
+            scene.frame_set(frame)
+            evaluated = thing.evaluated_get(bpy.context.evaluated_depsgraph_get())
+            found.append(np.array(evaluated.matrix_world, np.float64) @ applied)
+    return found
+
+
+def _rotation_and_scale(name: str, matrix: Matrix) -> tuple[np.ndarray, float]:
+    """An object's rotation as a quaternion (w, x, y, z), and its scale."""
+    _, rotation, scales = matrix.decompose()
+    linear = np.array(matrix.to_3x3(), np.float64)
     scale = float(np.mean(scales))
     expected = scale * np.array(rotation.to_matrix(), np.float64)
     if scale <= 0 or not np.allclose(linear, expected, atol=_TOLERANCE * abs(scale)):
         raise SelectionError(
-            f"{thing.name!r} is scaled differently along its axes, which Gaussians in PLY files cannot follow.",
+            f"{name!r} is scaled differently along its axes, which Gaussians in PLY files cannot follow.",
             "Give it the same positive scale in x, y and z.",
         )
     return np.array(rotation, np.float64), scale

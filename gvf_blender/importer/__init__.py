@@ -5,13 +5,14 @@ from .motion import has_motion, remove_motion
 from .provenance import PROVENANCE_PROPERTY, provenance_of
 from .splat_import import import_splats
 from .track_cache import TrackCache
-from .transparency import lacks_transparent_bounces, raise_transparent_bounces
+from .transparency import bounces_warning, lacks_transparent_bounces, raise_transparent_bounces
 
 __all__ = [
     "PROVENANCE_PROPERTY",
     "ImportOptions",
     "Imported",
     "TrackCache",
+    "bounces_warning",
     "has_motion",
     "import_animation",
     "import_splats",

@@ -14,10 +14,11 @@ from ..core.animation_file import Animation, read_animation
 from ..core.errors import FileError
 from ..core.import_size import GAUSSIAN_TRACKS, in_words, tracks_size
 from ..core.sources import SourceObject
+from ..source_marks import find_source
 from .gaussians import GaussianTracks
 from .keyframes import FrameMapping
 from .motion import add_motion, obstacle_to_motion, own_movement, render_mismatch
-from .own_animation import moves_on_its_own
+from .own_animation import can_be_followed, moves_on_its_own
 from .placement import moved_by
 from .points import new_point_cloud_object
 from .provenance import PROVENANCE_PROPERTY
@@ -94,7 +95,7 @@ def import_animation(
     context.view_layer.update()
     mapping = FrameMapping.of_scene(context.scene, animation.fps, animation.frame_count, options.frame_start)
     with Transaction() as transaction:
-        title = (sources[0].name if sources else path.stem) + _mark(animation)
+        title = (_name(context, sources[0]) if sources else path.stem) + _mark(animation)
         run = _Run(context, transaction, animation, sources, mapping, title, warnings=list(animation.warnings))
         splats, points = run.add_results(options)
         motion = run.add_motions() if options.motion else ()
@@ -102,6 +103,12 @@ def import_animation(
     for warning in run.warnings:
         LOGGER.warning(warning)
     return Imported(splats, points, motion, tuple(run.warnings))
+
+
+def _name(context: bpy.types.Context, source: SourceObject) -> str:
+    """What a source object is called now, or was when it was captured."""
+    found = find_source(context.view_layer.objects, source)
+    return source.name if found is None else found.name
 
 
 def _mark(animation: Animation) -> str:
@@ -172,10 +179,22 @@ class _Run:
             self.warnings.append(
                 f"{self.title} was sheared since the capture, which results cannot follow exactly: capture it again."
             )
+        self._let_follow(results)
+
+    def _let_follow(self, results: list[bpy.types.Object]) -> None:
+        """Hang results onto their original, so that they go where the artist moves it from now on."""
+        if len(self.sources) != 1 or self.sources[0].is_instance:
+            return
+        original = find_source(self.context.view_layer.objects, self.sources[0])
+        if original is None or not can_be_followed(original):
+            return
+        for result in results:
+            result.parent = original
+            result.matrix_parent_inverse = original.matrix_world.inverted()
 
     def _movement_since_capture(self) -> np.ndarray:
         for source in self.sources:
-            found = self.context.view_layer.objects.get(source.name)
+            found = find_source(self.context.view_layer.objects, source)
             # An instance stands elsewhere than the object that it shows.
             if found is None or source.is_instance:
                 continue
@@ -196,11 +215,11 @@ class _Run:
             return ()
         moved = []
         for source in self.sources:
-            obstacle = obstacle_to_motion(self.context, source)
+            found = find_source(self.context.view_layer.objects, source)
+            obstacle = obstacle_to_motion(self.context, source, found)
             if obstacle is not None:
                 self.warnings.append(obstacle)
                 continue
-            found = self.context.view_layer.objects[source.name]
             add_motion(self.transaction, found, source, self.animation, self.mapping)
             moved.append(found)
             self.warnings.extend(filter(None, (own_movement(found), render_mismatch(found))))

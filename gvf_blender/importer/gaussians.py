@@ -7,6 +7,7 @@ import numpy as np
 
 from ..core.animation_file import Animation
 from ..core.splat_ply_file import SplatFrame
+from .applied_transform import AppliedTransform
 from .compat import remove_attributes
 from .materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
 from .nodes import TreeWriter, add_float_input, add_switch_input, has_input, socket
@@ -44,6 +45,11 @@ def modifier_with(thing: bpy.types.Object, input_name: str) -> bpy.types.NodesMo
         if has_input(modifier, input_name) and _MARKER in modifier.node_group:
             return modifier
     return None
+
+
+def shows_gaussians(thing: bpy.types.Object) -> bool:
+    """Whether an object is splats or points of ours."""
+    return modifier_with(thing, FRAME_INPUT) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +128,9 @@ class GaussianFields:
         picked = {field.name: picker.field(getattr(tracks, field.name)) for field in fields(cls)}
         if tracks.position.frame_count > 1:
             picked["position"] = _in_place(writer, tracks.position, picked["position"], inputs)
+        applied = AppliedTransform(writer, inputs["Geometry"], tracks.position)
+        for name in ("position", "rotation", "scale"):
+            picked[name] = getattr(applied, name)(picked[name])
         return cls(**picked)
 
     def display_color(self, writer: TreeWriter, overlay: bpy.types.NodeSocket) -> bpy.types.NodeSocket:

@@ -25,23 +25,28 @@ from .shape_key_motion import (
 from .transaction import Transaction
 
 
-def obstacle_to_motion(context: bpy.types.Context, source: SourceObject) -> str | None:
-    """Why the motion cannot be put onto a source object, as a sentence; None if it can."""
-    found = context.view_layer.objects.get(source.name)
+def obstacle_to_motion(context: bpy.types.Context, source: SourceObject, found: bpy.types.Object | None) -> str | None:
+    """Why the motion cannot be put onto a source object, as a sentence; None if it can.
+
+    Args:
+        context: Where the object is evaluated.
+        source: The object as it was captured.
+        found: The object as it is now; None if it is gone.
+    """
     if source.is_instance:
         return f"{source.name} was captured as an instance, which cannot move on its own: make instances real for that."
     if found is None:
         return f"{source.name} is no longer in the scene, so its own motion was left out."
     if found.type != "MESH":
-        return f"{source.name} is not a mesh object, so its own motion was left out: convert it to a mesh for that."
+        return f"{found.name} is not a mesh object, so its own motion was left out: convert it to a mesh for that."
     if not found.is_editable:
-        return f"{source.name} is linked from another file, so its own motion was left out: make it local for that."
+        return f"{found.name} is linked from another file, so its own motion was left out: make it local for that."
     if not is_invertible(np.asarray(source.matrix_world)):
-        return f"{source.name} was captured with a scale of zero, so its own motion was left out."
+        return f"{found.name} was captured with a scale of zero, so its own motion was left out."
     count = _evaluated_vertex_count(context, found)
     if count is not None and count != source.vertex_count:
         return (
-            f"{source.name} now has {count} vertices, but {source.vertex_count} were captured, so its own motion "
+            f"{found.name} now has {count} vertices, but {source.vertex_count} were captured, so its own motion "
             "was left out: capture it again."
         )
     return None

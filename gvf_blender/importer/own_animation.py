@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 import bpy
+import numpy as np
 
 from .compat import action_fcurves, fcurves_of
+from .placement import is_invertible
 
 _TRANSFORM = ("location", "rotation_", "scale", "delta_")
 
@@ -20,6 +22,15 @@ def moves_on_its_own(thing: bpy.types.Object) -> bool:
         return False
     hangs_on_bone = thing.parent_type == "BONE" and any(_animated_paths(thing.parent))
     return hangs_on_bone or moves_on_its_own(thing.parent)
+
+
+def can_be_followed(thing: bpy.types.Object) -> bool:
+    """Whether what hangs on an object stays where it is until the artist moves the object.
+
+    Not if the object moves by itself, which its video may have shown already, or shows its children as instances.
+    """
+    is_still = not moves_on_its_own(thing) and not thing.constraints
+    return is_still and thing.instance_type == "NONE" and is_invertible(np.array(thing.matrix_world))
 
 
 def _animated_paths(thing: bpy.types.Object) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """How many transparent surfaces Cycles must look through to show splats as proxies, a setting of the artist's scene."""
 
+from collections.abc import Iterable
+
 import bpy
 
 from ..core.sentence import Sentence
@@ -11,14 +13,19 @@ from .splats import shows_proxies
 NEEDED_BOUNCES = 256
 
 
-def lacks_transparent_bounces(scene: bpy.types.Scene) -> bool:
-    """Whether Cycles would end rays inside the splats of this scene, which shows as black specks."""
-    return _has_few_bounces(scene) and any(map(shows_proxies, scene.objects))
+def lacks_transparent_bounces(scene: bpy.types.Scene, things: Iterable[bpy.types.Object] | None = None) -> bool:
+    """Whether Cycles would end rays inside splats, which shows as black specks.
+
+    Args:
+        scene: The scene.
+        things: Where splats are looked for; None for all objects of the scene.
+    """
+    return _has_few_bounces(scene) and any(map(shows_proxies, scene.objects if things is None else things))
 
 
-def bounces_warning(scene: bpy.types.Scene) -> Sentence | None:
-    """A sentence for the artist where the scene lacks them."""
-    if not lacks_transparent_bounces(scene):
+def bounces_warning(scene: bpy.types.Scene, things: Iterable[bpy.types.Object] | None = None) -> Sentence | None:
+    """A sentence for the artist where the scene lacks them; arguments as for `lacks_transparent_bounces`."""
+    if not lacks_transparent_bounces(scene, things):
         return None
     return Sentence(
         "Cycles looks through {count} transparent surfaces in this scene, but splats need {needed}: raise Render > "

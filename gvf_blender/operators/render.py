@@ -5,6 +5,7 @@ from typing import ClassVar
 import bpy
 
 from ..importer import raise_transparent_bounces
+from ..translations import translated
 
 
 class GVF_OT_raise_transparent_bounces(bpy.types.Operator):
@@ -15,10 +16,22 @@ class GVF_OT_raise_transparent_bounces(bpy.types.Operator):
     bl_description = "Let Cycles look through as many splats as lie behind each other; too few show black specks"
     bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether there is a limit."""
+        if not hasattr(context.scene, "cycles"):
+            cls.poll_message_set(translated("Cycles is not enabled. Enable it under Preferences > Add-ons."))
+            return False
+        return True
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Raise the limit of the current scene."""
-        raise_transparent_bounces(context.scene)
-        return {"FINISHED"}
+        raised = raise_transparent_bounces(context.scene)
+        text = "Cycles looks through {count} transparent surfaces in this scene now."
+        if not raised:
+            text = "Cycles looks through {count} transparent surfaces in this scene already: enough for splats."
+        self.report({"INFO"}, translated(text, count=context.scene.cycles.transparent_max_bounces))
+        return {"FINISHED"} if raised else {"CANCELLED"}
 
 
 CLASSES = (GVF_OT_raise_transparent_bounces,)

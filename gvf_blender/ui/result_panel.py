@@ -4,7 +4,7 @@ from pathlib import Path
 
 import bpy
 
-from ..importer import has_motion
+from ..importer import bounces_warning, has_motion
 from ..importer.track_cache import lost_tracks, tracks_elsewhere
 from ..result_properties import result_controls
 from .place import GVFPanel
@@ -41,6 +41,10 @@ class GVF_PT_result(GVFPanel, bpy.types.Panel):
             for name in names:
                 if name in controls:
                     column.prop(result, name)
+        warning = bounces_warning(context.scene, [context.object])
+        if warning is not None:
+            draw_sentence(layout, context, warning, icon="ERROR")
+            layout.operator("gvf.raise_transparent_bounces", icon="LIGHT")
         layout.operator("gvf.export", icon="EXPORT")
         if has_motion(context.object):
             layout.operator("gvf.remove_motion", icon="X")

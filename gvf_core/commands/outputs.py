@@ -20,6 +20,18 @@ def check_folder_of(*outputs: Path | None) -> None:
             raise SettingsError(f"There is no folder {output.parent}.", "Create it or choose another place.")
 
 
+def check_files(*outputs: Path | None) -> None:
+    """Check that outputs can be files: their folders exist, and none of them is a folder; None is not asked for.
+
+    Raises:
+        SettingsError: One cannot.
+    """
+    check_folder_of(*outputs)
+    for output in outputs:
+        if output is not None and output.is_dir():
+            raise SettingsError(f"The output {output} is a folder.", "Name a file.")
+
+
 @contextmanager
 def alone_in(folder: Path, lock: str = ".lock") -> Iterator[None]:
     """Hold the lock of a folder, which is made if need be; the system frees it when its holder dies.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from gvf_core.commands.console import CONSOLE, results_console, say
-from gvf_core.commands.outputs import alone_in, check_folder_of
-from gvf_core.errors import FileFormatError, SettingsError
+from gvf_core.commands.outputs import alone_in, check_files
+from gvf_core.errors import SettingsError
 from gvf_core.settings import RELEASED, check_set_name
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from gvf_core.training.run import Run
-    from gvf_core.training.run_folder import StageName
+    from gvf_core.training.run_folder import Split, StageName
     from gvf_core.training.settings import TrainingSettings
     from gvf_core.training.training_log import Report
 
@@ -71,31 +71,41 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parsed: argparse.Namespace) -> int:
+    from gvf_core.training.settings import settings_by_name
     from gvf_core.training.trainer import Trainer, has_state, make_accelerator
 
     if not parsed.minutes > 0:
         raise SettingsError(f"--minutes is {parsed.minutes:g}.", "Choose a number above 0.")
     settings = _settings(parsed)
     name: StageName = parsed.stage
+    _check_clips(parsed.data)
     accelerator = make_accelerator(getattr(settings, name).loop)
     run = _run(parsed, settings, accelerator.device)
-    folder = run.folder.stage(name)
-    if not parsed.resume and has_state(folder):
-        raise SettingsError(
-            f"{folder} holds a training already.", f"Go on with --resume, remove {folder}, or choose another RUN."
-        )
-    stage, examples, loop = run.stage(name)
-    trainer = Trainer(stage, examples, loop, folder, run.folder.weights, accelerator)
-    if parsed.resume:
-        trainer.restore()
-    with _alone(folder, accelerator), _progress(accelerator.is_main_process) as bar:
-        task = bar.add_task(name, total=loop.steps, completed=trainer.step)
+    folder, motion = run.folder.stage(name), run.folder.stage("motion")
+    # Before anything is loaded: two stages of a run write the same weights.
+    with _alone(run, accelerator):
+        if not parsed.resume and has_state(folder):
+            raise SettingsError(
+                f"{folder} holds a training already.", f"Go on with --resume, remove {folder}, or choose another RUN."
+            )
+        if name == "static" and has_state(motion):
+            raise SettingsError(
+                f"The motion in {run.folder.root} has begun, and goes on from the static VAE as it is.",
+                f"Go on with gvf train motion --resume, remove {motion}, or choose another RUN.",
+            )
+        stage, examples, loop = run.stage(name)
+        told = settings_by_name(settings, name)
+        trainer = Trainer(stage, examples, loop, folder, run.folder.weights, accelerator, told)
+        if parsed.resume:
+            trainer.restore()
+        with _progress(accelerator.is_main_process) as bar:
+            task = bar.add_task(name, total=loop.steps, completed=trainer.step)
 
-        def report(news: "Report") -> None:
-            bar.update(task, completed=news.step)
-            say(news.line())
+            def report(news: "Report") -> None:
+                bar.update(task, completed=news.step)
+                say(news.line())
 
-        trainer.run(parsed.minutes, report)
+            trainer.run(parsed.minutes, report)
     if accelerator.is_main_process:
         say(f"Weights after {trainer.step} of {loop.steps} steps are in {run.folder.weights}.")
     accelerator.end_training()
@@ -104,26 +114,30 @@ def _train(parsed: argparse.Namespace) -> int:
 
 def _encode(parsed: argparse.Namespace) -> int:
     from gvf_core.training.encoded_clip import encoded_paths, remove_others
-    from gvf_core.training.exported import save_statistics
+    from gvf_core.training.exported import remove_statistics, save_statistics
     from gvf_core.training.latent_encoding import encode_clips, latent_statistics
     from gvf_core.training.run_folder import clip_paths
     from gvf_core.training.trainer import make_accelerator
 
     settings = _settings(parsed)
+    _check_clips(parsed.data)
     accelerator = make_accelerator(settings.motion.loop)
     run = _run(parsed, settings, accelerator.device)
-    encoder = run.clip_encoder()
-    with _alone(run.folder.latents("train").parent, accelerator), _progress(accelerator.is_main_process) as bar:
+    with _alone(run, accelerator), _progress(accelerator.is_main_process) as bar:
+        encoder = run.clip_encoder()
+        if accelerator.is_main_process:
+            # Without them no diffusion begins: stopped half-way, old and new latents lie side by side.
+            remove_statistics(run.folder.weights)
         for split in run.splits():
             if accelerator.is_main_process:
                 remove_others(run.folder.latents(split), clip_paths(run.data, split))
             task = bar.add_task(f"encoding {split}", total=1.0)
             own = clip_paths(run.data, split)[accelerator.process_index :: accelerator.num_processes]
             encode_clips(encoder, own, run.folder.latents(split), partial(_show, bar, task))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        save_statistics(latent_statistics(encoded_paths(run.folder.latents("train"))), run.folder.weights)
-        say(f"Latents are in {run.folder.latents('train').parent}, their statistics in {run.folder.weights}.")
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            save_statistics(latent_statistics(encoded_paths(run.folder.latents("train"))), run.folder.weights)
+            say(f"Latents are in {run.folder.latents('train').parent}, their statistics in {run.folder.weights}.")
     return 0
 
 
@@ -136,8 +150,9 @@ def _evaluate(parsed: argparse.Namespace) -> int:
 
     if parsed.clips < 0 or parsed.samples < 1:
         raise SettingsError("--clips is at least 0 and --samples at least 1.", "Choose larger numbers.")
-    check_folder_of(parsed.output)
+    check_files(parsed.output)
     settings = _settings(parsed)
+    _check_clips(parsed.data, parsed.split)
     run = _run(parsed, settings, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     paths = clip_paths(run.data, parsed.split)
     if parsed.clips:
@@ -185,16 +200,19 @@ def _run(parsed: argparse.Namespace, settings: "TrainingSettings", device: "torc
     from gvf_core.training.run import Run
     from gvf_core.training.run_folder import RunFolder
 
-    run = Run(settings, parsed.data, RunFolder(parsed.folder), device)
-    if not run.splits():
-        # Before any weights are asked for: these clips are the first thing that a run needs.
-        raise FileFormatError(f"There are no prepared clips in {run.data}.", "Prepare them with: gvf train prepare")
-    return run
+    return Run(settings, parsed.data, RunFolder(parsed.folder), device)
 
 
-def _alone(folder: Path, accelerator: "Accelerator") -> AbstractContextManager[None]:
-    """Of several processes, one holds the folder for all."""
-    return alone_in(folder) if accelerator.is_main_process else nullcontext()
+def _check_clips(data: Path, split: "Split" = "train") -> None:
+    """Before any weights are asked for: these clips are the first thing that a run needs."""
+    from gvf_core.training.run_folder import clip_paths
+
+    clip_paths(data, split)
+
+
+def _alone(run: "Run", accelerator: "Accelerator") -> AbstractContextManager[None]:
+    """Of several processes, one holds the folder of the run for all."""
+    return alone_in(run.folder.root) if accelerator.is_main_process else nullcontext()
 
 
 def _show(bar: Progress, task: TaskID, finished: float) -> None:

@@ -48,6 +48,17 @@ def velocity_target(
     return signal * noise - sigma * clean
 
 
+def without_noise(
+    noisy: Float[Tensor, "batch *rest"],
+    velocity: Float[Tensor, "batch *rest"],
+    step: Int[Tensor, " batch"],
+    alphas: Float64[Tensor, " steps"],
+) -> Float[Tensor, "batch *rest"]:
+    """The clean sample that a predicted velocity stands for: sqrt(alpha) noisy - sqrt(1 - alpha) velocity."""
+    signal, sigma = _weights(alphas, step, noisy)
+    return signal * noisy - sigma * velocity
+
+
 def _weights(alphas: Tensor, step: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     alpha = alphas.to(step.device)[step].view(-1, *[1] * (like.dim() - 1))
     return alpha.sqrt().to(like.dtype), (1 - alpha).sqrt().to(like.dtype)

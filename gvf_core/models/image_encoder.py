@@ -4,10 +4,12 @@ Three networks read its tokens in three ways, all from one forward pass and all 
 `video_tokens` for the variation DiT, `voxel_tokens` for E_GS, `trellis_tokens` for the flows of TRELLIS.
 """
 
+import hashlib
 import json
 import logging
 import re
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -130,6 +132,15 @@ class ImageEncoder:
         heads: int = network.config.num_attention_heads  # type: ignore[union-attr, assignment]
         self.sizes = sizes_of(network.state_dict(), type(network).__name__, heads)
         self.interpolate_positions = interpolate_positions
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the weights, wherever they came from; the large network takes some seconds."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def video_tokens(
         self,

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gvf_core.gaussians import Splats
+from gvf_core.models.store import default_store
 from gvf_core.rendering.camera import Camera
 from gvf_core.rendering.rasterize import rasterize
 from gvf_core.training.clip_record import ClipRecord
@@ -23,6 +24,8 @@ LOGGER = logging.getLogger(__name__)
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """From two batches of pictures [batch, 3, height, width], 0..1, to their distances."""
 _WHITE = (1.0, 1.0, 1.0)
+_BACKBONE = "vgg16"
+"""In the store of weights."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +97,25 @@ class AppearanceLoss:
 
 
 def load_appearance_loss(settings: AppearanceSettings, device: torch.device) -> AppearanceLoss:
-    """The image loss; without LPIPS, and a line in the log, where its weights are not given.
+    """The image loss; without LPIPS, and a line in the log, where its weights are neither given nor installed.
 
     Raises:
         WeightsError: The weights of LPIPS do not fit.
     """
     if not settings.lpips:
         return AppearanceLoss(settings)
-    if not settings.lpips_backbone:
+    store = default_store()
+    if settings.lpips_backbone:
+        backbone = Path(settings.lpips_backbone)
+    elif store.find(_BACKBONE):
+        backbone = store.weights_file(_BACKBONE)
+    else:
         LOGGER.warning(
-            "Training without LPIPS: its weights are not given. Set appearance.lpips_backbone to a file with the "
-            "weights of VGG16."
+            "Training without LPIPS: its weights are not here. Install them with `gvf models download vgg16`, or set "
+            "appearance.lpips_backbone to a file with the weights of VGG16."
         )
         return AppearanceLoss(settings)
     from gvf_core.models.perceptual import load_perceptual_distance
 
     linear = Path(settings.lpips_linear) if settings.lpips_linear else None
-    return AppearanceLoss(settings, load_perceptual_distance(Path(settings.lpips_backbone), linear, device))
+    return AppearanceLoss(settings, load_perceptual_distance(backbone, linear, device))

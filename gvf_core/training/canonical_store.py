@@ -1,18 +1,16 @@
 """Canonical Gaussians of clips from trained networks, computed once."""
 
-import os
-import threading
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gvf_core.gaussians import Gaussians
 from gvf_core.models.static_vae import StaticVae
 from gvf_core.training.clip_record import ClipRecord
+from gvf_core.training.kept_tensors import kept_tensors
 from gvf_core.training.static_examples import FeatureStore, canonical_voxels
 from gvf_core.training.static_stage import batched_voxels
 
@@ -31,24 +29,19 @@ class CanonicalStore:
     def __init__(self, features: FeatureStore, vae: StaticVae, folder: Path) -> None:
         self._features, self._vae, self._folder = features, vae, folder
 
-    @torch.no_grad()
     def of(self, record: ClipRecord) -> Gaussians:
         """The Gaussians of frame 0, on the CPU."""
-        path = self._folder / f"{record.name}.safetensors"
-        if not path.exists():
-            device = self._vae.input_layer.weight.device
-            indices = canonical_voxels(record)
-            coordinates = batched_voxels([indices]).to(device)
-            features = self._features.of(record, indices).to(device)
-            (gaussians,) = self._vae.decode(self._vae.encode(features, coordinates).mean, coordinates)
-            normalised = gaussians.to("cpu").rotated(torch.tensor(IDENTITY))
-            self._folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
-            save_file(
-                {field.name: getattr(normalised, field.name).contiguous() for field in fields(Gaussians)}, partial
-            )
-            partial.replace(path)
-        return Gaussians(**load_file(path))
+        return Gaussians(**kept_tensors(self._folder, record, lambda: self._decoded(record)))
+
+    @torch.no_grad()
+    def _decoded(self, record: ClipRecord) -> dict[str, Tensor]:
+        device = self._vae.input_layer.weight.device
+        indices = canonical_voxels(record)
+        coordinates = batched_voxels([indices]).to(device)
+        features = self._features.of(record, indices).to(device)
+        (gaussians,) = self._vae.decode(self._vae.encode(features, coordinates).mean, coordinates)
+        normalised = gaussians.to("cpu").rotated(torch.tensor(IDENTITY))
+        return {field.name: getattr(normalised, field.name) for field in fields(Gaussians)}
 
 
 def about_vertical(angle: float) -> Tensor:

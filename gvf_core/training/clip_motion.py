@@ -7,7 +7,10 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from gvf_core.canonical.slat import STATIC_TOKENS
 from gvf_core.geometry.mesh import SurfacePoints, sample_surface, triangle_normals
+from gvf_core.geometry.voxels import RESOLUTION, active_voxels
+from gvf_core.models.gaussian_head import GaussianHeadParams
 from gvf_core.training.clip_record import POINTS
 
 LEAST_MOTION = 0.005
@@ -22,6 +25,8 @@ MOST_GROWTH = 4.0
 """Surface in a frame over that of frame 0; beyond it the mesh explodes."""
 LONGEST_STEP = 0.25
 """Mean displacement from frame to frame; beyond it the asset jumps rather than moves."""
+LEAST_VOXELS = STATIC_TOKENS // GaussianHeadParams().per_voxel
+"""That frame 0 fills: fewer give fewer Gaussians than the networks are told about, and are refused in use, too."""
 MOST_VERTICES = 250_000
 """Beyond it the clips of one asset would fill gigabytes of memory."""
 SAME_PLACE, SAME_FLOW, GRID = 0.004, 0.25, 4
@@ -39,6 +44,7 @@ class RefusalKind(StrEnum):
     JUMPING = "jumps"
     DUPLICATE = "duplicate in its family"
     LARGE = "too large"
+    THIN = "too thin"
     UNREADABLE = "cannot be read"
     INVISIBLE = "not to be seen"
     PLAIN = "low aesthetic score"
@@ -140,6 +146,11 @@ def unfit(surface: MovingSurface) -> Refusal | None:
             RefusalKind.STILL,
             f"Its surface moves by {surface.motion:.4f} on average, {LIVELY_PART:.0%} of it by "
             f"{surface.lively_motion:.3f}; {LEAST_MOTION} or {LIVELY_MOTION} is the least.",
+        )
+    voxels = len(active_voxels(surface.vertices[0], surface.triangles))
+    if voxels < LEAST_VOXELS:
+        return Refusal(
+            RefusalKind.THIN, f"It fills {voxels} of {RESOLUTION}^3 voxels in frame 0; {LEAST_VOXELS} is the least."
         )
     return None
 

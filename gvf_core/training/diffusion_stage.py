@@ -1,23 +1,35 @@
 """Third stage: the diffusion transformer on encoded clips (section 3.2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gvf_core.diffusion.schedule import STEPS, add_noise, cumulative_alphas, squared_cosine_betas, velocity_target
+from gvf_core.diffusion.schedule import (
+    STEPS,
+    add_noise,
+    cumulative_alphas,
+    squared_cosine_betas,
+    velocity_target,
+    without_noise,
+)
+from gvf_core.gaussians import Gaussians
 from gvf_core.models.model_set import Statistics
 from gvf_core.models.variation_dit import VariationDit
+from gvf_core.rendering.camera import orbit_camera
+from gvf_core.training.appearance import draw
 from gvf_core.training.canonical_store import chosen_frames
 from gvf_core.training.draws import generator_of
 from gvf_core.training.encoded_clip import EncodedClip, read_encoded_clip
 from gvf_core.training.exported import DIT, save_part
 from gvf_core.training.optimisation import ParameterGroup, trainable
 from gvf_core.training.settings import DiffusionSettings
-from gvf_core.training.static_stage import Losses
+from gvf_core.training.static_stage import Losses, grid
+
+_CAMERA = orbit_camera(20.0, 15.0, size=256)
 
 
 @dataclass(frozen=True)
@@ -70,12 +82,19 @@ class DiffusionStage(nn.Module):
         dit: The network.
         statistics: That inputs and latents are standardised with.
         settings: What is done.
+        decode: From latents and Gaussians to variations, as the variation VAE does; None draws no pictures.
     """
 
-    def __init__(self, dit: VariationDit, statistics: Statistics, settings: DiffusionSettings) -> None:
+    def __init__(
+        self,
+        dit: VariationDit,
+        statistics: Statistics,
+        settings: DiffusionSettings,
+        decode: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.dit = dit
-        self._statistics, self._settings = statistics, settings
+        self._statistics, self._settings, self._decode = statistics, settings, decode
         self._alphas = cumulative_alphas(squared_cosine_betas())
 
     def groups(self) -> list[ParameterGroup]:
@@ -84,21 +103,49 @@ class DiffusionStage(nn.Module):
 
     def forward(self, batch: Sequence[DiffusionExample]) -> Losses:
         """Mean squared error of the velocity."""
-        device = self.dit.input_layer.weight.device
-        clean, noise = (torch.stack(x).to(device) for x in zip(*map(self._latents, batch), strict=True))
-        steps = torch.tensor([example.step for example in batch], device=device)
-        noisy = add_noise(clean, noise, steps, self._alphas)
-        condition = self.dit.condition(*self._condition(batch, device))
-        velocity = self.dit(noisy, steps.float(), [condition])
-        error = (velocity.float() - velocity_target(clean, noise, steps, self._alphas)).square().mean()
+        clean, noise, steps = self._drawn(batch)
+        velocity = self._velocity(batch, add_noise(clean, noise, steps, self._alphas), steps)
+        error = (velocity - velocity_target(clean, noise, steps, self._alphas)).square().mean()
         return {"velocity": error, "total": error}
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write weights under official names, from the state dict of this module."""
         save_part(state, "dit.", folder / DIT)
 
-    def pictures(self, batch: Sequence[DiffusionExample]) -> None:
-        """None: a noisy latent shows nothing."""
+    @torch.no_grad()
+    def pictures(self, batch: Sequence[DiffusionExample]) -> Float[Tensor, "3 height width"] | None:
+        """A frame of each clip from its latents, beside what the network makes of the noisy ones at once.
+
+        Only the Gaussians that the network is told about are drawn.
+        """
+        if self._decode is None:
+            return None
+        clean, noise, steps = self._drawn(batch)
+        noisy = add_noise(clean, noise, steps, self._alphas)
+        found = without_noise(noisy, self._velocity(batch, noisy, steps), steps, self._alphas)
+        rows = []
+        for example, *pair in zip(batch, clean, found, strict=True):
+            tokens = example.clip.static_tokens.to(clean.device)
+            both = [self._drawn_frame(tokens, latents[-1:]) for latents in pair]
+            rows.append(torch.cat(both, dim=1).clamp(0, 1).permute(2, 0, 1).cpu())
+        return grid(rows)
+
+    def _drawn_frame(
+        self, tokens: Float[Tensor, "gaussians 14"], latents: Float[Tensor, "1 latents channels"]
+    ) -> Float[Tensor, "height width 3"]:
+        assert self._decode is not None
+        variations = self._decode(self._statistics.latents(latents)[None], tokens[None])[0, 0]
+        return draw(Gaussians.from_vector(tokens).activate(variations.float()), _CAMERA)
+
+    def _drawn(self, batch: Sequence[DiffusionExample]) -> tuple[Tensor, Tensor, Int[Tensor, " batch"]]:
+        """Latents, noise and the steps at which they are mixed."""
+        device = self.dit.input_layer.weight.device
+        clean, noise = (torch.stack(x).to(device) for x in zip(*map(self._latents, batch), strict=True))
+        return clean, noise, torch.tensor([example.step for example in batch], device=device)
+
+    def _velocity(self, batch: Sequence[DiffusionExample], noisy: Tensor, steps: Tensor) -> Tensor:
+        condition = self.dit.condition(*self._condition(batch, noisy.device))
+        return self.dit(noisy, steps.float(), [condition]).float()
 
     def _latents(self, example: DiffusionExample) -> tuple[Tensor, Tensor]:
         """Standardised latents, drawn anew each time, and noise."""

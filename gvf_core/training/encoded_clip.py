@@ -1,16 +1,17 @@
 """A clip as the diffusion learns from it, as one file: latents, tokens, positions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gvf_core.errors import FileFormatError
 from gvf_core.models.posterior import Posterior
+from gvf_core.training.kept_tensors import read_origin, write_whole
 
 _NAMES = ("latent_mean", "latent_logvar", "static_tokens", "positions", "image_tokens")
 
@@ -41,15 +42,48 @@ class EncodedClip:
         )
 
 
-def write_encoded_clip(path: Path, clip: EncodedClip) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """What an encoded clip was made from, as hashes.
+
+    Attributes:
+        clip: Of the prepared clip.
+        vaes: Of the static and the variation VAE.
+        inputs: Of the image encoder, and of how frames and points are given to the networks.
+    """
+
+    clip: str
+    vaes: str
+    inputs: str
+
+
+def write_encoded_clip(path: Path, clip: EncodedClip, origin: Origin) -> None:
     """Write the file, whole or not at all."""
     latents = clip.latents
     values = (latents.mean, latents.logvar, clip.static_tokens, clip.positions, clip.image_tokens)
-    tensors = {name: value.cpu().contiguous() for name, value in zip(_NAMES, values, strict=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial)
-    partial.replace(path)
+    write_whole(path, dict(zip(_NAMES, values, strict=True)), asdict(origin))
+
+
+def origin_of(path: Path) -> Origin | None:
+    """What a file was made from; None if there is none that says so."""
+    found = read_origin(path)
+    names = [field.name for field in fields(Origin)]
+    return Origin(**{name: found[name] for name in names}) if set(names) <= found.keys() else None
+
+
+def check_vaes(paths: Sequence[Path], vaes: str) -> None:
+    """Check that latents are those of certain VAEs.
+
+    Raises:
+        FileFormatError: Some are of others, which a diffusion would mix or learn in vain.
+    """
+    stale = [path for path in paths if (origin := origin_of(path)) is None or origin.vaes != vaes]
+    if stale:
+        raise FileFormatError(
+            f"{len(stale)} of {len(paths)} encoded clips in {stale[0].parent} are not of the present static and "
+            "variation VAE.",
+            "Encode them again: gvf train encode",
+        )
 
 
 def read_encoded_clip(path: Path) -> EncodedClip:

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gvf_core.errors import WeightsError
+from gvf_core.models.checkpoint import read_state_dict
 from gvf_core.models.model_set import Statistics
 from gvf_core.models.registry import FOR_ANIMATING, Part
 from gvf_core.models.roles import Role
@@ -49,6 +51,12 @@ def save_statistics(statistics: Statistics, folder: Path) -> None:
         torch.save(value, folder / f"{name}.pt")
 
 
+def remove_statistics(folder: Path) -> None:
+    """Remove them while what they are taken of changes."""
+    for name in _STATISTICS:
+        (folder / f"{name}.pt").unlink(missing_ok=True)
+
+
 def read_statistics(folder: Path) -> Statistics:
     """The statistics that `save_statistics` wrote.
 
@@ -63,6 +71,8 @@ def read_statistics(folder: Path) -> Statistics:
 
 def install_run(folder: Path, store: Store) -> list[str]:
     """Put everything that a run exported into a store of weights; returns the names of the entries.
+
+    Networks are stored in float16, which halves them; whoever loads them computes in float32 as before.
 
     Args:
         folder: `RunFolder.weights`.
@@ -81,6 +91,16 @@ def install_run(folder: Path, store: Store) -> list[str]:
             files = [folder / _NETWORKS[Role(entry.role)]]
         if missing := [file.name for file in files if not file.exists()]:
             raise WeightsError(f"The run has no {', '.join(missing)}.", "Finish all stages first: docs/training.md.")
-        store.install(entry.name, files)
+        with TemporaryDirectory() as scratch:
+            store.install(entry.name, [_halved(file, Path(scratch)) for file in files])
         installed.append(entry.name)
     return installed
+
+
+def _halved(path: Path, folder: Path) -> Path:
+    """A copy of a network's file in float16; any other file as it is."""
+    if path.suffix != ".safetensors":
+        return path
+    copy = folder / path.name
+    save_file({name: tensor.half() for name, tensor in read_state_dict(path).items()}, copy)
+    return copy

@@ -1,5 +1,6 @@
 """Between the stages: clips to latents, static tokens and image tokens, and the statistics of these."""
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from gvf_core.motion.diffusion import on_background
 from gvf_core.training.canonical_store import CanonicalStore, about_vertical, turned
 from gvf_core.training.clip_record import ClipRecord, ViewRole, read_clip
 from gvf_core.training.draws import generator_of
-from gvf_core.training.encoded_clip import EncodedClip, read_encoded_clip, write_encoded_clip
+from gvf_core.training.encoded_clip import EncodedClip, Origin, origin_of, read_encoded_clip, write_encoded_clip
 from gvf_core.training.motion_examples import moving_points
 from gvf_core.training.settings import EncodeSettings
 from gvf_core.video.crop import crop_for_networks
@@ -42,6 +43,7 @@ class ClipEncoder:
         image_encoder: DINOv2.
         settings: Of the frames.
         points: Of the surface that the variation VAE sees.
+        vaes: Hash of the static and the variation VAE.
     """
 
     canonical: CanonicalStore
@@ -49,6 +51,12 @@ class ClipEncoder:
     image_encoder: ImageEncoder
     settings: EncodeSettings
     points: int
+    vaes: str = ""
+
+    def origin(self, record: ClipRecord) -> Origin:
+        """What a clip is encoded from; equal ones give equal files."""
+        inputs = f"{self.image_encoder.digest} {self.settings} {self.points}"
+        return Origin(record.digest, self.vaes, hashlib.sha256(inputs.encode()).hexdigest())
 
     @torch.no_grad()
     def encode(self, record: ClipRecord) -> EncodedClip:
@@ -113,7 +121,7 @@ def encode_clips(
     folder: Path,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> None:
-    """Write the encoded clip of each of some clips.
+    """Write the encoded clip of each of some clips that has none yet, or one of other networks or contents.
 
     Args:
         encoder: How.
@@ -124,7 +132,9 @@ def encode_clips(
     for number, path in enumerate(paths):
         on_progress(number / len(paths))
         record = read_clip(path)
-        write_encoded_clip(folder / path.name, encoder.encode(record))
+        origin = encoder.origin(record)
+        if origin_of(folder / path.name) != origin:
+            write_encoded_clip(folder / path.name, encoder.encode(record), origin)
 
 
 def latent_statistics(paths: Sequence[Path]) -> Statistics:

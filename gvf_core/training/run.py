@@ -21,7 +21,7 @@ from gvf_core.training.appearance import load_appearance_loss
 from gvf_core.training.canonical_store import CanonicalStore
 from gvf_core.training.diffusion_stage import DiffusionExamples, DiffusionStage
 from gvf_core.training.draws import Examples, generator_of
-from gvf_core.training.encoded_clip import encoded_paths
+from gvf_core.training.encoded_clip import check_vaes, encoded_paths
 from gvf_core.training.exported import DIT, IMAGE_ENCODER, STATIC_VAE, VARIATION_VAE, read_statistics
 from gvf_core.training.interpolating_start import start_interpolating
 from gvf_core.training.latent_encoding import ClipEncoder
@@ -72,16 +72,16 @@ class Run:
             name = self.folder.require(IMAGE_ENCODER, "gvf train static")
         return load_image_encoder(name, self.device)
 
-    def feature_store(self) -> FeatureStore:
+    def feature_store(self, encoder: ImageEncoder) -> FeatureStore:
         """Features of voxels, in a folder that belongs to the image encoder."""
-        return FeatureStore(self.image_encoder(), self.folder.root / "features" / self._encoder_digest())
+        return FeatureStore(encoder, self.folder.root / "features" / encoder.digest[:16])
 
-    def canonical_store(self) -> CanonicalStore:
+    def canonical_store(self, encoder: ImageEncoder) -> CanonicalStore:
         """Gaussians of clips, in a folder that belongs to image encoder and static VAE."""
         vae = self.static_vae()
-        digest = sha256_of(self.folder.weights / STATIC_VAE) + self._encoder_digest()
+        digest = sha256_of(self.folder.weights / STATIC_VAE) + encoder.digest
         folder = self.folder.root / "canonical" / hashlib.sha256(digest.encode()).hexdigest()[:16]
-        return CanonicalStore(self.feature_store(), vae, folder)
+        return CanonicalStore(self.feature_store(encoder), vae, folder)
 
     def static_vae(self) -> StaticVae:
         """As the stages so far left it."""
@@ -100,9 +100,17 @@ class Run:
 
     def clip_encoder(self) -> ClipEncoder:
         """What turns clips into latents."""
-        canonical, encoder = self.canonical_store(), self.image_encoder()
-        settings = self.settings
-        return ClipEncoder(canonical, self.variation_vae(), encoder, settings.encode, settings.motion.points)
+        encoder, settings = self.image_encoder(), self.settings
+        canonical, vae = self.canonical_store(encoder), self.variation_vae()
+        return ClipEncoder(canonical, vae, encoder, settings.encode, settings.motion.points, self.vaes_digest())
+
+    def vaes_digest(self) -> str:
+        """Hash of what the first two stages made: latents of one are nothing to another."""
+        paths = (
+            self.folder.require(STATIC_VAE, "gvf train static"),
+            self.folder.require(VARIATION_VAE, "gvf train motion"),
+        )
+        return hashlib.sha256(" ".join(map(sha256_of, paths)).encode()).hexdigest()
 
     def splits(self) -> list[Split]:
         """Splits that have prepared clips; a run may have none to test on."""
@@ -117,7 +125,7 @@ class Run:
         return Sampler(self.dit().eval(), read_statistics(self.folder.weights), settings)
 
     def _static(self) -> tuple[nn.Module, Examples[Any]]:
-        settings = self.settings.static
+        settings, paths = self.settings.static, clip_paths(self.data, "train")
         vae = cast(StaticVae, create(Role.STATIC_VAE, self.settings.preset))
         if settings.start == "opaque":
             start_opaque(vae)
@@ -127,21 +135,22 @@ class Run:
             sizes = ENCODERS["nano"]
             network, image_size = random_image_encoder(sizes), sizes.image
         else:
-            features = self.feature_store()
-        paths, size = clip_paths(self.data, "train"), self.settings.appearance.size
+            features = self.feature_store(self.image_encoder())
+        size = self.settings.appearance.size
         examples = StaticExamples(paths, settings.pictures, size, settings.feature_views, image_size, features)
         appearance = load_appearance_loss(self.settings.appearance, self.device)
         return StaticStage(vae, network, settings, appearance), examples
 
     def _motion(self) -> tuple[nn.Module, Examples[Any]]:
         settings = self.settings.motion
-        joint = settings.static_factor > 0
+        joint, paths = settings.static_factor > 0, clip_paths(self.data, "train")
+        encoder = self.image_encoder()
         examples = MotionExamples(
-            clip_paths(self.data, "train"),
+            paths,
             settings,
             self.settings.appearance.size,
-            features=self.feature_store() if joint else None,
-            canonical=None if joint else self.canonical_store(),
+            features=self.feature_store(encoder) if joint else None,
+            canonical=None if joint else self.canonical_store(encoder),
         )
         vae = cast(VariationVae, create(Role.VARIATION_VAE, self.settings.preset))
         if settings.start == "interpolation":
@@ -152,12 +161,8 @@ class Run:
 
     def _diffusion(self) -> tuple[nn.Module, Examples[Any]]:
         settings = self.settings.diffusion
-        examples = DiffusionExamples(encoded_paths(self.folder.latents("train")), settings)
+        paths, statistics = encoded_paths(self.folder.latents("train")), read_statistics(self.folder.weights)
+        check_vaes(paths, self.vaes_digest())
         dit = cast(VariationDit, create(Role.VARIATION_DIT, self.settings.preset))
-        return DiffusionStage(dit, read_statistics(self.folder.weights), settings), examples
-
-    def _encoder_digest(self) -> str:
-        name = self.settings.static.image_encoder
-        if name != TRAINED:
-            return hashlib.sha256(name.encode()).hexdigest()[:16]
-        return sha256_of(self.folder.weights / IMAGE_ENCODER / "model.safetensors")[:16]
+        decode = self.variation_vae().requires_grad_(False).decode
+        return DiffusionStage(dit, statistics, settings, decode), DiffusionExamples(paths, settings)

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -16,6 +16,11 @@ PACKAGED = ("paper", "nano")
 TRAINED = "train"
 """In place of an image encoder's name: a small one is trained along with the static VAE."""
 _EXTENDS = "extends"
+_FREE = frozenset({
+    "steps", "workers", "report_every", "picture_every", "save_every", "activation_checkpointing", "encoder_weights",
+    "decoder_weights", "lpips_backbone", "lpips_linear",
+})  # fmt: skip
+"""Settings that a training may go on without having kept."""
 
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -75,8 +80,8 @@ class AppearanceSettings:
     Attributes:
         l1: Weight of the mean absolute difference.
         ssim: Weight of 1 - SSIM.
-        lpips: Weight of LPIPS; without a backbone it is left out, and a line says so.
-        lpips_backbone: File with the weights of VGG16 under torchvision's names; empty for none.
+        lpips: Weight of LPIPS; without weights of its networks it is left out, and a line says so.
+        lpips_backbone: File with the weights of VGG16 under torchvision's names; empty for those that are installed.
         lpips_linear: File with the weights of LPIPS' channels; empty for those that come with torchmetrics.
         size: Pictures are reduced to this side in pixels; larger ones than the prepared are not made.
     """
@@ -244,6 +249,31 @@ def load_training_settings(config: str, overrides: Iterable[str] = ()) -> Traini
     for override in overrides:
         _override(values, override)
     return _build(TrainingSettings, values, "")
+
+
+def settings_by_name(settings: TrainingSettings, stage: Literal["static", "motion", "diffusion"]) -> dict[str, Any]:
+    """All that a stage depends on, under the names that overrides have."""
+    parts = {"static": ["appearance"], "motion": ["appearance", "static"], "diffusion": []}[stage]
+    values = _flat({part: asdict(getattr(settings, part)) for part in [*parts, stage]})
+    other_loops = tuple(f"{part}.loop." for part in parts)
+    own = {name: value for name, value in values.items() if not (other_loops and name.startswith(other_loops))}
+    return {"preset": settings.preset, **own}
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between settings by name, in words, where a training that goes on would be another one.
+
+    How long it takes, how it is reported and where its first weights lie may change.
+    """
+    kept = [name for name in now if name in before and name.rpartition(".")[2] not in _FREE]
+    return [f"{name} was {before[name]!r} and is {now[name]!r}" for name in kept if before[name] != now[name]]
+
+
+def _flat(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {place + name: value}
+    return flat
 
 
 def _read(config: str) -> dict[str, Any]:

@@ -1,22 +1,22 @@
 """What the static VAE learns from: voxels of a clip's first frame, their features, pictures to compare with."""
 
-import os
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gvf_core.canonical.voxel_features import FeatureMean, voxel_centers
+from gvf_core.errors import FileFormatError
 from gvf_core.geometry.voxels import active_voxels
 from gvf_core.models.image_encoder import ImageEncoder, prepare_images
 from gvf_core.training.appearance import Target, read_target
+from gvf_core.training.clip_motion import LEAST_VOXELS
 from gvf_core.training.clip_record import ClipRecord, ViewRole, read_clip
 from gvf_core.training.draws import generator_of
+from gvf_core.training.kept_tensors import kept_tensors
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,18 @@ class StaticExamples:
 
 
 def canonical_voxels(record: ClipRecord) -> Int[Tensor, "voxels 3"]:
-    """Voxels that the surface of frame 0 touches."""
-    return torch.from_numpy(active_voxels(record.vertices, record.triangles))
+    """Voxels that the surface of frame 0 touches.
+
+    Raises:
+        FileFormatError: They are too few for the networks; clips that are prepared now have enough.
+    """
+    indices = active_voxels(record.vertices, record.triangles)
+    if len(indices) < LEAST_VOXELS:
+        raise FileFormatError(
+            f"{record.name} fills {len(indices)} voxels; the networks need {LEAST_VOXELS}.",
+            "Remove its file from the prepared clips: it is too thin beside its length.",
+        )
+    return torch.from_numpy(indices)
 
 
 def show_voxels(record: ClipRecord, views: list[int], size: int) -> ShownVoxels:
@@ -123,13 +133,11 @@ class FeatureStore:
 
     def of(self, record: ClipRecord, indices: Int[Tensor, "voxels 3"]) -> Float[Tensor, "voxels channels"]:
         """The plain mean over the canonical views, as TRELLIS gathers it."""
-        path = self._folder / f"{record.name}.safetensors"
-        if not path.exists():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
-            save_file({"features": mean_view_features(self._encoder, record, indices).half()}, partial)
-            partial.replace(path)
-        return load_file(path)["features"].float()
+
+        def make() -> dict[str, Tensor]:
+            return {"features": mean_view_features(self._encoder, record, indices).half()}
+
+        return kept_tensors(self._folder, record, make)["features"].float()
 
 
 def mean_view_features(

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gvf_core.errors import SettingsError
 from gvf_core.gaussians import Gaussians, Splats
 from gvf_core.models.checkpoint import load_weights, read_state_dict
 from gvf_core.models.static_vae import StaticVae, is_static_vae
@@ -26,9 +27,15 @@ def load_start(vae: StaticVae, settings: StaticSettings) -> None:
     """Put the weights that training starts from into a static VAE.
 
     Raises:
+        SettingsError: E_GS is to stay as it is, but begins at random.
         WeightsError: They do not fit. Only the last layer of D_GS may differ: that of TRELLIS makes 32 Gaussians per
             voxel, not 8, and then the random one stays.
     """
+    if settings.freeze_encoder and not settings.encoder_weights:
+        raise SettingsError(
+            "E_GS would stay random: static.freeze_encoder is on, and static.encoder_weights is empty.",
+            "Name its weights (docs/training.md, Starting from released weights), or set static.freeze_encoder=false.",
+        )
     if settings.encoder_weights:
         _load(vae, Path(settings.encoder_weights), _ENCODER)
     if settings.decoder_weights:

@@ -19,7 +19,7 @@ from gvf_core.errors import FileFormatError, SettingsError
 from gvf_core.training.activation_checkpointing import recompute_activations
 from gvf_core.training.draws import Draws, Examples, seed_of
 from gvf_core.training.optimisation import MovingAverage, ParameterGroup, make_optimizers, set_rates
-from gvf_core.training.settings import LoopSettings
+from gvf_core.training.settings import LoopSettings, changed_settings
 from gvf_core.training.training_log import INSTALL, LossSums, Report, TrainingLog
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Trainer:
         folder: For states and logs.
         weights: Folder that exported weights go into.
         accelerator: From `make_accelerator`.
+        told: All that the training depends on, by name, which a resumed one must share; None for `settings` alone.
 
     Raises:
         SettingsError: The optimizer does not go with FSDP.
@@ -92,13 +93,18 @@ class Trainer:
         folder: Path,
         weights: Path,
         accelerator: "Accelerator",
+        told: Mapping[str, Any] | None = None,
     ) -> None:
+        self._told = asdict(settings) if told is None else told
         self.settings, self.folder, self.weights = settings, folder, weights
         self.accelerator = accelerator
         self._draws: Draws[Any] = Draws(examples, settings.seed)
         self.stage = stage
         if self._sharded and settings.optimizer == "muon":
             raise SettingsError("Muon needs whole matrices, which FSDP divides.", 'Choose optimizer = "adamw".')
+        if self._sharded:
+            # On by default at launch; it fails on buffers, which are not divided, and every process has all weights.
+            accelerator.state.fsdp_plugin.cpu_ram_efficient_loading = False
         if settings.activation_checkpointing:
             recompute_activations(stage)
         # Before it is wrapped: where parameters are spread over processes, the wrapper replaces them in the groups.
@@ -153,7 +159,7 @@ class Trainer:
                 "version": _VERSION,
                 "step": self.step,
                 "processes": self.accelerator.num_processes,
-                "settings": asdict(self.settings),
+                "settings": self._told,
             }
             (new / _PROGRESS).write_text(json.dumps(progress, indent=2), encoding="utf-8")
             # Two renames, because no system renames onto a full folder; `restore` knows the place in between.
@@ -169,6 +175,7 @@ class Trainer:
 
         Raises:
             FileFormatError: There is no state, or it is of other networks or another number of processes.
+            SettingsError: Settings differ that make it another training.
         """
         state = next((self.folder / name for name in (_STATE, _OLD_STATE) if (self.folder / name).is_dir()), None)
         if state is None:
@@ -177,6 +184,11 @@ class Trainer:
             progress = json.loads((state / _PROGRESS).read_text(encoding="utf-8"))
             if progress["version"] != _VERSION or progress["processes"] != self.accelerator.num_processes:
                 raise ValueError(f"it was made by {progress['processes']} processes")
+            if changed := changed_settings(progress["settings"], self._told):
+                raise SettingsError(
+                    f"The training in {self.folder} cannot go on with other settings: {'; '.join(changed)}.",
+                    "Go on with those that it began with, or choose another RUN.",
+                )
             self.accelerator.load_state(str(state))
             average = state / f"average_{self.accelerator.process_index}.pt"
             self._average.restore(torch.load(average, weights_only=True, map_location="cpu"))

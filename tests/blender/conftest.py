@@ -103,3 +103,31 @@ def video(tmp_path):
     path = tmp_path / "walk.mp4"
     path.write_bytes(b"frames")
     return path
+
+
+@pytest.fixture
+def add_job(addon, cube, video, tmp_path):
+    """Puts a job into the list that waits at a phase, with the server scripted."""
+    from scripted_client import ScriptedClient
+
+    from gvf_blender import job_list
+    from gvf_blender.core.job_phase import Phase
+    from gvf_blender.core.motion_settings import MotionSettings
+    from gvf_blender.job import AnimateJob
+    from gvf_blender.request import make_request
+
+    clients = []
+
+    def add(phase, client=None):
+        client = client or ScriptedClient(hold_at=phase)
+        clients.append(client)
+        job = AnimateJob(make_request(cube, video, MotionSettings()), client.connect, tmp_path / "results")
+        job_list.add(job)
+        while job.phase is not Phase(phase):
+            assert not job.finished, job.message
+            job.poll()
+        return job
+
+    yield add
+    for client in clients:
+        client.released.set()

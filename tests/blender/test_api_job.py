@@ -25,8 +25,8 @@ def make_job(addon, cube, video, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     made = []
 
-    def make(client, **options):
-        request = make_request([cube], video, MotionSettings(seed=7), **options)
+    def make(client, asset=cube, **options):
+        request = make_request([asset], video, MotionSettings(seed=7), **options)
         made.append((client, AnimateJob(request, client.connect, tmp_path / "home" / "results")))
         return made[-1][1]
 
@@ -208,6 +208,46 @@ def test_a_source_object_that_disappears_before_the_import_is_named(make_job, cu
     imported = job.wait()
     assert imported.splats is not None
     assert any("Cube" in warning and "no longer" in warning for warning in job.warnings)
+
+
+def test_an_object_that_is_renamed_while_its_job_runs_moves_and_not_its_copy_under_the_old_name(make_job, cube):
+    client = ScriptedClient(hold_at="running")
+    job = make_job(client)
+    advance_to(job, Phase.RUNNING)
+    copy = cube.copy()
+    copy.data = cube.data.copy()
+    bpy.context.collection.objects.link(copy)
+    cube.name = "Robot"
+    copy.name = "Cube"
+    client.released.set()
+    imported = job.wait()
+    assert imported.motion == (cube,)
+    assert copy.data.shape_keys is None
+    assert imported.splats.name == "Robot splats"
+
+
+def test_an_object_that_is_renamed_during_the_capture_moves(make_job, cube):
+    job = make_job(ScriptedClient())
+    advance_to(job, Phase.CAPTURING)
+    job.poll()
+    cube.name = "Robot"
+    assert job.wait().motion == (cube,)
+
+
+def test_a_copy_that_is_animated_next_is_told_from_its_original(make_job, cube):
+    clients = [ScriptedClient(hold_at="running"), ScriptedClient(hold_at="running")]
+    first = make_job(clients[0], outputs=["motion"])
+    advance_to(first, Phase.RUNNING)
+    copy = cube.copy()
+    copy.data = cube.data.copy()
+    bpy.context.collection.objects.link(copy)
+    second = make_job(clients[1], asset=copy, outputs=["motion"])
+    advance_to(second, Phase.RUNNING)
+    cube.name, copy.name = "First", "Second"
+    for client in clients:
+        client.released.set()
+    assert second.wait().motion == (copy,)
+    assert first.wait().motion == (cube,)
 
 
 def test_motion_alone_cannot_do_without_its_object_but_keeps_the_result(make_job, cube):

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 import pytest
 from fabricated_animation import fabricate
-from recording_layout import RecordingLayout
+from recording_layout import RecordingLayout, panel_context
 from test_import_results import rendered_pixels
 from test_result_controls import shown_gaussians
 
@@ -117,10 +117,8 @@ def test_moved_tracks_are_found_again_by_their_content(crate, tmp_path):
 
 def buttons_for(thing):
     layout = RecordingLayout()
-    bpy.types.GVF_PT_result.draw(
-        SimpleNamespace(layout=layout),
-        SimpleNamespace(object=thing, region=None, preferences=bpy.context.preferences),
-    )
+    bpy.context.view_layer.objects.active = thing
+    bpy.types.GVF_PT_result.draw(SimpleNamespace(layout=layout), panel_context())
     return layout.names("operator")
 
 
@@ -196,23 +194,28 @@ def test_sizes_are_rough_words(size, words):
     assert in_words(size) == words
 
 
-@pytest.mark.parametrize("display", ["SPLATS", "SOLID"])
-def test_a_grey_card_of_splats_renders_as_grey_as_it_is(addon, tmp_path, display):
-    """18 % grey is 0.4613 in sRGB, however many translucent splats of it lie over each other."""
-    bpy.ops.mesh.primitive_cube_add(size=1)
+def grey_card() -> dict[str, np.ndarray]:
+    """Tracks of an upright card of 18 % grey, three layers of translucent splats deep."""
     x, z = (axis.ravel() for axis in np.meshgrid(np.linspace(-0.5, 0.5, 15), np.linspace(-0.5, 0.5, 15)))
     layers = np.concatenate([np.stack([x, np.full_like(x, y), z], axis=1) for y in (-0.02, 0.0, 0.02)])
     count = len(layers)
     # Splats that a ray meets in the very same point are one chance for Blender 5.3 and not several.
     layers[:, 1] += np.random.default_rng(0).uniform(-0.01, 0.01, count)
-    card = {
+    return {
         "means": layers[None].astype(np.float32),
         "quaternions": np.tile(np.array([1, 0, 0, 0], np.float16), (1, count, 1)),
         "scales": np.full((1, count, 3), 0.06, np.float16),
         "colors": np.full((1, count, 3), 0.18, np.float16),
         "opacities": np.full((1, count), 0.8, np.float16),
     }
-    animation = fabricate(tmp_path, bpy.context.object, gaussians=count, changes=card)
+
+
+@pytest.mark.parametrize("display", ["SPLATS", "SOLID"])
+def test_a_grey_card_of_splats_renders_as_grey_as_it_is(addon, tmp_path, display):
+    """18 % grey is 0.4613 in sRGB, however many translucent splats of it lie over each other."""
+    bpy.ops.mesh.primitive_cube_add(size=1)
+    card = grey_card()
+    animation = fabricate(tmp_path, bpy.context.object, gaussians=card["means"].shape[1], changes=card)
     bpy.context.object.hide_render = True
     options = ImportOptions(points=False, motion=False)
     splats = import_animation(bpy.context, animation.path, animation.sources, options).splats

@@ -41,7 +41,11 @@ job_list.add(made)
 while made.phase.value != "running":
     assert not made.finished, made.message
     made.poll()
-if end == "quit":
+if end == "rename":
+    bpy.context.object.name = "Robot"
+    bpy.ops.object.duplicate()
+    bpy.ops.wm.save_mainfile()
+if end != "crash":
     gvf_blender.unregister()
 os._exit(0)
 """
@@ -118,6 +122,16 @@ def test_a_job_of_a_blender_that_quit_is_offered_and_its_result_imported(first_s
     moved = [key.data[0].co.x - cube.data.vertices[0].co.x for key in keys.key_blocks]
     assert moved[-1] == pytest.approx(2 * SHIFT, abs=1e-3)
     assert offered() == ()
+
+
+def test_an_object_that_was_renamed_before_blender_quit_is_found_in_the_next_session(first_session, server, tmp_path):
+    first_session("rename")
+    assert sorted(bpy.data.objects.keys()) == ["Robot", "Robot.001"]
+    (kept,) = offered()
+    (tmp_path / "home" / "go").touch()
+    assert bpy.ops.gvf.take_up_job(job_id=kept.id) == {"FINISHED"}
+    assert bpy.data.objects["Robot"].data.shape_keys is not None
+    assert bpy.data.objects["Robot.001"].data.shape_keys is None
 
 
 def test_a_job_of_a_blender_that_crashed_is_offered_once_it_counts_as_gone(first_session, server, tmp_path):

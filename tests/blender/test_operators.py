@@ -219,10 +219,16 @@ def test_remove_motion_asks_for_an_object_that_carries_one(cube):
         bpy.ops.gvf.remove_motion()
 
 
-def test_transparent_bounces_are_raised_on_request(cube):
-    bpy.context.scene.cycles.transparent_max_bounces = 8
-    bpy.ops.gvf.raise_transparent_bounces()
-    assert bpy.context.scene.cycles.transparent_max_bounces > 8
+def test_transparent_bounces_are_raised_on_request_and_nothing_is_changed_where_they_are_enough(cube, capfd):
+    cycles = bpy.context.scene.cycles
+    cycles.transparent_max_bounces = 8
+    assert bpy.ops.gvf.raise_transparent_bounces() == {"FINISHED"}
+    assert cycles.transparent_max_bounces == 256
+    assert "256 transparent surfaces in this scene now" in capfd.readouterr().out
+    cycles.transparent_max_bounces = 300
+    assert bpy.ops.gvf.raise_transparent_bounces() == {"CANCELLED"}
+    assert cycles.transparent_max_bounces == 300
+    assert "300 transparent surfaces in this scene already" in capfd.readouterr().out
 
 
 def test_reset_brings_the_defaults_back_but_keeps_the_video(addon):

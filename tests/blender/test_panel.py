@@ -6,10 +6,8 @@ from types import SimpleNamespace
 import bpy
 import pytest
 from recording_layout import RecordingLayout, panel_context
-from scripted_client import ScriptedClient
 
 from gvf_blender.core.errors import GvfBlenderError
-from gvf_blender.core.job_phase import Phase
 from gvf_blender.diffusion_properties import DiffusionProperties
 
 HANDSHAKE = '{"service": "gvf", "address": "http://127.0.0.1:4321", "token": "secret", "pid": 1}'
@@ -40,31 +38,6 @@ def ready(cube, video, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "server.json").write_text(HANDSHAKE)
     bpy.context.scene.gvf.video = str(video)
-
-
-@pytest.fixture
-def add_job(addon, cube, video, tmp_path):
-    """Puts a job into the list that waits at a phase, with the server scripted."""
-    from gvf_blender import job_list
-    from gvf_blender.core.motion_settings import MotionSettings
-    from gvf_blender.job import AnimateJob
-    from gvf_blender.request import make_request
-
-    clients = []
-
-    def add(phase, **scripts):
-        client = ScriptedClient(hold_at=phase)
-        clients.append(client)
-        job = AnimateJob(make_request(cube, video, MotionSettings()), client.connect, tmp_path / "results")
-        job_list.add(job)
-        while job.phase is not Phase(phase):
-            assert not job.finished, job.message
-            job.poll()
-        return job
-
-    yield add
-    for client in clients:
-        client.released.set()
 
 
 def test_the_panel_offers_every_setting_and_an_enabled_button(ready, draw):
@@ -256,10 +229,14 @@ def test_a_finished_job_offers_to_import_again(add_job, draw):
 
 
 def test_the_jobs_panel_survives_undo_and_file_load(add_job, draw):
+    bpy.ops.ed.undo_push(message="Add Cube")
     job = add_job("capturing")
     job.wait()
-    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.ops.ed.undo_push(message="Import Animation")
+    assert bpy.ops.ed.undo() == {"FINISHED"}
     assert job.imported is None
+    assert "Imported" in draw("GVF_PT_jobs").texts()
+    bpy.ops.wm.read_homefile(use_empty=True)
     assert "Imported" in draw("GVF_PT_jobs").texts()
 
 

@@ -1,13 +1,16 @@
 """Speed, offset, loop, in-place and display of results, through the properties that the panel draws."""
 
+from types import SimpleNamespace
+
 import bpy
 import numpy as np
 import pytest
 from fabricated_animation import evaluated_world_vertices, fabricate
+from recording_layout import RecordingLayout, panel_context
 from shown_splats import splat_matrices
 from test_import_results import point_attribute
 
-from gvf_blender.importer import ImportOptions, import_animation
+from gvf_blender.importer import ImportOptions, import_animation, native_splats
 
 FRAMES = 9
 
@@ -148,6 +151,29 @@ def test_the_display_can_be_chosen_and_thinned_out_for_viewports(crate, tmp_path
     bpy.context.view_layer.update()
     small, large = (point_attribute(thing, "radius", "value", 1).mean() for thing in (splats, points))
     assert large == pytest.approx(2 * small, rel=0.2)
+
+
+def test_the_result_offers_to_raise_the_bounces_that_its_splats_lack_also_in_a_file_that_was_opened(
+    crate, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(native_splats, "has_native_splats", lambda: False)
+    animation = fabricate(tmp_path, crate, frames=3)
+    import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
+
+    def shown(name):
+        bpy.context.view_layer.objects.active = bpy.data.objects[name]
+        layout = RecordingLayout()
+        bpy.types.GVF_PT_result.draw(SimpleNamespace(layout=layout), panel_context())
+        return layout
+
+    assert "gvf.raise_transparent_bounces" not in shown("Crate points").names("operator")
+    layout = shown("Crate splats")
+    assert "gvf.raise_transparent_bounces" in layout.names("operator")
+    assert "black specks" in layout.texts()
+    assert bpy.ops.gvf.raise_transparent_bounces() == {"FINISHED"}
+    assert "gvf.raise_transparent_bounces" not in shown("Crate splats").names("operator")
 
 
 def test_objects_without_a_result_have_no_controls(crate):

@@ -17,7 +17,7 @@ from gvf_core.models.variation_vae import VariationVae, VariationVaeParams
 from gvf_core.training.appearance import AppearanceLoss
 from gvf_core.training.canonical_store import CanonicalStore
 from gvf_core.training.diffusion_stage import DiffusionExamples, DiffusionStage
-from gvf_core.training.encoded_clip import EncodedClip, write_encoded_clip
+from gvf_core.training.encoded_clip import EncodedClip, Origin, write_encoded_clip
 from gvf_core.training.motion_examples import MotionExamples
 from gvf_core.training.motion_stage import MotionStage
 from gvf_core.training.run_folder import clip_paths
@@ -81,7 +81,8 @@ def diffusion_stage(folder: Path, chosen: TrainingSettings, clips: int = 3) -> t
     paths = [folder / f"{number}.safetensors" for number in range(clips)]
     for path in paths:
         latents = Posterior(noise(4, 6, 16), torch.full((4, 6, 16), -6.0))
-        write_encoded_clip(path, EncodedClip(latents, noise(20, 14), noise(6, 3), noise(4, 5, 24).half()))
+        clip = EncodedClip(latents, noise(20, 14), noise(6, 3), noise(4, 5, 24).half())
+        write_encoded_clip(path, clip, Origin("clip", "vaes", "inputs"))
     statistics = Statistics(torch.zeros(14), torch.ones(14), torch.zeros(16), torch.ones(16))
     dit = seeded(lambda: VariationDit(DIT))
     return DiffusionStage(dit, statistics, chosen.diffusion), DiffusionExamples(paths, chosen.diffusion)

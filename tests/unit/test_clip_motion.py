@@ -69,6 +69,7 @@ def test_a_lively_clip_is_fit():
         (shifted(*np.linspace(0, 9, 40)), RefusalKind.FAR, "frame 0 is 0.10 of the whole"),
         (shifted(0, 0, 1, 1), RefusalKind.JUMPING, "by 0.50 of its size"),
         (shifted(0, 0.1) * np.array([1, 3], np.float32)[:, None, None], RefusalKind.EXPLODING, "grows to 9.0 times"),
+        (shifted(0, 0.1) * np.array([1, 0.04, 0.04], np.float32), RefusalKind.THIN, "of 64^3 voxels in frame 0; 512"),
     ],
 )
 def test_an_unfit_clip_is_told_with_its_figure(vertices, kind, figure):

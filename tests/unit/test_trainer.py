@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from gvf_core.errors import FileFormatError
+from gvf_core.errors import FileFormatError, SettingsError
 from gvf_core.training.draws import Draws
 from gvf_core.training.optimisation import MovingAverage, make_optimizers, rate_factor, trainable
 from gvf_core.training.settings import load_training_settings
@@ -110,11 +110,19 @@ def test_there_must_be_something_to_go_on_with(boxes, tmp_path):
 
 
 def test_a_state_of_other_networks_is_refused(boxes, tmp_path):
-    train("diffusion", boxes, tmp_path / "a", 1)
+    same = {name: getattr(CHOSEN.motion.loop, name) for name in ("optimizer", "learning_rate", "average")}
+    train("diffusion", boxes, tmp_path / "a", 1, **same)
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "run").rename(tmp_path / "b" / "run")
     with pytest.raises(FileFormatError, match="cannot be resumed"):
         train("motion", boxes, tmp_path / "b", 2, resume=True)
+
+
+def test_a_training_goes_on_with_its_seed_but_may_recompute_activations(boxes, tmp_path):
+    train("diffusion", boxes, tmp_path, 1)
+    with pytest.raises(SettingsError, match="seed was 0 and is 1"):
+        train("diffusion", boxes, tmp_path, 2, resume=True, seed=1)
+    assert len(train("diffusion", boxes, tmp_path, 2, resume=True, activation_checkpointing=True)) == 1
 
 
 def test_examples_depend_on_their_number_alone():
@@ -193,7 +201,7 @@ def switch_fsdp_on(accelerator) -> None:
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         auto_wrap_policy="NO_WRAP",
-        cpu_ram_efficient_loading=False,
+        cpu_ram_efficient_loading=True,
         state_dict_type="SHARDED_STATE_DICT",
     )
     PartialState._shared_state["distributed_type"] = accelerator.state.distributed_type = DistributedType.FSDP

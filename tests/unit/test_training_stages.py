@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from gvf_core.diffusion.schedule import velocity_target
+from gvf_core.errors import FileFormatError
 from gvf_core.gaussians import Gaussians, Splats
 from gvf_core.geometry import interpolation_weights
 from gvf_core.models.variation_vae import VariationVae, VariationVaeParams
+from gvf_core.training import appearance
 from gvf_core.training.activation_checkpointing import recompute_activations
-from gvf_core.training.appearance import AppearanceLoss, Target, draw, read_target
+from gvf_core.training.appearance import AppearanceLoss, Target, draw, load_appearance_loss, read_target
 from gvf_core.training.canonical_store import about_vertical, chosen_frames, turned
 from gvf_core.training.clip_record import ViewRole
 from gvf_core.training.draws import generator_of
@@ -19,6 +22,7 @@ from gvf_core.training.interpolating_start import start_interpolating
 from gvf_core.training.latent_encoding import ClipEncoder, latent_statistics
 from gvf_core.training.motion_examples import moving_points, turned_camera
 from gvf_core.training.motion_scores import score_clip
+from gvf_core.training.static_examples import canonical_voxels
 from gvf_core.training.static_start import start_opaque
 from tests.unit.bending_box import FRAMES, bending_box, write_boxes
 from tests.unit.small_stages import diffusion_stage, motion_stage, seeded, settings, static_stage, stores
@@ -213,3 +217,83 @@ def test_a_clip_is_encoded_as_its_frames_see_it(boxes, tmp_path):
     assert score is not None
     assert score.reconstructed < 0.3
     assert score_clip(encoder, replace(record, points=np.repeat(record.points[:1], 3, axis=0))) is None
+
+
+def test_features_and_gaussians_of_a_clip_that_has_changed_are_made_anew(tmp_path):
+    features, canonical, vae = stores(tmp_path)
+    for layer in (vae.to_latent, vae.out_layer):
+        torch.nn.init.normal_(layer.weight, generator=generator_of(0))
+    before = bending_box(seed=0)
+    after = replace(before, pngs=before.pngs[::-1])
+    indices = canonical_voxels(before)
+    old, old_gaussians = features.of(before, indices), canonical.of(before)
+    torch.testing.assert_close(features.of(before, indices), old)
+    assert (features.of(after, indices) - old).abs().max() > 1e-3
+    assert (canonical.of(after).means - old_gaussians.means).abs().max() > 0
+    assert len(list((tmp_path / "features").iterdir())) == 1
+
+
+def test_kept_features_are_not_computed_again(tmp_path):
+    features, _, _ = stores(tmp_path)
+    record = bending_box()
+    indices = canonical_voxels(record)
+    kept = features.of(record, indices)
+    features._encoder.voxel_tokens = None
+    # A clip that was read again has the same contents, and so has one under another family.
+    torch.testing.assert_close(features.of(replace(record, family="other"), indices), kept)
+
+
+def test_a_clip_that_was_prepared_although_it_is_thin_is_named():
+    record = bending_box(name="needle")
+    with pytest.raises(FileFormatError, match=r"needle fills \d+ voxels; the networks need 512"):
+        canonical_voxels(replace(record, vertices=0.1 * record.vertices))
+
+
+def test_without_weights_lpips_is_left_out_with_a_sentence(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("GVF_MODELS_DIR", str(tmp_path))
+    loss = load_appearance_loss(CHOSEN.appearance, torch.device("cpu"))
+    assert loss.perceptual is None
+    assert "Training without LPIPS" in caplog.text
+    assert "gvf models download vgg16" in caplog.text
+
+
+def test_installed_weights_of_lpips_are_trained_with(tmp_path, monkeypatch, caplog):
+    asked = []
+
+    class Installed:
+        def find(self, name):
+            return name
+
+        def weights_file(self, name):
+            return tmp_path / name
+
+    monkeypatch.setattr(appearance, "default_store", Installed)
+    monkeypatch.setattr(
+        "gvf_core.models.perceptual.load_perceptual_distance", lambda path, *_: asked.append(path.name) or len
+    )
+    assert load_appearance_loss(CHOSEN.appearance, torch.device("cpu")).perceptual is len
+    given = replace(CHOSEN.appearance, lpips_backbone=str(tmp_path / "own.pth"))
+    load_appearance_loss(given, torch.device("cpu"))
+    assert asked == ["vgg16", "own.pth"]
+    assert not caplog.text
+
+
+def test_a_dit_that_knows_the_noise_draws_the_truth_twice(tmp_path):
+    stage, examples = diffusion_stage(tmp_path, CHOSEN)
+    stage._decode = lambda latents, gaussians: 0.05 * latents.mean() + torch.zeros(1, 1, gaussians.shape[1], 14)
+    batch = [examples.example(0, 3), examples.example(1, 4)]
+    clean, noise, steps = stage._drawn(batch)
+    stage._velocity = lambda *_: velocity_target(clean, noise, steps, stage._alphas)
+    picture = stage.pictures(batch)
+    left, right = picture.split(256, dim=2)
+    assert picture.shape == (3, 512, 512)
+    assert left.min() < 0.9
+    torch.testing.assert_close(left, right, atol=1e-3, rtol=0)
+    stage._velocity = lambda *_: torch.full_like(clean, 3.0)
+    left, right = stage.pictures(batch).split(256, dim=2)
+    assert (left - right).abs().max() > 0.05
+
+
+def test_gaussians_come_back_from_what_the_networks_see_of_them():
+    vector = Gaussians.from_splats(solid_splats()).to_vector()
+    torch.testing.assert_close(Gaussians.from_vector(vector).to_vector(), vector, rtol=1e-4, atol=1e-6)
