@@ -9,6 +9,7 @@ from .capture import VIEW_PRESETS
 from .core.motion_settings import MotionSettings
 from .diffusion_properties import DiffusionProperties, limits
 from .request import OUTPUTS
+from .translations import CONTEXT
 
 _DEFAULTS = MotionSettings()
 # Not remembered from one call of the operator to the next; in property groups the option has no effect on saving.
@@ -107,6 +108,7 @@ class SettingsProperties:
     )
     fov: FloatProperty(
         name="Field of View",
+        translation_context=CONTEXT,
         description="Degrees that the video's camera sees across the larger side of the frame",
         default=_DEFAULTS.fov,
         precision=1,
@@ -117,6 +119,7 @@ class SettingsProperties:
     )
     engine: EnumProperty(
         name="Engine",
+        translation_context=CONTEXT,
         description="How the motion is found",
         items=(
             ("auto", "Automatic", "The best engine that the server has"),

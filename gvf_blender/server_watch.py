@@ -70,7 +70,7 @@ class ServerWatch:
             try:
                 result = work()
             except GvfBlenderError as error:
-                text = str(error)
+                text = error.text
                 self._outcomes.put(lambda: finish(lambda: self._note(text)))
             except Exception as error:
                 LOGGER.exception("Something failed while it spoke to the server")
@@ -132,9 +132,9 @@ def _known_at_once(choice: ServerChoice) -> ServerReport:
     try:
         return ServerReport(ServerState.CHECKING, choice.locate())
     except ServerError as error:
-        return ServerReport(ServerState.STOPPED, "", str(error))
+        return ServerReport(ServerState.STOPPED, "", error.text)
     except GvfBlenderError as error:
-        return ServerReport(ServerState.UNREACHABLE, "", str(error))
+        return ServerReport(ServerState.UNREACHABLE, "", error.text)
 
 
 def _asked(choice: ServerChoice, place: str) -> ServerReport:
@@ -146,7 +146,7 @@ def _asked(choice: ServerChoice, place: str) -> ServerReport:
     except ServerError as error:
         process = choice.process
         if process is None or error.code != "unreachable":
-            return ServerReport(ServerState.UNREACHABLE, place, str(error))
+            return ServerReport(ServerState.UNREACHABLE, place, error.text)
         if process.is_running:
             return ServerReport(ServerState.STARTING, place)
         return ServerReport(ServerState.STOPPED, place, process.exit_reason)

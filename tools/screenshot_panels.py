@@ -147,7 +147,7 @@ def _take(name: str, folder: Path, output: Path) -> None:
     output.mkdir(exist_ok=True)
     left, top, right, bottom = MARGINS
     image = image.convert("RGB").crop((left, top, size[0] - right, size[1] - bottom))
-    image.quantize(64, dither=Image.Dither.NONE).save(output / f"{name}.png", optimize=True)
+    image.quantize(128, dither=Image.Dither.NONE).save(output / f"{name}.png", optimize=True)
     print(output / f"{name}.png")
 
 
@@ -155,11 +155,11 @@ def _watch(window: subprocess.Popen[bytes], log: Path, ready: Path) -> None:
     """Wait until a window shows what it shall; one whose panel raised goes on, so what it says is read meanwhile."""
     deadline = time.monotonic() + WINDOW_SECONDS
     while True:
-        code = window.poll()
+        code, is_ready = window.poll(), ready.exists()
         said = log.read_text(encoding="utf-8", errors="replace")
         if code is not None or any(complaint in said for complaint in COMPLAINTS):
             raise RuntimeError(f"Blender ended with {code}:\n{said}")
-        if ready.exists():
+        if is_ready:
             return
         if time.monotonic() > deadline:
             raise RuntimeError(f"Blender took more than {WINDOW_SECONDS} s:\n{said}")

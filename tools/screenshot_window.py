@@ -1,5 +1,6 @@
 """The part of `tools.screenshot_panels` inside the Blender with a window."""
 
+import ctypes
 import faulthandler
 import os
 import shutil
@@ -16,18 +17,18 @@ OPEN = {
     "animate-panel": {"GVF_PT_animate"},
     "no-server": {"GVF_PT_animate"},
     "jobs-and-server": {"GVF_PT_jobs", "GVF_PT_server"},
-    "result": {"GVF_PT_jobs", "GVF_PT_result"},
+    "result": {"GVF_PT_result"},
     "weights": {"GVF_PT_server", "GVF_PT_weights"},
 }[NAME]
 SHOWN_FRAME = 12
 TAB = "GVF"
 VIEW_DISTANCE = 1.25
 """Relative to one at which the asset fills the viewport, of which the sidebar and our cut hide a part."""
-SETTLE_SECONDS = 40.0 if NAME == "result" else 3.0
-"""Until the viewport has taken all its samples, without a graphics card, and is left alone meanwhile."""
+SETTLE_SECONDS = 40.0 if NAME == "result" else 4.0
+"""Until the sections stand still, and the viewport has taken all its samples without a graphics card."""
 PATIENCE_SECONDS = 400.0
 _started = time.monotonic()
-_settled: list[bool] = []
+_settled: list[float] = []
 
 
 def set_up() -> None:
@@ -68,6 +69,7 @@ def arrange(shading: str) -> None:
     space = area.spaces.active
     space.show_region_ui, space.show_region_toolbar = True, False
     space.shading.type, space.shading.color_type = shading, "TEXTURE"
+    space.overlay.show_outline_selected = NAME != "result"  # which would hide the splats
     if regions["UI"].active_panel_category != "UNSUPPORTED":  # which it is until the sidebar was drawn once
         regions["UI"].active_panel_category = TAB
     with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area, region=regions["WINDOW"]):
@@ -89,7 +91,8 @@ def advance() -> float | None:
     """One step; seconds until the next one."""
     from gvf_blender import job_list, server_watch
 
-    if _settled:
+    if _settled and time.monotonic() > _settled[0]:
+        ctypes.CDLL(None).fflush(None)  # what Blender itself said, too
         Path(READY).touch()
         return None
     if time.monotonic() - _started > PATIENCE_SECONDS:
@@ -100,12 +103,19 @@ def advance() -> float | None:
         return 0.5
     # Nothing but the panels is drawn meanwhile, which without a graphics card would take all time from the job.
     regions["UI"].tag_redraw()
-    if not WAITED_FOR[NAME]():
-        return 0.5
-    _settled.append(True)
-    # Splats have colors in nothing else.
-    arrange("MATERIAL" if NAME == "result" else "SOLID")
-    return SETTLE_SECONDS
+    if not _settled and WAITED_FOR[NAME]():
+        _settled.append(time.monotonic() + SETTLE_SECONDS)
+        # Splats have colors in nothing else.
+        arrange("MATERIAL" if NAME == "result" else "SOLID")
+    return 0.5
+
+
+def video_is_read() -> bool:
+    """Whether the panel shows a picture of the video."""
+    from gvf_blender.video_facts import known_facts
+
+    facts = known_facts(Path(bpy.path.abspath(bpy.context.scene.gvf.video)))
+    return facts is not None and facts.icon != 0
 
 
 def job_runs() -> bool:
@@ -156,8 +166,8 @@ def _job():
 
 
 WAITED_FOR = {
-    "animate-panel": lambda: True,
-    "no-server": lambda: True,
+    "animate-panel": video_is_read,
+    "no-server": video_is_read,
     "jobs-and-server": job_runs,
     "result": result_is_active,
     "weights": weights_are_known,

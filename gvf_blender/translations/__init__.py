@@ -1,5 +1,5 @@
 """The extension's texts in the language of Blender's interface."""
 
-from .translate import LANGUAGES, register, translated, unregister
+from .translate import CONTEXT, LANGUAGES, register, translated, unregister
 
-__all__ = ["LANGUAGES", "register", "translated", "unregister"]
+__all__ = ["CONTEXT", "LANGUAGES", "register", "translated", "unregister"]

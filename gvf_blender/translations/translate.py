@@ -21,9 +21,10 @@ LANGUAGES = {
 """By Blender's names of the languages: translations by English text or pattern."""
 
 _look_up = bpy.app.translations.pgettext_iface
-# Blender's own translations come first, and some of its words mean something else: its "Starting" is unfinished.
-_OURS = "GVF"
-_CONTEXTS = (bpy.app.translations.contexts.default, bpy.app.translations.contexts.operator_default, _OURS)
+CONTEXT = "GVF"
+"""Of texts for which Blender's own translations shall not come first: its "Starting" is unfinished, and its
+German "Diffusion" is how smoke spreads."""
+_CONTEXTS = (bpy.app.translations.contexts.default, bpy.app.translations.contexts.operator_default, CONTEXT)
 
 
 def register() -> None:
@@ -52,7 +53,7 @@ def translated(text: str, **values: Any) -> str:
     pattern = text
     if isinstance(text, Sentence):
         pattern, values = text.pattern, text.values
-    found = _look_up(pattern, _OURS)
+    found = _look_up(pattern, CONTEXT)
     if not values:
         return found
     told = {name: translated(value) if isinstance(value, Sentence) else value for name, value in values.items()}

@@ -11,6 +11,8 @@ from .place import GVFPanel
 from .text import draw_sentence
 
 _PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place")
+# Their names would be cut off before them, and stand inside.
+_SLIDERS = ("display_amount", "display_confidence")
 
 
 class GVF_PT_result(GVFPanel, bpy.types.Panel):
@@ -40,7 +42,9 @@ class GVF_PT_result(GVFPanel, bpy.types.Panel):
             column = layout.column(align=True)
             for name in names:
                 if name in controls:
-                    column.prop(result, name)
+                    row = column.row(align=True)
+                    row.use_property_split = name not in _SLIDERS
+                    row.prop(result, name)
         warning = bounces_warning(context.scene, [context.object])
         if warning is not None:
             draw_sentence(layout, context, warning, icon="ERROR")

@@ -36,7 +36,9 @@ def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, text: 
     text = translated(text)
     # Chinese and Japanese characters are twice as wide.
     is_wide = any(unicodedata.east_asian_width(character) == "W" for character in text)
-    lines = textwrap.wrap(text, characters_per_line(context) // (2 if is_wide else 1))
+    width = characters_per_line(context) // (2 if is_wide else 1)
+    # Paths and commands can be read, and copied by eye, in one piece.
+    lines = textwrap.wrap(text, width, break_on_hyphens=False)
     if len(lines) > _MAX_LINES:
         lines = [*lines[: _MAX_LINES - 1], "..."]
     column = layout.column(align=True)

@@ -13,7 +13,7 @@ from gvf_blender.core.errors import FileError
 from gvf_blender.core.job_phase import SERVER_STAGES
 from gvf_blender.core.sentence import Sentence
 from gvf_blender.core.time_left import time_left
-from gvf_blender.translations import LANGUAGES, translate, translated
+from gvf_blender.translations import CONTEXT, LANGUAGES, translate, translated
 
 PACKAGE = Path(gvf_blender.__file__).parent
 # Their errors are reasons why a button is off; other errors are shown as the server and the console tell them.
@@ -179,6 +179,23 @@ def test_a_panel_speaks_the_language(german):
     layout = RecordingLayout()
     bpy.types.GVF_PT_animate.draw(SimpleNamespace(layout=layout), panel_context())
     assert "Kein Objekt ist ausgewählt." in layout.texts()
+
+
+def test_why_there_is_no_server_is_told_in_the_language(german):
+    from types import SimpleNamespace
+
+    layout = RecordingLayout()
+    bpy.types.GVF_PT_server.draw(SimpleNamespace(layout=layout), panel_context())
+    assert "Kein Server läuft" in layout.texts()
+
+
+def test_no_section_is_titled_with_another_meaning_of_its_word(addon):
+    """Blender's own translations would come first: its German "Diffusion" is how smoke spreads."""
+    from gvf_blender import ui
+
+    for panel in ui.CLASSES:
+        assert panel.bl_rna.translation_context == CONTEXT
+        assert all(panel.bl_label in texts for texts in LANGUAGES.values())
 
 
 def test_wide_letters_are_wrapped_earlier(addon):
