@@ -41,7 +41,9 @@ PICTURES = {
 """Names, and width and height of the window in pixels."""
 JOBS = {
     "jobs-and-server": MotionSettings(engine="fit", azimuth=45, elevation=15),
-    "result": MotionSettings(engine="fit", preset="fast", gaussians=6000, azimuth=45, elevation=15),
+    "result": MotionSettings(
+        engine="fit", preset="fast", gaussians=4000, frame_stride=2, max_frames=8, azimuth=45, elevation=15
+    ),
 }
 """What is computed while a picture is taken."""
 MARGINS = (300, 26, 0, 50)

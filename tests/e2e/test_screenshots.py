@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("bpy")
 from tools import screenshot_panels  # noqa: E402 - imports bpy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
