@@ -48,7 +48,7 @@ def test_a_dead_server_costs_a_tick_one_look_at_the_news_of_each_job(waiting_job
     looks = []
     next_news = ServerThread.next_news
     monkeypatch.setattr(ServerThread, "next_news", lambda self: looks.append(self) or next_news(self))
-    assert job_list.advance() == job_list.WAIT_INTERVAL
+    assert job_list.advance(lambda: 0.0) == job_list.WAIT_INTERVAL
     assert len(looks) == len(set(looks)) == len(waiting_jobs)
 
 
