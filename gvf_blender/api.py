@@ -83,6 +83,7 @@ def start(
     """Begin to make objects move like a video, as the button Animate does.
 
     With windows, Blender's timer does the rest, and the Jobs panel shows how far it is; without, `Job.wait` does it.
+    Jobs are captured one after the other, each in the pose of the frame that is current now.
 
     Args:
         objects: Objects or names of objects, one or several.
@@ -100,7 +101,6 @@ def start(
         The job, which is in the list already.
 
     Raises:
-        GvfBlenderError: Another job is still being captured.
         SelectionError: The objects cannot be animated.
         FileError: The video cannot be used, or a folder cannot be made.
         SettingsError: A setting is out of range.
@@ -110,9 +110,6 @@ def start(
         settings |= _seen_by(camera, objects, settings)
     request = make_request(objects, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable)
     connect = _connector(server)
-    capturing = job_list.capturing_job()
-    if capturing is not None:
-        raise GvfBlenderError(f"{capturing.request.title} is still being captured.", "Wait a few seconds or cancel it.")
     job = Job(request, connect, results_folder(), capture_options)
     job_list.add(job)
     return job

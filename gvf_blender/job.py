@@ -4,6 +4,9 @@ The job lives on Blender's main thread and is advanced by `AnimateJob.poll`, whi
 one view a call, the server is spoken to by a thread of its own, and only the import takes as long as it takes.
 Nothing of Blender's data is held from one poll to the next, because undo and file load would invalidate it; the
 running capture is the exception, and is given up before either happens.
+
+One job at a time is captured: the others of the list wait for their turn, with nothing but names, and find out then
+whether what they are about is still there. What a job asks for is settled when it is made, and so is the frame.
 """
 
 import logging
@@ -26,7 +29,7 @@ from .frame_picture import FramePicture
 from .importer import Imported
 from .job_scene import REPORT_HINT, import_result, in_scene
 from .kept_jobs import Keeper, request_of
-from .request import AnimateRequest, find_objects
+from .request import AnimateRequest, check_video, find_objects
 from .server_thread import (
     JOIN_SECONDS,
     Advanced,
@@ -75,7 +78,7 @@ class AnimateJob:
         results_folder: Path,
         capture_options: CaptureOptions | None = None,
     ) -> None:
-        """Start looking for the server; everything else happens in `poll`.
+        """Make a job that waits for its turn; everything happens in `poll`.
 
         Args:
             request: What is asked for, already checked.
@@ -88,8 +91,8 @@ class AnimateJob:
         """
         self.id = uuid.uuid4().hex[:8]
         self.request = request
-        self.phase = Phase.CONNECTING
-        self.stage = Phase.CONNECTING.value
+        self.phase = Phase.WAITING
+        self.stage = Phase.WAITING.value
         self.progress = 0.0
         self.seconds_left: float | None = None
         self.error: GvfBlenderError | None = None
@@ -100,6 +103,7 @@ class AnimateJob:
         self._keeper = Keeper()
         self._capture_options = capture_options or CaptureOptions(views=request.views, movable=request.movable)
         self._scene_name = bpy.context.scene.name
+        self._frame = bpy.context.scene.frame_current_final
         self._frame_start = bpy.context.scene.frame_current if request.frame_start is None else request.frame_start
         self._sources: tuple[SourceObject, ...] = ()
         self._session: CaptureSession | None = None
@@ -107,8 +111,8 @@ class AnimateJob:
         self._home_file = bpy.data.filepath
         self._scratch = job_folders(results_folder)
         self._wanted_result = results_folder / f"{request.video.stem}-{self.id}.safetensors"
+        self._ahead: Callable[[], AnimateJob | None] = lambda: None
         self._thread = ServerThread(connect, self._scratch, name=f"gvf-job-{self.id}")
-        self._thread.start()
 
     @classmethod
     def take_up(cls, kept: KeptJob, connect: Connect, results_folder: Path) -> "AnimateJob":
@@ -127,6 +131,7 @@ class AnimateJob:
         job.id, job._scene_name, job._sources = kept.id, kept.scene, kept.sources
         job._keeper.keep(kept)
         job._enter(Phase.QUEUED)
+        job._thread.start()
         job._thread.send(ResumeOrder(kept.server_job, job._wanted_result))
         return job
 
@@ -141,10 +146,17 @@ class AnimateJob:
         return self.phase.finished
 
     @property
+    def waits_for(self) -> "AnimateJob | None":
+        """The job that is captured now while this one waits for its turn."""
+        return self._ahead() if self.phase is Phase.WAITING else None
+
+    @property
     def message(self) -> Sentence:
         """One sentence about where the job stands."""
         if self.error is not None:
             return self.error.text
+        if (other := self.waits_for) is not None:
+            return Sentence("Waiting for {title}", title=other.request.title)
         if self.phase is Phase.RUNNING and self.stage != Phase.RUNNING:
             stage = Sentence(f"{self.stage[:1].upper()}{self.stage[1:]}")
             if self.seconds_left is None:
@@ -162,8 +174,16 @@ class AnimateJob:
         """The result is still there."""
         return self.finished and self.result_path is not None and self.result_path.is_file()
 
+    def queue_behind(self, ahead: "Callable[[], AnimateJob | None]") -> None:
+        """Let other jobs be captured first.
+
+        Args:
+            ahead: Tells which one is captured now; None once it is this one's turn.
+        """
+        self._ahead = ahead
+
     def poll(self, budget: TickBudget | None = None) -> None:
-        """Advance without waiting: take the server's news, render at most one view, or import the result.
+        """Advance without waiting: begin, take the server's news, render at most one view, or import the result.
 
         Failures do not leave this method; they end up in `phase` and `error`.
 
@@ -175,7 +195,9 @@ class AnimateJob:
         budget = budget or TickBudget()
         self._keeper.touch()
         try:
-            if self.phase is Phase.CAPTURING:
+            if self.phase is Phase.WAITING and self.waits_for is None:
+                self._begin()
+            elif self.phase is Phase.CAPTURING:
                 self._render_a_view()
             elif self.phase is Phase.IMPORTING:
                 self._import_first_time()
@@ -195,6 +217,8 @@ class AnimateJob:
     def wait(self, on_progress: ProgressCallback = lambda stage, fraction: None) -> Imported:
         """Block until the job is over; for background mode, where nothing else advances it, and the console.
 
+        Jobs whose turn comes first are advanced as well, until they are captured.
+
         Args:
             on_progress: Called on the main thread with the stage and the fraction of the whole that is done.
 
@@ -211,9 +235,7 @@ class AnimateJob:
                 if (self.stage, self.progress) != reported:
                     reported = (self.stage, self.progress)
                     on_progress(*reported)
-                if self.phase not in (Phase.CAPTURING, Phase.IMPORTING):
-                    self._thread.wait_for_news()
-                self.poll()
+                (self.waits_for or self)._poll_after_news()
             if self.phase is Phase.DONE:
                 on_progress(self.stage, self.progress)
         except BaseException:
@@ -296,16 +318,27 @@ class AnimateJob:
         self.imported = None
 
     def before_file_load(self) -> None:
-        """Give the running capture up for good: its objects are about to disappear."""
+        """Give the capture up for good, also one to come: its objects are about to disappear."""
         self.imported = None
         if not self._left_file:
             self._home_file = bpy.data.filepath
-        if self.phase in (Phase.CONNECTING, Phase.CAPTURING):
-            self._fail(GvfBlenderError("A file was opened while the mesh was being captured.", "Press Animate again."))
+        if self.phase.needs_scene:
+            self._fail(GvfBlenderError("A file was opened before the mesh was captured.", "Press Animate again."))
 
     def after_file_load(self) -> None:
         """Note whether the open file is still the one that the result belongs to."""
         self._left_file = not self._home_file or bpy.data.filepath != self._home_file
+
+    def _poll_after_news(self) -> None:
+        if self.phase not in (Phase.WAITING, Phase.CAPTURING, Phase.IMPORTING):
+            self._thread.wait_for_news()
+        self.poll()
+
+    def _begin(self) -> None:
+        # It may be gone since, and without it the views would be rendered in vain.
+        check_video(self.request.video)
+        self._enter(Phase.CONNECTING)
+        self._thread.start()
 
     def _take(self, news: News) -> None:
         match news:
@@ -330,7 +363,7 @@ class AnimateJob:
             if self._session is None:
                 objects = find_objects(self.request.objects)
                 path = self._scratch / "capture.safetensors"
-                self._session = CaptureSession(bpy.context, objects, path, self._capture_options)
+                self._session = CaptureSession(bpy.context, objects, path, self._capture_options, self._frame)
                 self._sources = marked(self._session.sources)
             fraction = self._session.step()
         self._enter(Phase.CAPTURING, fraction)

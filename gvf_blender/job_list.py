@@ -8,6 +8,7 @@ import itertools
 import logging
 import time
 from contextlib import nullcontext
+from functools import partial
 
 import bpy
 from bpy.app.handlers import persistent
@@ -42,14 +43,10 @@ def find_job(job_id: str) -> AnimateJob | None:
     return next((job for job in reversed(_jobs) if not job_id or job.id == job_id), None)
 
 
-def capturing_job() -> AnimateJob | None:
-    """The job that renders its views now, or is about to: two captures at a time would disturb each other."""
-    return next((job for job in _jobs if job.phase in (Phase.CONNECTING, Phase.CAPTURING)), None)
-
-
 def add(job: AnimateJob) -> None:
-    """Take a job into the list; without windows somebody else has to poll it."""
+    """Take a job into the list, to be captured after those before it; without windows somebody else has to poll it."""
     _jobs.append(job)
+    job.queue_behind(partial(_captured_before, job))
     finished = [each for each in _jobs if each.finished]
     for old in finished[: max(0, len(finished) - MAX_FINISHED)]:
         old.leave()  # what can be taken up again is offered from now on, and not lost with its place in the list
@@ -116,6 +113,12 @@ def push_undo(message: str) -> None:
     with bpy.context.temp_override(window=window) if window is not None else nullcontext():
         if bpy.ops.ed.undo_push.poll():
             bpy.ops.ed.undo_push(message=message)
+
+
+def _captured_before(job: AnimateJob) -> AnimateJob | None:
+    """The first of those before it in the list that still need the scene."""
+    before = itertools.takewhile(lambda each: each is not job, _jobs)
+    return next((each for each in before if each.phase.needs_scene), None)
 
 
 @persistent

@@ -130,7 +130,7 @@ class ServerThread:
 
         Args:
             connect: Finds the server; called on the thread.
-            scratch: Folder of the job's temporary files, removed when the thread ends.
+            scratch: Folder of the job's temporary files, removed when the thread ends or is cancelled before it starts.
             name: Name of the thread.
         """
         self._connect = connect
@@ -159,6 +159,8 @@ class ServerThread:
         """Stop at the next opportunity and tell the server; further news is dropped."""
         self._cancelled.set()
         self._orders.put(None)
+        if not self._has_started:
+            self._remove_scratch()
         if self._job_id is not None and self._canceller is None:
             name = f"{self._thread.name}-cancel"
             self._canceller = threading.Thread(target=self._cancel_on_server, name=name, daemon=True)
@@ -191,7 +193,7 @@ class ServerThread:
             return
         deadline = time.monotonic() + patience
         for thread in (self._canceller, self._thread):
-            if thread is not None:
+            if thread is not None and self._has_started:
                 thread.join(max(0.0, deadline - time.monotonic()))
                 if thread.is_alive():
                     LOGGER.info("%s still speaks to its server", thread.name)
@@ -217,9 +219,16 @@ class ServerThread:
             )
         finally:
             self._job_id = None
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            if self._scratch.exists():
-                LOGGER.warning("The temporary folder %s could not be removed", self._scratch)
+            self._remove_scratch()
+
+    @property
+    def _has_started(self) -> bool:
+        return self._thread.ident is not None
+
+    def _remove_scratch(self) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._scratch.exists():
+            LOGGER.warning("The temporary folder %s could not be removed", self._scratch)
 
     def _cancel_on_server(self) -> None:
         client, job_id = self._client, self._job_id

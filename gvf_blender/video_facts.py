@@ -17,6 +17,8 @@ from .job_list import redraw_panels
 LOGGER = logging.getLogger(__name__)
 
 _MOST_REMEMBERED = 50
+# Seconds between two videos, in which Blender handles input and redraws.
+_READ_INTERVAL = 0.05
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def known_facts(path: Path) -> VideoFacts | None:
     if version not in _known:
         _wanted.add(path)
         if not bpy.app.background and not bpy.app.timers.is_registered(_read_wanted):
-            bpy.app.timers.register(_read_wanted, first_interval=0.05)
+            bpy.app.timers.register(_read_wanted, first_interval=_READ_INTERVAL)
     return _known.get(version)
 
 
@@ -99,10 +101,12 @@ def unregister() -> None:
         _previews = None
 
 
-def _read_wanted() -> None:
-    while _wanted:
+def _read_wanted() -> float | None:
+    """Read one video, because that holds up the window."""
+    if _wanted:
         read_facts(_wanted.pop())
     redraw_panels()
+    return _READ_INTERVAL if _wanted else None
 
 
 def _version(path: Path) -> _Version | None:

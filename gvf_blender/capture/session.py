@@ -14,6 +14,7 @@ from ..core.capture_file import write_capture
 from ..core.errors import FileError, RenderError, SelectionError
 from ..core.sources import SourceObject
 from .folder import temporary_folder
+from .frame import at_frame
 from .geometry import Piece, evaluated_pieces, world_from_unit
 from .scene import UnlitScene
 from .scratch import Scratch
@@ -67,8 +68,8 @@ class CaptureResult:
 class CaptureSession:
     """One capture in progress; a context manager.
 
-    The user's scene, selection, frame and settings are never touched. Until `close` the file holds a temporary
-    scene with copies of the geometry and of the materials.
+    The user's scene, selection, frame and settings are the same after every call. Until `close` the file holds a
+    temporary scene with copies of the geometry and of the materials.
     """
 
     def __init__(
@@ -77,14 +78,16 @@ class CaptureSession:
         objects: Sequence[bpy.types.Object],
         path: Path,
         options: CaptureOptions | None = None,
+        frame: float | None = None,
     ) -> None:
-        """Evaluate the geometry at the current frame and build the temporary scene.
+        """Evaluate the geometry and build the temporary scene.
 
         Args:
-            context: Gives the view layer and the frame.
+            context: Gives scene and view layer.
             objects: The selected objects; armatures and empties stand for the meshes below them.
             path: Capture file to write.
             options: How the views are taken; None for the defaults.
+            frame: Scene frame of the pose, may have a fraction; None for the current one.
 
         Raises:
             SelectionError: The objects cannot be captured.
@@ -99,23 +102,24 @@ class CaptureSession:
         self._folder: Path | None = None
         if not self._path.parent.is_dir():
             raise FileError(f"There is no folder {self._path.parent} for the capture.", "Choose an existing folder.")
-        surfaces = surface_objects(context, objects)
         self._scratch = Scratch()
         try:
-            self._pieces = evaluated_pieces(context, surfaces, objects, self._scratch, self._options.movable)
-            _check_movable(self._pieces, self._options.movable)
-            self._world_from_unit = world_from_unit(self._pieces)
-            unit_from_world = np.linalg.inv(self._world_from_unit)
-            vertices = np.concatenate([piece.vertices for piece in self._pieces])
-            self._vertices = vertices @ unit_from_world[:3, :3].T + unit_from_world[:3, 3]
-            self._scene = UnlitScene(
-                context,
-                self._pieces,
-                unit_from_world,
-                self._options.size,
-                self._options.samples,
-                self._scratch,
-            )
+            with at_frame(context.scene, frame):
+                surfaces = surface_objects(context, objects)
+                self._pieces = evaluated_pieces(context, surfaces, objects, self._scratch, self._options.movable)
+                _check_movable(self._pieces, self._options.movable)
+                self._world_from_unit = world_from_unit(self._pieces)
+                unit_from_world = np.linalg.inv(self._world_from_unit)
+                vertices = np.concatenate([piece.vertices for piece in self._pieces])
+                self._vertices = vertices @ unit_from_world[:3, :3].T + unit_from_world[:3, 3]
+                self._scene = UnlitScene(
+                    context,
+                    self._pieces,
+                    unit_from_world,
+                    self._options.size,
+                    self._options.samples,
+                    self._scratch,
+                )
             self._folder = temporary_folder()
         except BaseException:
             self.close()

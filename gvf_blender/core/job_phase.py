@@ -8,6 +8,7 @@ from .sentence import Sentence
 class Phase(StrEnum):
     """What a job is doing now; the last three are final."""
 
+    WAITING = "waiting"
     CONNECTING = "connecting"
     CAPTURING = "capturing"
     UPLOADING = "uploading"
@@ -24,8 +25,14 @@ class Phase(StrEnum):
         """Nothing more will happen."""
         return self in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
 
+    @property
+    def needs_scene(self) -> bool:
+        """The capture is still to be made."""
+        return self in (Phase.WAITING, Phase.CONNECTING, Phase.CAPTURING)
+
 
 MESSAGES = {
+    Phase.WAITING: Sentence("Waiting for its turn"),
     Phase.CONNECTING: Sentence("Looking for the server"),
     Phase.CAPTURING: Sentence("Rendering views of the mesh"),
     Phase.UPLOADING: Sentence("Sending mesh and video to the server"),
@@ -50,6 +57,7 @@ SERVER_STAGES = (
 
 # Shares of the whole, after the times of the demo asset on two cores: the server's work dwarfs the rest.
 _SHARES: dict[Phase, tuple[float, float]] = {
+    Phase.WAITING: (0.0, 0.0),
     Phase.CONNECTING: (0.0, 0.0),
     Phase.CAPTURING: (0.0, 0.1),
     Phase.UPLOADING: (0.1, 0.12),

@@ -2,7 +2,6 @@
 
 import bpy
 
-from .. import job_list
 from ..core.errors import GvfBlenderError
 from ..core.sentence import Sentence
 from ..request import check_selection
@@ -28,10 +27,6 @@ def capture_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
             text = Sentence("Blender is in {mode} mode.", mode=_mode_name(context))
             raise GvfBlenderError(text, "Switch to object mode.")
         check_selection(context.selected_objects)
-        capturing = job_list.capturing_job()
-        if capturing is not None:
-            text = Sentence("{title} is still being captured.", title=capturing.request.title)
-            raise GvfBlenderError(text, "Wait a few seconds or cancel it.")
     except GvfBlenderError as error:
         return error
     return None

@@ -104,9 +104,6 @@ class GVF_OT_retry_job(JobOperator, bpy.types.Operator):
             old = self.job()
             if not old.finished:
                 raise GvfBlenderError(f"{old.request.title} has not finished.", "Wait until it has, or cancel it.")
-            obstacle = job_list.capturing_job()
-            if obstacle is not None:
-                raise GvfBlenderError(f"{obstacle.request.title} is still being captured.", "Wait a few seconds.")
             find_objects(old.request.objects)
             check_video(old.request.video)
             choice = server_choice(context)

@@ -381,8 +381,9 @@ TEXTS = {
     "Views": "Vues",
     "Views That See It": "Vues qui le voient",
     "Views that see a voxel count most": "Les vues qui voient un voxel comptent le plus",
-    "Wait a few seconds or cancel it.": "Attendez quelques secondes ou annulez.",
+    "Waiting for its turn": "En attente de son tour",
     "Waiting for the server to finish other jobs": "Attente que le serveur finisse d'autres tâches",
+    "Waiting for {title}": "En attente de {title}",
     "Weights": "Poids",
     "Weights {name}: {state}": "Poids {name} : {state}",
     "What follows the last frame": "Ce qui suit la dernière image",
@@ -423,5 +424,4 @@ TEXTS = {
     "{name} makes instances, which show in the results but do not move themselves.": "{name} crée des instances, qui apparaissent dans les résultats mais ne bougent pas elles-mêmes.",
     "{size} from the internet:": "{size} depuis internet :",
     "{title} has finished already. Press Remove From List if it should not stay there.": "{title} est déjà terminé. Appuyez sur « Retirer de la liste » s'il ne doit pas y rester.",
-    "{title} is still being captured.": "{title} est encore en cours de capture.",
 }

@@ -381,8 +381,9 @@ TEXTS = {
     "Views": "Ansichten",
     "Views That See It": "Ansichten, die es sehen",
     "Views that see a voxel count most": "Ansichten, die ein Voxel sehen, zählen am meisten",
-    "Wait a few seconds or cancel it.": "Einige Sekunden warten oder abbrechen.",
+    "Waiting for its turn": "Wartet, bis er an der Reihe ist",
     "Waiting for the server to finish other jobs": "Wartet, bis der Server andere Aufträge beendet hat",
+    "Waiting for {title}": "Wartet auf {title}",
     "Weights": "Gewichte",
     "Weights {name}: {state}": "Gewichte {name}: {state}",
     "What follows the last frame": "Was auf das letzte Bild folgt",
@@ -423,5 +424,4 @@ TEXTS = {
     "{name} makes instances, which show in the results but do not move themselves.": "{name} erzeugt Instanzen, die in den Ergebnissen zu sehen sind, sich selbst aber nicht bewegen.",
     "{size} from the internet:": "{size} aus dem Internet:",
     "{title} has finished already. Press Remove From List if it should not stay there.": "{title} ist schon fertig. „Aus Liste entfernen“ drücken, wenn der Auftrag dort nicht bleiben soll.",
-    "{title} is still being captured.": "{title} wird noch aufgenommen.",
 }

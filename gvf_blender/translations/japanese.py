@@ -381,8 +381,9 @@ TEXTS = {
     "Views": "ビュー",
     "Views That See It": "見えているビュー",
     "Views that see a voxel count most": "ボクセルが見えているビューを重視します",
-    "Wait a few seconds or cancel it.": "数秒待つか、キャンセルしてください。",
+    "Waiting for its turn": "順番を待っています",
     "Waiting for the server to finish other jobs": "サーバーが他のジョブを終えるのを待っています",
+    "Waiting for {title}": "{title} を待っています",
     "Weights": "ウェイト",
     "Weights {name}: {state}": "ウェイト {name}：{state}",
     "What follows the last frame": "最終フレームの後の動作",
@@ -423,5 +424,4 @@ TEXTS = {
     "{name} makes instances, which show in the results but do not move themselves.": "{name} はインスタンスを作ります。結果には写りますが、それ自体は動きません。",
     "{size} from the internet:": "インターネットから {size}：",
     "{title} has finished already. Press Remove From List if it should not stay there.": "{title} は既に完了しています。リストに残さない場合は「リストから外す」を押してください。",
-    "{title} is still being captured.": "{title} はまだキャプチャ中です。",
 }

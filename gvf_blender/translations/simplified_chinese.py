@@ -381,8 +381,9 @@ TEXTS = {
     "Views": "视图数",
     "Views That See It": "能看到它的视图",
     "Views that see a voxel count most": "能看到体素的视图权重最大",
-    "Wait a few seconds or cancel it.": "请等待几秒或取消它。",
+    "Waiting for its turn": "正在等待轮到它",
     "Waiting for the server to finish other jobs": "正在等待服务器完成其他任务",
+    "Waiting for {title}": "正在等待 {title}",
     "Weights": "权重",
     "Weights {name}: {state}": "权重 {name}：{state}",
     "What follows the last frame": "最后一帧之后的行为",
@@ -423,5 +424,4 @@ TEXTS = {
     "{name} makes instances, which show in the results but do not move themselves.": "{name} 生成实例，会显示在结果中，但自身不会运动。",
     "{size} from the internet:": "从互联网下载 {size}：",
     "{title} has finished already. Press Remove From List if it should not stay there.": "{title} 已经完成。如果不想保留在列表中，请按“从列表中移除”。",
-    "{title} is still being captured.": "{title} 仍在捕捉中。",
 }

@@ -381,8 +381,9 @@ TEXTS = {
     "Views": "Vistas",
     "Views That See It": "Vistas que lo ven",
     "Views that see a voxel count most": "Las vistas que ven un vóxel cuentan más",
-    "Wait a few seconds or cancel it.": "Espere unos segundos o cancélela.",
+    "Waiting for its turn": "Esperando su turno",
     "Waiting for the server to finish other jobs": "Esperando a que el servidor termine otras tareas",
+    "Waiting for {title}": "Esperando a {title}",
     "Weights": "Pesos",
     "Weights {name}: {state}": "Pesos {name}: {state}",
     "What follows the last frame": "Qué sigue al último fotograma",
@@ -423,5 +424,4 @@ TEXTS = {
     "{name} makes instances, which show in the results but do not move themselves.": "{name} crea instancias, que aparecen en los resultados pero no se mueven.",
     "{size} from the internet:": "{size} de internet:",
     "{title} has finished already. Press Remove From List if it should not stay there.": "{title} ya terminó. Pulse Quitar de la lista si no debe quedarse allí.",
-    "{title} is still being captured.": "{title} todavía se está capturando.",
 }

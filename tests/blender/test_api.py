@@ -106,15 +106,12 @@ def test_a_started_job_can_be_cancelled_between_two_polls(api, cube, video, serv
     assert [status.state for status in server.client.events(newest.id)][-1] == "cancelled"
 
 
-def test_a_second_start_waits_for_the_capture_of_the_first(api, cube, video, server):
-    from gvf_blender import job_list
-
-    job = api.start(cube, video, server=server.client)
-    with pytest.raises(GvfBlenderError, match=r"still being captured.*cancel"):
-        api.start(cube, video, server=server.client)
-    job.cancel()
-    second = api.start(cube, video, server=server.client)
-    assert job_list.jobs() == (job, second)
+def test_a_script_starts_a_job_for_each_object_and_waits_for_all(api, cube, video, server, main_thread_offline):
+    bpy.ops.mesh.primitive_cone_add()
+    objects = [cube, bpy.context.object]
+    jobs = [api.start(thing, video, outputs=["motion"], server=server.client) for thing in objects]
+    assert [job.phase for job in jobs] == ["waiting", "waiting"]
+    assert [job.wait().motion for job in reversed(jobs)] == [(objects[1],), (objects[0],)]
 
 
 def test_animate_leaves_no_job_in_the_list(api, cube, video, server):

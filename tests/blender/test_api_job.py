@@ -105,7 +105,9 @@ def test_the_animation_starts_at_the_frame_that_was_current_when_the_job_began(m
     np.testing.assert_allclose(mean, [2 * SHIFT, 0, 0], atol=1e-4)
 
 
-@pytest.mark.parametrize("phase", ["connecting", "capturing", "uploading", "queued", "running", "downloading"])
+@pytest.mark.parametrize(
+    "phase", ["waiting", "connecting", "capturing", "uploading", "queued", "running", "downloading"]
+)
 def test_a_cancel_in_any_phase_leaves_the_scene_and_the_disk_as_before(make_job, tmp_path, phase):
     before = datablocks()
     client = ScriptedClient(hold_at=phase)
@@ -381,5 +383,5 @@ def test_a_refused_connection_fails_the_job_before_anything_is_captured(make_job
     stages = []
     with pytest.raises(ServerError, match="No server answers"):
         job.wait(lambda stage, fraction: stages.append(stage))
-    assert stages == ["connecting"]
+    assert set(stages) <= {"waiting", "connecting"}
     assert datablocks() == before

@@ -107,6 +107,32 @@ def test_a_whole_capture_leaves_the_file_as_it_was(asset, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [result.path.name]
 
 
+def test_a_capture_of_another_frame_has_the_bytes_of_one_made_in_that_frame(asset, tmp_path):
+    scene, tree = bpy.context.scene, asset.active_material.node_tree
+    shader = tree.nodes["Principled BSDF"]
+    tree.links.new(shader.outputs[0], tree.get_output_node("CYCLES").inputs["Surface"])
+    color = shader.inputs["Base Color"]
+    tree.links.remove(color.links[0])
+    for frame, value in ((1, 0.0), (11, 1.0)):
+        asset.scale.z, color.default_value = 1 + value, (value, 0, 0, 1)
+        asset.keyframe_insert("scale", frame=frame)
+        color.keyframe_insert("default_value", frame=frame)
+
+    def made(name, **options):
+        with CaptureSession(bpy.context, [asset], tmp_path / name, QUICK, **options) as session:
+            while session.result is None:
+                session.step()
+            return session.result.path.read_bytes()
+
+    scene.frame_set(4, subframe=0.5)
+    there = made("there")
+    scene.frame_set(11)
+    assert made("here") != there
+    before = state()
+    assert made("from afar", frame=4.5) == there
+    assert state() == before
+
+
 def test_a_capture_in_edit_mode_stays_in_edit_mode(asset, tmp_path):
     bpy.ops.object.mode_set(mode="EDIT")
     before = state()

@@ -139,13 +139,41 @@ def test_with_windows_the_timer_advances_a_job_that_a_script_started(api, cube, 
     assert job.imported.motion == (cube,)
 
 
-def test_a_second_capture_waits_for_the_first(cube, video, with_window, monkeypatch):
+def test_who_animates_one_asset_after_the_other_gets_both(cube, video, with_window, monkeypatch):
+    from gvf_blender import job_list
+
     client = scripted(monkeypatch, ScriptedClient(hold_at="connecting"))
     bpy.ops.gvf.animate(video=str(video))
-    assert not bpy.ops.gvf.animate.poll()
-    with pytest.raises(RuntimeError, match="still being captured"):
-        bpy.ops.gvf.animate(video=str(video))
+    job_list.advance()
+    bpy.ops.mesh.primitive_cone_add()
+    bpy.ops.gvf.animate(video=str(video))
+    first, second = job_list.jobs()
+    job_list.advance()
+    assert (first.phase, second.phase) == (Phase.CONNECTING, Phase.WAITING)
     client.released.set()
+    fire_timer_until(Phase.DONE)
+    assert second.imported.motion[0].name == "Cone"
+    while not first.finished:
+        job_list.advance()
+    assert first.imported.motion == (cube,)
+
+
+def test_a_job_that_is_tried_again_while_another_is_captured_waits_for_it(cube, video, with_window, monkeypatch):
+    from gvf_blender import job_list
+    from gvf_blender.operators import animate, jobs
+
+    monkeypatch.setattr(jobs, "bpy", animate.bpy)
+    client = scripted(monkeypatch, ScriptedClient(hold_at="connecting"))
+    bpy.ops.gvf.animate(video=str(video))
+    bpy.ops.gvf.cancel()
+    (cancelled,) = job_list.jobs()
+    bpy.ops.gvf.animate(video=str(video))
+    bpy.ops.gvf.retry_job(job_id=cancelled.id)
+    first, again = job_list.jobs()
+    assert again.request == cancelled.request and again.waits_for is first
+    bpy.ops.gvf.cancel(job_id=first.id)
+    client.released.set()
+    assert fire_timer_until(Phase.DONE) is again
 
 
 def test_cancel_stops_the_job_of_the_given_id(cube, video, with_window, monkeypatch):

@@ -1,5 +1,7 @@
 """What one tick of the timers does, counted in looks at a clock that stands still otherwise."""
 
+from types import SimpleNamespace
+
 import pytest
 from scripted_client import ScriptedClient
 
@@ -48,7 +50,7 @@ def test_a_dead_server_costs_a_tick_one_look_at_the_news_of_each_job(waiting_job
     looks = []
     next_news = ServerThread.next_news
     monkeypatch.setattr(ServerThread, "next_news", lambda self: looks.append(self) or next_news(self))
-    assert job_list.advance() == job_list.WAIT_INTERVAL
+    assert job_list.advance(lambda: 0.0) == job_list.WAIT_INTERVAL
     assert len(looks) == len(set(looks)) == len(waiting_jobs)
 
 
@@ -85,3 +87,28 @@ def test_the_watch_of_the_server_leaves_what_is_too_much_to_the_next_tick(addon)
     for _ in range(2 * MOST):
         watch.tick(Clock())
     assert taken == list(range(2 * MOST))
+
+
+def test_a_tick_reads_one_video_and_the_next_tick_the_next(addon, tmp_path, monkeypatch):
+    from gvf_blender import video_facts
+
+    registered = []
+    timers = SimpleNamespace(
+        is_registered=lambda function: function in registered,
+        register=lambda function, **_: registered.append(function),
+    )
+    paths = [tmp_path / name for name in ("a.mp4", "b.mp4", "c.mp4")]
+    for path in paths:
+        path.write_bytes(b"frames")
+    with monkeypatch.context() as patch:
+        patch.setattr(video_facts, "bpy", SimpleNamespace(app=SimpleNamespace(background=False, timers=timers)))
+        for path in paths:
+            assert video_facts.known_facts(path) is None
+    (tick,) = registered
+    read = []
+    while True:
+        interval = tick()
+        read.append(sum(map(video_facts.is_unreadable, paths)))
+        if interval is None:
+            break
+    assert read == [1, 2, 3]
