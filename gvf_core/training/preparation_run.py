@@ -108,7 +108,12 @@ def prepare_clips(
             on_asset(outcome)
 
     def of_family(members: Sequence[AnimatedAsset]) -> list[AssetOutcome]:
-        return prepared.prepare_family(members, threads, tell, stop.is_set)
+        try:
+            return prepared.prepare_family(members, threads, tell, stop.is_set)
+        except BaseException:
+            # Here and not where it is waited for: the next family would have begun by then.
+            stop.set()
+            raise
 
     with ThreadPoolExecutor(jobs, "prepare") as pool:
         futures = [pool.submit(of_family, members) for members in families.values()]
@@ -122,12 +127,14 @@ def prepare_clips(
 
 
 def _wait_for(futures: Iterable[Future[list[AssetOutcome]]], cancelled: Callable[[], bool]) -> None:
-    """Until all are done, or one failed, whose error is raised."""
+    """Until all are done, or one failed, whose error is raised; those that it stopped end as cancelled."""
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED)
         for future in done:
-            future.result()
+            error = future.exception()
+            if error is not None and not isinstance(error, Cancelled):
+                raise error
         if cancelled():
             raise Cancelled()
 

@@ -33,6 +33,7 @@ def extension_zip(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout")
     names = (
         "dev.py",
+        "tools",
         "pyproject.toml",
         "setup.py",
         "constraints.txt",
@@ -49,7 +50,7 @@ def extension_zip(tmp_path_factory):
     # One Blender packs it for all of them; a checkout without .venv has only the Python of these tests.
     environment = next(place for place in (ROOT / ".venv", Path(sys.prefix)) if place.exists())
     (folder / ".venv").symlink_to(environment, target_is_directory=True)
-    program = "import sys, dev; sys.exit(dev.build(dev.python_of(dev.VENV), []))"
+    program = "import sys, dev, tools.environments as made; sys.exit(dev.build(made.python_of(made.VENV), []))"
     subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
     (built,) = (folder / "dist").glob("*.zip")
     return built
