@@ -17,7 +17,7 @@ from pathlib import Path
 
 import bpy
 
-from .capture import CaptureOptions, CaptureSession
+from .capture import CaptureOptions, CaptureSession, is_rendering
 from .core.errors import FileError, GvfBlenderError, JobCancelled, ServerError
 from .core.job_phase import MESSAGES, Phase, overall_progress
 from .core.kept_job import RESUMABLE_CODES, KeptJob
@@ -197,7 +197,7 @@ class AnimateJob:
         try:
             if self.phase is Phase.WAITING and self.waits_for is None:
                 self._begin()
-            elif self.phase is Phase.CAPTURING:
+            elif self.phase is Phase.CAPTURING and not is_rendering():
                 self._render_a_view()
             elif self.phase is Phase.IMPORTING:
                 self._import_first_time()

@@ -291,3 +291,17 @@ def test_a_start_frame_can_be_rendered_between_two_views(start, tmp_path):
     assert job.phase is Phase.DONE
     np.testing.assert_array_equal(job.client._capture_tensors["png"], undisturbed.client._capture_tensors["png"])
     assert (tmp_path / "a.png").is_file()
+
+
+def test_a_capture_pauses_while_the_artist_renders(start, monkeypatch):
+    job = start(add_cube("A"))
+    advance_until(lambda: job.phase is Phase.CAPTURING)
+    renders = True
+    # Without a window no render runs beside the timers, so Blender's answer is made up.
+    monkeypatch.setattr("gvf_blender.job.is_rendering", lambda: renders)
+    for _ in range(5):
+        job.poll()
+    assert (job.phase, job.progress) == (Phase.CAPTURING, 0)
+    renders = False
+    finish(job)
+    assert job.phase is Phase.DONE
