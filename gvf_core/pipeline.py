@@ -110,7 +110,8 @@ def animate(
         cancelled: Whether to stop.
         engine: An engine that is open already; if not given, the chosen one is opened.
         further: Synchronised videos from other sides, for the engine `fit` and for refinement.
-        on_preview: Takes pictures of frames while their motion is found; only `fit` makes any.
+        on_preview: Takes pictures of frames while their motion is found; `diffusion` draws some of each sample, and all
+            frames of the one that it chose.
 
     Raises:
         GvfError: The input cannot be used; message and hint say why and what to do.

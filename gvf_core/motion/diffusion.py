@@ -146,7 +146,9 @@ class Diffusion:
             deltas, figures = self._sample(turned, tokens, task.seed + index, part)
             variation = VariationField(VariationField(deltas).rotated(back).deltas.cpu())
             compared = np.unique(np.linspace(0, len(task.frames) - 1, _COMPARED).astype(int)).tolist()
-            difference = picture_difference(gaussians, variation, task.frames, task.camera, compared)
+            difference = picture_difference(
+                gaussians, variation, task.frames, task.camera, compared, monitor.on_preview
+            )
             differences[task.seed + index] = round(difference, 5)
             if best is None or difference < best[0]:
                 best = (difference, variation, figures | {"seed": task.seed + index})
@@ -156,7 +158,8 @@ class Diffusion:
         if settings.refine_seconds:
             options = PolishOptions(iterations=_MOST_SWEEPS, seconds=settings.refine_seconds)
             motion = refine(task, motion, monitor.part(sampled, _REFINED), options)
-        agreement = overlap_figures(gaussians, motion.variation, task.frames, task.camera, monitor.part(_REFINED, 1))
+        checking = monitor.part(_REFINED, 1)
+        agreement = overlap_figures(gaussians, motion.variation, task.frames, task.camera, checking, monitor.on_preview)
         return replace(motion, figures=motion.figures | agreement)
 
     def _image_tokens(self, frames: Frames, monitor: Monitor) -> Float[Tensor, "frames tokens channels"]:

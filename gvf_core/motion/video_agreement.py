@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 
 from gvf_core.gaussians import Gaussians, VariationField
+from gvf_core.progress import OnPreview
 from gvf_core.rendering import Camera, rasterize
 
 _SIZE = 128
@@ -48,14 +49,25 @@ def agreement_at(
 
 
 def picture_difference(
-    gaussians: Gaussians, variation: VariationField, frames: np.ndarray, camera: Camera, indices: Sequence[int]
+    gaussians: Gaussians,
+    variation: VariationField,
+    frames: Float32[np.ndarray, "frames height width 4"],
+    camera: Camera,
+    indices: Sequence[int],
+    on_picture: OnPreview | None = None,
 ) -> float:
-    """Mean absolute difference between rendered and given frames, premultiplied colour and alpha, 0..1."""
-    return float(
-        np.mean(
-            [np.abs(drawn - given).mean() for drawn, given in _pairs(gaussians, variation, frames, camera, indices)]
-        )
-    )
+    """Mean absolute difference between rendered and given frames, premultiplied colour and alpha, 0..1.
+
+    Args:
+        gaussians: Canonical Gaussians.
+        variation: Their deltas.
+        frames: The clip.
+        camera: Of the clip.
+        indices: Which frames are compared.
+        on_picture: Takes what is rendered.
+    """
+    pairs = _pairs(gaussians, variation, frames, camera, indices, on_picture)
+    return float(np.mean([np.abs(drawn - given).mean() for drawn, given in pairs]))
 
 
 def overlap_figures(
@@ -64,6 +76,7 @@ def overlap_figures(
     frames: Float32[np.ndarray, "frames height width 4"],
     camera: Camera,
     on_progress: Callable[[float], None] = lambda fraction: None,
+    on_picture: OnPreview | None = None,
 ) -> dict[str, Any]:
     """Overlap of silhouettes (intersection over union) with the clip: on the whole, at both ends, and the drift.
 
@@ -75,9 +88,11 @@ def overlap_figures(
         frames: The clip.
         camera: Of the clip.
         on_progress: Called with the fraction done; may raise to stop.
+        on_picture: Takes what is rendered.
     """
     overlaps = []
-    for index, (drawn, given) in enumerate(_pairs(gaussians, variation, frames, camera, range(len(frames)))):
+    pairs = _pairs(gaussians, variation, frames, camera, range(len(frames)), on_picture)
+    for index, (drawn, given) in enumerate(pairs):
         on_progress(index / len(frames))
         ours, theirs = drawn[..., 3] > 0.5, given[..., 3] > 0.5
         union = (ours | theirs).sum()
@@ -92,10 +107,19 @@ def overlap_figures(
     }
 
 
-def _pairs(gaussians: Gaussians, variation: VariationField, frames: np.ndarray, camera: Camera, indices: Sequence[int]):
+def _pairs(
+    gaussians: Gaussians,
+    variation: VariationField,
+    frames: np.ndarray,
+    camera: Camera,
+    indices: Sequence[int],
+    on_picture: OnPreview | None,
+):
     small = camera.resized(_SIZE, _SIZE)
     with torch.inference_mode():
         for index in indices:
             drawn = rasterize(gaussians.activate(variation.deltas[index]), small)
             picture = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1).cpu().numpy()
+            if on_picture is not None:
+                on_picture(index, picture)
             yield picture, cv2.resize(frames[index], (_SIZE, _SIZE), interpolation=cv2.INTER_AREA)

@@ -175,6 +175,14 @@ def test_of_several_samples_the_one_nearest_to_the_video_is_kept(models, film):
     assert animation.variation.deltas[..., 2].abs().max() < 1e-5
 
 
+def test_frames_of_every_sample_and_then_of_the_result_are_shown(models, film):
+    shown = []
+    run(models, film, replace(SETTINGS, samples=2), on_preview=lambda index, picture: shown.append((index, picture)))
+    frames = list(range(FRAMES))
+    assert [index for index, _ in shown] == 3 * frames
+    assert all(picture.shape[2] == 4 and 0 <= picture.min() < picture.max() <= 1 for _, picture in shown)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
