@@ -17,8 +17,8 @@ from pathlib import Path
 
 import bpy
 
-from .capture import CaptureOptions, CaptureSession, is_rendering
-from .core.errors import FileError, GvfBlenderError, JobCancelled, ServerError
+from .capture import CaptureOptions, CaptureSession, exact_frame, is_rendering
+from .core.errors import FileError, GvfBlenderError, JobCancelled, RenderError, ServerError
 from .core.job_phase import MESSAGES, Phase, overall_progress
 from .core.kept_job import RESUMABLE_CODES, KeptJob
 from .core.sentence import Sentence
@@ -103,7 +103,7 @@ class AnimateJob:
         self._keeper = Keeper()
         self._capture_options = capture_options or CaptureOptions(views=request.views, movable=request.movable)
         self._scene_name = bpy.context.scene.name
-        self._frame = bpy.context.scene.frame_current_final
+        self._frame = exact_frame(bpy.context.scene)
         self._frame_start = bpy.context.scene.frame_current if request.frame_start is None else request.frame_start
         self._sources: tuple[SourceObject, ...] = ()
         self._session: CaptureSession | None = None
@@ -133,6 +133,20 @@ class AnimateJob:
         job._enter(Phase.QUEUED)
         job._thread.start()
         job._thread.send(ResumeOrder(kept.server_job, job._wanted_result))
+        return job
+
+    def again(self, connect: Connect, results_folder: Path) -> "AnimateJob":
+        """A new job with the settings, the scene and the frame of this one.
+
+        Args:
+            connect: As for a new job.
+            results_folder: As for a new job.
+
+        Raises:
+            FileError: A folder cannot be made.
+        """
+        job = AnimateJob(self.request, connect, results_folder, self._capture_options)
+        job._scene_name, job._frame, job._frame_start = self._scene_name, self._frame, self._frame_start
         return job
 
     @property
@@ -226,6 +240,7 @@ class AnimateJob:
             What was imported.
 
         Raises:
+            RenderError: The artist renders, which would never end; the job is cancelled.
             GvfBlenderError: The job failed, or what it had imported is gone since.
             JobCancelled: The job was cancelled.
         """
@@ -235,7 +250,11 @@ class AnimateJob:
                 if (self.stage, self.progress) != reported:
                     reported = (self.stage, self.progress)
                     on_progress(*reported)
-                (self.waits_for or self)._poll_after_news()
+                polled = self.waits_for or self
+                if polled.phase is Phase.CAPTURING and is_rendering():
+                    # Blender would notice the end of that render only once this call has returned.
+                    raise RenderError("A render runs, so nothing can be captured.", "Try again when it has ended.")
+                polled._poll_after_news()
             if self.phase is Phase.DONE:
                 on_progress(self.stage, self.progress)
         except BaseException:

@@ -1,6 +1,7 @@
 """Capturing an asset: evaluated geometry in the unit frame and unlit views of it."""
 
 from ..core.sources import SourceObject
+from .frame import exact_frame
 from .scene import is_rendering
 from .session import MAX_VIEWS, VIEW_PRESETS, CaptureOptions, CaptureResult, CaptureSession, capture
 from .start_frame import StartFrameOptions, VideoView, render_start_frame
@@ -15,6 +16,7 @@ __all__ = [
     "StartFrameOptions",
     "VideoView",
     "capture",
+    "exact_frame",
     "is_rendering",
     "render_start_frame",
 ]

@@ -7,6 +7,11 @@ from contextlib import contextmanager
 import bpy
 
 
+def exact_frame(scene: bpy.types.Scene) -> float:
+    """The current frame with its fraction, as `frame_set` takes it: before Time Stretching."""
+    return scene.frame_current + scene.frame_subframe
+
+
 @contextmanager
 def at_frame(scene: bpy.types.Scene, frame: float | None) -> Iterator[None]:
     """A scene at a frame, and afterwards at its own again.
@@ -18,7 +23,7 @@ def at_frame(scene: bpy.types.Scene, frame: float | None) -> Iterator[None]:
         scene: The scene.
         frame: May have a fraction; None for the current one.
     """
-    if frame is None or frame == scene.frame_current_final:
+    if frame is None or frame == exact_frame(scene):
         # What is posed but not keyed would be lost.
         yield
         return

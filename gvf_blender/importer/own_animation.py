@@ -29,8 +29,15 @@ def can_be_followed(thing: bpy.types.Object) -> bool:
 
     Not if the object moves by itself, which its video may have shown already, or shows its children as instances.
     """
-    is_still = not moves_on_its_own(thing) and not thing.constraints
+    is_still = not moves_on_its_own(thing) and not any(each.constraints for each in _with_parents(thing))
     return is_still and thing.instance_type == "NONE" and is_invertible(np.array(thing.matrix_world))
+
+
+def _with_parents(thing: bpy.types.Object) -> Iterator[bpy.types.Object]:
+    each: bpy.types.Object | None = thing
+    while each is not None:
+        yield each
+        each = each.parent
 
 
 def _animated_paths(thing: bpy.types.Object) -> Iterator[str]:

@@ -118,9 +118,11 @@ def tracks_elsewhere(objects: Iterable[bpy.types.Object], blend: Path) -> list[b
         thing
         for thing in objects
         if _HASH in thing
+        # Blender keeps no paths of what a linked object links in its turn.
+        and thing.library is None
         and thing.data.library is not None
         and not _is_lost(thing)
-        and not _file_of(thing.data.library).is_relative_to(blend.parent)
+        and not _file_of(thing.data.library).is_relative_to(blend.parent.resolve())
     ]
 
 

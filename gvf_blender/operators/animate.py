@@ -9,7 +9,7 @@ import bpy
 
 from .. import job_list, server_watch
 from ..asset_summary import with_children
-from ..core.errors import GvfBlenderError, ServerError, SettingsError
+from ..core.errors import GvfBlenderError, SettingsError
 from ..core.motion_settings import MotionSettings
 from ..core.sentence import Sentence
 from ..diffusion_properties import DiffusionProperties
@@ -110,18 +110,18 @@ def _check_weights(choice: ServerChoice, name: str) -> None:
     """Whether the server has the networks' weights, as far as that is known.
 
     Raises:
-        ServerError: It lacks them.
+        SettingsError: It lacks them; there is a server, so that none has to be installed.
     """
     report = server_watch.look(choice)
     if report.facts is None or report.weights is None:
         return
     if name not in report.facts.weights:
         text = Sentence("The server has no set of weights called {name}.", name=name)
-        raise ServerError(text, Sentence("Choose another one under Diffusion, or the engine Fit to Video."))
+        raise SettingsError(text, Sentence("Choose another one under Diffusion, or the engine Fit to Video."))
     # Of sets with names of their own, an untrained one counts as incomplete, and may be used all the same.
     if name == MotionSettings.weights and report.weights.wanted():
         text = Sentence("The server lacks weights that the engine Diffusion needs.")
-        raise ServerError(text, Sentence("Download them under Server > Weights, or choose the engine Fit to Video."))
+        raise SettingsError(text, Sentence("Download them under Server > Weights, or choose the engine Fit to Video."))
 
 
 def _log_progress() -> ProgressCallback:

@@ -108,7 +108,7 @@ class GVF_OT_retry_job(JobOperator, bpy.types.Operator):
             check_video(old.request.video)
             choice = server_choice(context)
             choice.locate()
-            job = AnimateJob(old.request, choice.connect, results_folder())
+            job = old.again(choice.connect, results_folder())
             job_list.remove(old)
             job_list.add(job)
             if bpy.app.background:

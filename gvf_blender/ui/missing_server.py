@@ -3,6 +3,7 @@
 import bpy
 
 from .. import server_watch
+from ..core.errors import ServerError
 from ..core.server_facts import ServerReport, ServerState
 from ..server_choice import ServerChoice
 from ..server_installation import present_installation
@@ -17,12 +18,21 @@ def draw_reason(
         draw_sentence(layout, context, report.reason, icon="INFO")
     installation = present_installation()
     is_installing = installation is not None and bool(installation.step)
-    is_missing = report.state in (ServerState.STOPPED, ServerState.UNREACHABLE)
-    # At an address a server of somebody else is wanted, which an installation here would not bring back.
-    if is_installing or (is_missing and choice.address is None):
+    if is_installing or (report.state in (ServerState.STOPPED, ServerState.UNREACHABLE) and _can_install(choice)):
         draw_installation(layout, context)
     else:
         _draw_notice(layout, context)
+
+
+def _can_install(choice: ServerChoice) -> bool:
+    """Whether an installation would bring a server: not somebody else's, nor one that only has to be started."""
+    if choice.address is not None:
+        return False
+    try:
+        choice.locate()
+    except ServerError:
+        return True
+    return choice.process is None
 
 
 def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -8,6 +8,7 @@ from mathutils import Matrix
 from test_applied_transforms import apply, shown
 
 from gvf_blender.asset_summary import summarise
+from gvf_blender.asset_vertices import world_vertices
 from gvf_blender.capture.selection import surface_objects
 from gvf_blender.core.splat_ply_file import read_splat_ply
 from gvf_blender.exporter.splats import export_splats
@@ -76,11 +77,17 @@ def constrained(thing):
     thing.constraints.new("LIMIT_LOCATION")
 
 
+def below_something_constrained(thing):
+    bpy.ops.object.empty_add()
+    constrained(bpy.context.object)
+    thing.parent = bpy.context.object
+
+
 def instancing(thing):
     thing.instance_type = "VERTS"
 
 
-@pytest.mark.parametrize("change", [keyed, constrained, instancing])
+@pytest.mark.parametrize("change", [keyed, constrained, below_something_constrained, instancing])
 def test_results_do_not_follow_what_moves_or_multiplies_by_itself(empty_scene, tmp_path, change):
     original = crate()
     change(original)
@@ -103,6 +110,7 @@ def test_the_results_below_a_rig_are_no_part_of_the_asset(addon, tmp_path):
     assert original.children
     assert surface_objects(bpy.context, [rig]) == [original]
     assert summarise([rig]).vertices == 8
+    assert len(world_vertices(bpy.context, [rig])) == 8
 
 
 def test_an_export_follows_an_original_that_was_keyed_later(empty_scene, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scripted_client import ScriptedClient
 
-from gvf_blender.core.errors import GvfBlenderError
+from gvf_blender.core.errors import GvfBlenderError, RenderError
 from gvf_blender.core.job_phase import Phase
 from gvf_blender.importer.retiming import playback_of
 
@@ -305,3 +305,25 @@ def test_a_capture_pauses_while_the_artist_renders(start, monkeypatch):
     renders = False
     finish(job)
     assert job.phase is Phase.DONE
+
+
+def test_a_script_does_not_wait_for_a_render_that_cannot_end_meanwhile(start, monkeypatch):
+    job = start(add_cube("A"))
+    monkeypatch.setattr("gvf_blender.job.is_rendering", lambda: True)
+    with pytest.raises(RenderError, match="A render runs"):
+        job.wait()
+    assert job.phase is Phase.CANCELLED
+
+
+def test_another_try_is_of_the_frame_of_the_first(start, walking, video, tmp_path):
+    bpy.context.scene.frame_set(10)
+    job = start(walking)
+    advance_until(lambda: job.phase is Phase.CAPTURING)
+    job.cancel()
+    bpy.context.scene.frame_set(1)
+    client = ScriptedClient("")
+    again = job.again(client.connect, tmp_path / "results")
+    again.client = client
+    again.wait()
+    finish(again)
+    np.testing.assert_allclose(captured_center(again), [9, 0, 0], atol=1e-5)
