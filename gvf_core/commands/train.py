@@ -59,7 +59,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "--start", metavar="FILE", help="weights to start from: a file, or `shipped` (default: new ones)"
     )
     prior.add_argument("--blocks", type=int, help="deepen the network that --start names to so many blocks")
-    prior.add_argument("--learning-rate", type=float, default=2e-3, help="highest one (default 0.002)")
+    prior.add_argument("--learning-rate", type=float, help="highest one (default 0.002; with --resume as before)")
     prior.set_defaults(run=_train_prior)
 
     evaluate = actions.add_parser("evaluate-prior", help="errors of the motion prior on held-out families")
@@ -102,7 +102,7 @@ def _train_prior(parsed: argparse.Namespace) -> int:
         raise SettingsError(f"{parsed.output.name} does not end in .safetensors.", "Choose a name that does.")
     if parsed.minutes <= 0 or (parsed.steps is not None and parsed.steps < 1):
         raise SettingsError("Training needs at least one step and some time.", "Choose larger --minutes or --steps.")
-    if not 0 < parsed.learning_rate <= 1:
+    if parsed.learning_rate is not None and not 0 < parsed.learning_rate <= 1:
         raise SettingsError(f"--learning-rate is {parsed.learning_rate:g}.", "Choose one above 0, about 0.002.")
     check_folder_of(parsed.output)
     if parsed.output.exists() and not parsed.resume:
@@ -133,13 +133,11 @@ def _train_prior(parsed: argparse.Namespace) -> int:
 
 
 def _start_of_prior(parsed: argparse.Namespace) -> "MotionPrior | None":
-    """The network that training begins with; when it goes on, only its sizes matter."""
+    """The network that training begins with; None for a new one, or that of the state that it goes on from."""
     from gvf_core.models.motion_prior import load_motion_prior
     from gvf_core.training.motion_prior_training import deepen
 
-    if parsed.resume:
-        return load_motion_prior(parsed.output)
-    if parsed.start is None:
+    if parsed.resume or parsed.start is None:
         if parsed.blocks is not None:
             raise SettingsError("--blocks is for the network that --start names.", "Give --start, too.")
         return None

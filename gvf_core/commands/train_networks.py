@@ -71,6 +71,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parsed: argparse.Namespace) -> int:
+    from gvf_core.training.exported import VARIATION_VAE
     from gvf_core.training.settings import settings_by_name
     from gvf_core.training.trainer import Trainer, has_state, make_accelerator
 
@@ -78,7 +79,8 @@ def _train(parsed: argparse.Namespace) -> int:
         raise SettingsError(f"--minutes is {parsed.minutes:g}.", "Choose a number above 0.")
     settings = _settings(parsed)
     name: StageName = parsed.stage
-    _check_clips(parsed.data)
+    if name != "diffusion":  # which learns from what `encode` wrote, wherever the clips are by then
+        _check_clips(parsed.data)
     accelerator = make_accelerator(getattr(settings, name).loop)
     run = _run(parsed, settings, accelerator.device)
     folder, motion = run.folder.stage(name), run.folder.stage("motion")
@@ -88,13 +90,14 @@ def _train(parsed: argparse.Namespace) -> int:
             raise SettingsError(
                 f"{folder} holds a training already.", f"Go on with --resume, remove {folder}, or choose another RUN."
             )
-        if name == "static" and has_state(motion):
+        variation_vae = run.folder.weights / VARIATION_VAE
+        if name == "static" and (has_state(motion) or variation_vae.exists()):
             raise SettingsError(
                 f"The motion in {run.folder.root} has begun, and goes on from the static VAE as it is.",
-                f"Go on with gvf train motion --resume, remove {motion}, or choose another RUN.",
+                f"Go on with gvf train motion --resume, remove {motion} and {variation_vae}, or choose another RUN.",
             )
-        stage, examples, loop = run.stage(name)
-        told = settings_by_name(settings, name)
+        stage, examples, loop = run.stage(name, goes_on=parsed.resume)
+        told = settings_by_name(settings, name) | run.facts(name, stage)
         trainer = Trainer(stage, examples, loop, folder, run.folder.weights, accelerator, told)
         if parsed.resume:
             trainer.restore()

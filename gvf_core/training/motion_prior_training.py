@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -36,7 +36,8 @@ _EVALUATION_BATCH = 9
 _EVALUATION_FRAMES = 16
 # Points that the z-buffer of a training example sees: half of the stored ones halve its time.
 _HIDING_POINTS = 1024
-_STATE_VERSION = 1
+_STATE_VERSION = 2
+_LEARNING_RATE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class TrainingSettings:
         shards: Parts of a batch, each with its own thread.
         frames: Of a clip.
         points: Points of a clip are drawn from half to one and a half of this number.
-        learning_rate: Highest one.
+        learning_rate: Highest one; if not given, that of the training that goes on, else 0.002.
         warm_up: Steps until it is reached.
         decay_from: Part of the training after which it falls linearly to zero.
         average: Decay of the moving average of the weights, which is what is kept.
@@ -65,7 +66,7 @@ class TrainingSettings:
     shards: int = 2
     frames: int = 8
     points: int = 96
-    learning_rate: float = 2e-3
+    learning_rate: float | None = None
     warm_up: int = 50
     decay_from: float = 0.4
     average: float = 0.995
@@ -124,7 +125,7 @@ def train_motion_prior(
         output: The .safetensors file; what a resumed training needs goes beside it.
         settings: How.
         start: Weights to start from, and the sizes of the network; new ones if not given.
-        resume: Go on from the state beside the output.
+        resume: Go on from the state beside the output, which has the sizes.
         on_report: Called with the finished part, 0..1, and a line of text.
 
     Returns:
@@ -133,10 +134,8 @@ def train_motion_prior(
     Raises:
         FileFormatError: There is nothing to resume, or it is of another network.
     """
-    trainer = _Trainer(train, settings, start)
     state_path = output.with_suffix(".state.pt")
-    if resume:
-        trainer.restore(state_path)
+    trainer = _Trainer.going_on(train, settings, state_path) if resume else _Trainer(train, settings, start)
     reported = time.monotonic()
     while (progress := trainer.progress()) < 1:
         trainer.step(progress)
@@ -261,6 +260,7 @@ class _Trainer:
         # Two threads with half a batch each: on two busy cores, threads within each product took half as long again.
         self.threads = ThreadPoolExecutor(settings.shards)
         self.steps, self.elapsed, self.recent_loss = 0, 0.0, 0.0
+        self.learning_rate = settings.learning_rate or _LEARNING_RATE
 
     def progress(self) -> float:
         """The finished part, 0..1."""
@@ -269,7 +269,7 @@ class _Trainer:
     def step(self, progress: float) -> None:
         """One batch."""
         started, settings = time.monotonic(), self.settings
-        rate = settings.learning_rate * min(1, (self.steps + 1) / settings.warm_up)
+        rate = self.learning_rate * min(1, (self.steps + 1) / settings.warm_up)
         rate *= min(1, (1 - progress) / (1 - settings.decay_from))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -309,9 +309,14 @@ class _Trainer:
     def save(self, output: Path, state_path: Path) -> None:
         """Write the averaged weights, and the state to go on from."""
         tensors, metadata = encode_motion_prior(self.average)
-        save_file(tensors, output, metadata)
+        # Whole or not at all, as the state below.
+        part = output.with_suffix(".part")
+        save_file(tensors, part, metadata)
+        part.replace(output)
         state = {
             "version": _STATE_VERSION,
+            "params": asdict(self.network.params),
+            "learning_rate": self.learning_rate,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -319,21 +324,25 @@ class _Trainer:
             "elapsed": self.elapsed,
             "recent_loss": self.recent_loss,
         }
-        unfinished = state_path.with_suffix(".part")
+        unfinished = state_path.with_suffix(".pt.part")
         torch.save(state, unfinished)
         unfinished.replace(state_path)
 
-    def restore(self, state_path: Path) -> None:
-        """Go on where `save` was called."""
+    @classmethod
+    def going_on(cls, pool: ClipPool, settings: TrainingSettings, state_path: Path) -> "_Trainer":
+        """As `save` left it."""
         try:
             state = torch.load(state_path, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.average.load_state_dict(state["average"])
-            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            trainer = cls(pool, settings, MotionPrior(MotionPriorParams(**state["params"])))
+            trainer.network.load_state_dict(state["network"])
+            trainer.average.load_state_dict(state["average"])
+            for optimizer, saved in zip(trainer.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-            self.steps, self.elapsed = state["steps"], state["elapsed"]
-            self.recent_loss = state["recent_loss"]
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            trainer.steps, trainer.elapsed = state["steps"], state["elapsed"]
+            trainer.recent_loss = state["recent_loss"]
+            trainer.learning_rate = settings.learning_rate or state["learning_rate"]
+            return trainer
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise FileFormatError(
                 f"{state_path} cannot be resumed ({str(error).splitlines()[0]}).", "Train from the start."
             ) from error

@@ -46,7 +46,7 @@ class MotionStage(nn.Module):
     ) -> None:
         super().__init__()
         self.vae, self.static_vae = vae, static_vae
-        self._settings, self._static, self._appearance = settings, static, appearance
+        self._settings, self._static, self.appearance = settings, static, appearance
         if static_vae is not None:
             freeze_encoder(static_vae)
         for layer in vae.layers:
@@ -72,7 +72,7 @@ class MotionStage(nn.Module):
             pictured = len(example.targets)
             splats = [gaussians[place].activate(frame) for frame in deltas[place][:pictured]]
             renders = [draw(*pair) for pair in zip(splats, (t.camera for t in example.targets), strict=True)]
-            _add(losses, self._appearance.parts(renders, example.targets), 1 / len(batch))
+            _add(losses, self.appearance.parts(renders, example.targets), 1 / len(batch))
         return losses | {"total": sum(losses.values(), torch.zeros((), device=posterior.mean.device))}
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
@@ -114,7 +114,7 @@ class MotionStage(nn.Module):
 
     def _rest_losses(self, gaussians: Gaussians, rest: RestVoxels) -> Losses:
         splats = gaussians.activate()
-        parts = self._appearance.parts([draw(splats, target.camera) for target in rest.targets], rest.targets)
+        parts = self.appearance.parts([draw(splats, target.camera) for target in rest.targets], rest.targets)
         parts["volume"] = self._static.volume * volume_regulariser(splats)
         parts["opacity"] = self._static.opacity * opacity_regulariser(splats)
         return {_REST + name: part for name, part in parts.items()}

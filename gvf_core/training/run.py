@@ -1,7 +1,9 @@
 """A run of all stages: networks, examples and stores of each, from settings and folders."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +19,7 @@ from gvf_core.models.static_vae import StaticVae
 from gvf_core.models.variation_dit import VariationDit
 from gvf_core.models.variation_vae import VariationVae
 from gvf_core.settings import AnimateSettings
-from gvf_core.training.appearance import load_appearance_loss
+from gvf_core.training.appearance import AppearanceLoss, load_appearance_loss
 from gvf_core.training.canonical_store import CanonicalStore
 from gvf_core.training.diffusion_stage import DiffusionExamples, DiffusionStage
 from gvf_core.training.draws import Examples, generator_of
@@ -51,19 +53,33 @@ class Run:
     folder: RunFolder
     device: torch.device
 
-    def stage(self, name: StageName) -> tuple[nn.Module, Examples[Any], LoopSettings]:
+    def stage(self, name: StageName, goes_on: bool = False) -> tuple[nn.Module, Examples[Any], LoopSettings]:
         """Networks with their losses, what they learn from, and how.
+
+        Args:
+            name: Of the stage.
+            goes_on: The networks will get the weights of a state, so that those to start from are not needed any more.
 
         Raises:
             FileFormatError: Data, or what the stage before makes, is missing.
             WeightsError: Weights that a stage starts from do not fit.
         """
-        stages = {"static": self._static, "motion": self._motion, "diffusion": self._diffusion}
+        stages: dict[StageName, Callable[[], tuple[nn.Module, Examples[Any]]]] = {
+            "static": partial(self._static, goes_on),
+            "motion": self._motion,
+            "diffusion": self._diffusion,
+        }
         loop: LoopSettings = getattr(self.settings, name).loop
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(loop.seed)
             stage, examples = stages[name]()
         return stage, examples, loop
+
+    def facts(self, name: StageName, stage: nn.Module) -> dict[str, Any]:
+        """What makes it another training if it changes, but is no setting."""
+        if name == "diffusion":
+            return {"hash of the VAEs": self.vaes_digest()[:12]}
+        return {"LPIPS in use": cast(AppearanceLoss, stage.appearance).perceptual is not None}
 
     def image_encoder(self) -> ImageEncoder:
         """The frozen image encoder: of the settings, or the one that the first stage trained."""
@@ -124,12 +140,13 @@ class Run:
         settings = AnimateSettings(standardise_positions=self.settings.diffusion.standardise_positions)
         return Sampler(self.dit().eval(), read_statistics(self.folder.weights), settings)
 
-    def _static(self) -> tuple[nn.Module, Examples[Any]]:
+    def _static(self, goes_on: bool) -> tuple[nn.Module, Examples[Any]]:
         settings, paths = self.settings.static, clip_paths(self.data, "train")
         vae = cast(StaticVae, create(Role.STATIC_VAE, self.settings.preset))
         if settings.start == "opaque":
             start_opaque(vae)
-        load_start(vae, settings)
+        if not goes_on:
+            load_start(vae, settings)
         network, image_size, features = None, None, None
         if settings.image_encoder == TRAINED:
             sizes = ENCODERS["nano"]

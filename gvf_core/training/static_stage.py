@@ -38,7 +38,7 @@ class StaticStage(nn.Module):
     ) -> None:
         super().__init__()
         self.vae, self.image_encoder = vae, image_encoder
-        self._settings, self._appearance = settings, appearance
+        self._settings, self.appearance = settings, appearance
         if settings.freeze_encoder:
             freeze_encoder(vae)
         if image_encoder is not None:
@@ -82,7 +82,7 @@ class StaticStage(nn.Module):
     def _object_losses(self, gaussians: Gaussians, example: StaticExample) -> Losses:
         splats = gaussians.activate()
         renders = [draw(splats, target.camera) for target in example.targets]
-        return self._appearance.parts(renders, example.targets) | {
+        return self.appearance.parts(renders, example.targets) | {
             "volume": self._settings.volume * volume_regulariser(splats),
             "opacity": self._settings.opacity * opacity_regulariser(splats),
         }

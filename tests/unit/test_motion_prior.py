@@ -353,13 +353,13 @@ def test_training_on_one_clip_brings_its_error_below_half_of_the_copied_motion()
 
 def test_training_with_a_seed_and_steps_is_reproducible_and_goes_on_after_a_stop(tmp_path: Path):
     pool = arm_pool()
-    settings = TrainingSettings(minutes=float("inf"), steps=3, batch=2, points=32)
+    settings = TrainingSettings(minutes=float("inf"), steps=3, batch=2, points=32, learning_rate=1e-3)
     for name in ("a", "b"):
         train_motion_prior(pool, pool, tmp_path / f"{name}.safetensors", settings, small_prior())
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
     lines: list[str] = []
-    longer = replace(settings, steps=5)
+    longer = replace(settings, steps=5, learning_rate=None)
     train_motion_prior(
         pool,
         pool,
@@ -370,6 +370,12 @@ def test_training_with_a_seed_and_steps_is_reproducible_and_goes_on_after_a_stop
         on_report=lambda done, line: lines.append(line),
     )
     assert lines[-1].startswith("step 5 ")
+    # Sizes and rate are those of the state, whatever became of the output and of the rate that was named then.
+    (tmp_path / "a.safetensors").write_bytes(b"cut off")
+    train_motion_prior(pool, pool, tmp_path / "a.safetensors", replace(longer, steps=6), resume=True)
+    assert load_motion_prior(tmp_path / "a.safetensors").params == SMALL
+    state = torch.load(tmp_path / "a.state.pt", weights_only=True)
+    assert (state["steps"], state["learning_rate"]) == (6, 1e-3)
     with pytest.raises(FileFormatError, match="cannot be resumed"):
         train_motion_prior(pool, pool, tmp_path / "none.safetensors", settings, small_prior(), resume=True)
 

@@ -130,3 +130,29 @@ def test_encoded_clips_say_what_they_were_made_from(walk):
     assert len({origin.clip for origin in origins}) == 3
     assert len({(origin.vaes, origin.inputs) for origin in origins}) == 1
     assert origin_of(run / "nothing.safetensors") is None
+
+
+def test_the_diffusion_goes_on_where_the_prepared_clips_are_not(walk):
+    data, run = walk
+    elsewhere = data.with_name("nothing"), run
+    assert step("diffusion", elsewhere, "--resume", "--set", "diffusion.loop.steps=3") == 0
+
+
+def test_the_diffusion_goes_on_only_with_the_vaes_that_it_began_with(walk):
+    _, run = walk
+    (progress,) = (run / "diffusion" / "state").glob("*.json")
+    kept = progress.read_text()
+    told = json.loads(kept)
+    told["settings"]["hash of the VAEs"] = "another"
+    progress.write_text(json.dumps(told))
+    try:
+        with pytest.raises(SettingsError, match="hash of the VAEs was 'another'"):
+            step("diffusion", walk, "--resume")
+    finally:
+        progress.write_text(kept)
+
+
+def test_a_training_goes_on_only_with_the_image_loss_that_it_began_with(walk):
+    _, run = walk
+    told = json.loads((run / "motion" / "state" / "progress.json").read_text())["settings"]
+    assert told["LPIPS in use"] is False
