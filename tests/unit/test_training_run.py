@@ -41,6 +41,8 @@ from gvf_core.training.exported import (
 )
 from gvf_core.training.interpolating_start import start_interpolating
 from gvf_core.training.motion_examples import moving_points
+from gvf_core.training.run import Run
+from gvf_core.training.run_folder import RunFolder
 from gvf_core.training.settings import load_training_settings
 from gvf_core.training.static_start import load_start
 from tests.unit.bending_box import bending_box, write_boxes
@@ -168,6 +170,15 @@ def test_a_frozen_encoder_needs_weights(tmp_path):
     load_start(vae, replace(static, freeze_encoder=False))
 
 
+def test_a_training_that_goes_on_needs_no_first_weights(tmp_path):
+    data = write_boxes(tmp_path / "data", count=1)
+    settings = load_training_settings("nano", ["static.freeze_encoder=true"])
+    run = Run(settings, data, RunFolder(tmp_path / "run"), torch.device("cpu"))
+    with pytest.raises(SettingsError, match="would stay random"):
+        run.stage("static")
+    run.stage("static", goes_on=True)
+
+
 def test_clips_to_test_on_are_no_clips_to_train_on(tmp_path):
     data = write_boxes(tmp_path / "data", count=0)
     for action in ("static", "encode"):
@@ -176,7 +187,7 @@ def test_clips_to_test_on_are_no_clips_to_train_on(tmp_path):
 
 
 def test_missing_clips_are_told_before_missing_weights(tmp_path):
-    for action in ("static", "motion", "diffusion", "encode", "evaluate"):
+    for action in ("static", "motion", "encode", "evaluate"):
         with pytest.raises(FileFormatError, match="no prepared clips"):
             gvf_train(action, tmp_path / "nothing", tmp_path / "run")
     assert not (tmp_path / "run").exists()
