@@ -15,11 +15,13 @@ def world_vertices(context: bpy.types.Context, objects: Iterable[bpy.types.Objec
     Results hang on their originals, too, and do not count.
     """
     owners = set(objects)
-    results = set(filter(shows_gaussians, context.view_layer.objects))
+    counted: dict[bpy.types.Object, bool] = {}
     found = []
     for instance in context.evaluated_depsgraph_get().object_instances:
         owner = (instance.parent if instance.is_instance else instance.object).original
-        if instance.object.type == "MESH" and (owner in owners or (_hangs_on(owner, owners) and owner not in results)):
+        if owner not in counted:  # splats are instances by the ten thousands
+            counted[owner] = owner in owners or (_hangs_on(owner, owners) and not shows_gaussians(owner))
+        if instance.object.type == "MESH" and counted[owner]:
             positions = np.empty((len(instance.object.data.vertices), 3), np.float32)
             instance.object.data.vertices.foreach_get("co", positions.ravel())
             found.append(transform_points(np.array(instance.matrix_world, np.float64), positions.astype(np.float64)))
