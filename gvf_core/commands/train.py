@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gvf_core.commands import train_networks
 from gvf_core.commands.console import CONSOLE, results_console, say
-from gvf_core.commands.outputs import alone_in, check_folder_of
+from gvf_core.commands.outputs import alone_in, check_files
 from gvf_core.commands.prepare import add_prepare
 from gvf_core.errors import FileFormatError, GvfError, SettingsError
 
@@ -104,7 +104,7 @@ def _train_prior(parsed: argparse.Namespace) -> int:
         raise SettingsError("Training needs at least one step and some time.", "Choose larger --minutes or --steps.")
     if parsed.learning_rate is not None and not 0 < parsed.learning_rate <= 1:
         raise SettingsError(f"--learning-rate is {parsed.learning_rate:g}.", "Choose one above 0, about 0.002.")
-    check_folder_of(parsed.output)
+    check_files(parsed.output)
     if parsed.output.exists() and not parsed.resume:
         raise SettingsError(f"There is a {parsed.output} already.", "Go on with --resume, or choose another name.")
     train, held_out = split_by_family(read_asset_motions(parsed.data))

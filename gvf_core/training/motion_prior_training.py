@@ -333,6 +333,8 @@ class _Trainer:
         """As `save` left it."""
         try:
             state = torch.load(state_path, weights_only=True)
+            if state["version"] != _STATE_VERSION:
+                raise ValueError("it is of another version")
             trainer = cls(pool, settings, MotionPrior(MotionPriorParams(**state["params"])))
             trainer.network.load_state_dict(state["network"])
             trainer.average.load_state_dict(state["average"])

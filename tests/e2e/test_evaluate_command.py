@@ -169,6 +169,7 @@ def test_a_second_run_takes_what_is_there_and_one_with_other_settings_does_not(o
         (("--clip", "cat:Run"), "Write ASSET:CLIP with one of the assets beam"),
         (("--jobs", "0"), "--jobs is 0"),
         (("--out", "nowhere/out"), "There is no folder nowhere"),
+        (("--json", "."), "The output . is a folder"),
     ],
 )
 def test_wrong_options_are_refused_with_a_sentence(assets, tmp_path, capsys, wrong, sentence):
