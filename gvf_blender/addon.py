@@ -16,6 +16,7 @@ from . import (
     server_watch,
     translations,
     ui,
+    video_check,
     video_facts,
 )
 from .ui import import_menu
@@ -44,6 +45,7 @@ def register() -> None:
 def unregister() -> None:
     """Cancel running jobs and undo `register`."""
     atexit.unregister(unregister)
+    video_check.unregister()
     server_watch.unregister()
     scene_defaults.unregister()
     job_list.unregister()

@@ -18,6 +18,7 @@ from .client import Client
 from .core.errors import GvfBlenderError, SelectionError, SettingsError
 from .core.manifest import BatchTask, read_manifest
 from .core.motion_settings import MotionSettings
+from .core.video_check import VideoCheck
 from .diagnosis import report
 from .exporter import ExportReport
 from .exporter import export as write_export
@@ -26,8 +27,10 @@ from .importer import import_splats as read_splats
 from .job import AnimateJob, ProgressCallback
 from .preferences import results_folder, server_choice
 from .request import OUTPUTS, check_selection, find_objects, make_request, object_names
+from .request import check_video as check_path
 from .server_choice import ServerChoice
 from .server_thread import Connect
+from .video_check import look, settings_of_look
 
 LOGGER = logging.getLogger(__name__)
 
@@ -127,6 +130,39 @@ def _seen_by(camera: str | bpy.types.Object, objects: Objects, settings: Mapping
     fov = settings.get("fov", MotionSettings.fov)
     view = view_of_camera(bpy.context, found, find_objects(object_names(objects)), fov)
     return {"view": "given", "azimuth": view.azimuth, "elevation": view.elevation, "fov": view.fov}
+
+
+def check_video(
+    video: str | Path,
+    *,
+    server: Server = None,
+    start_frame: int = MotionSettings.start_frame,
+    frame_stride: int = MotionSettings.frame_stride,
+    max_frames: int = MotionSettings.max_frames,
+    matting: str = MotionSettings.matting,
+) -> VideoCheck:
+    """What the server would cut out of a driving video, and what makes a good result unlikely. Nothing is animated.
+
+    Args:
+        video: As for `start`.
+        server: As for `start`.
+        start_frame: As the setting of `start`, like those that follow.
+        frame_stride: Likewise.
+        max_frames: Likewise.
+        matting: Likewise.
+
+    Returns:
+        The number of frames, warnings, and a PNG file of four frames with what is left out behind a red veil.
+
+    Raises:
+        FileError: The video cannot be used.
+        SettingsError: A setting is out of range.
+        ServerError: There is no server, or a job would refuse the video.
+    """
+    settings = MotionSettings(
+        start_frame=start_frame, frame_stride=frame_stride, max_frames=max_frames, matting=matting
+    )
+    return look(_connector(server)(), check_path(video), settings_of_look(settings))
 
 
 def start_frame(

@@ -13,6 +13,7 @@ from server.job_routes import job_routes
 from server.metrics import RequestMetrics
 from server.service import Service
 from server.service_routes import service_routes
+from server.video_routes import video_routes
 from server.weights_routes import weights_routes
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -34,6 +35,6 @@ def create_app(service: Service, entrance: Entrance) -> FastAPI:
     app.add_middleware(RequestMetrics)
     app.add_middleware(AccessControl, entrance=entrance)
     add_error_handlers(app)
-    for routes in (service_routes, weights_routes, blob_routes, job_routes):
+    for routes in (service_routes, weights_routes, blob_routes, video_routes, job_routes):
         app.include_router(routes(service), responses=REFUSALS)
     return app

@@ -26,6 +26,13 @@ class JobSubmission(BaseModel):
     client_id: str = Field("", max_length=200, description="name under which the client finds its jobs again")
 
 
+class VideoWish(BaseModel):
+    """Body of POST /v1/videos/{sha256}/check."""
+
+    video_name: str = Field("", max_length=255, description="name of the video, for messages")
+    settings: dict[str, Any] = Field(default_factory=dict, description="fields of AnimateSettings")
+
+
 class WeightsWish(BaseModel):
     """Body of POST /v1/models/download."""
 
@@ -85,6 +92,21 @@ class Blob:
     sha256: str
     offset: int
     complete: bool
+
+
+@dataclass(frozen=True)
+class VideoChecked:
+    """What a job would cut out of a video.
+
+    Attributes:
+        frames: How many it would use.
+        warnings: What makes a good result unlikely.
+        picture: Four frames with the object before a red veil, a PNG file in base64.
+    """
+
+    frames: int
+    warnings: list[str]
+    picture: str
 
 
 @dataclass(frozen=True)

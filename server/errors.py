@@ -201,6 +201,13 @@ class BusyError(ServerError):
     status = 409
 
 
+class CheckingError(ServerError):
+    """A video is being looked at; one at a time."""
+
+    code = "checking"
+    status = 409
+
+
 class DownloadRunningError(ServerError):
     """Weights are being fetched."""
 

@@ -26,6 +26,8 @@ class Limits:
     capture_views: int = _limit(500, 1, 100_000, "views of a captured asset")
     probe_seconds: float = _limit(20, 0.1, 3600, "time for looking into one upload")
     probe_mb: float = _limit(2048, 256, 1_000_000, "memory for looking into one upload, in megabytes")
+    check_seconds: float = _limit(120, 0.1, 3600, "time for showing what a job would cut out of a video")
+    check_mb: float = _limit(4096, 256, 1_000_000, "memory for showing what a job would cut out, in megabytes")
 
     def __post_init__(self) -> None:
         """Check every value.

@@ -1,22 +1,26 @@
 """Looks into uploads in a process of its own, which a malicious or broken file may crash or fill without harm."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gvf_core.errors import GvfError
+from gvf_core.settings import AnimateSettings
 from server.database import Database
-from server.errors import LimitError
+from server.errors import CheckingError, LimitError
 from server.finding import Finding
 from server.limits import Limits
 from server.storage import safe_name
 
-Role = Literal["capture", "video"]
+LOGGER = logging.getLogger(__name__)
+
+Role = Literal["capture", "video", "cut_out"]
 
 
 class UnusableMediaError(GvfError):
@@ -45,6 +49,7 @@ class MediaProbe:
         self._database = database
         self._limits = limits
         self._one_at_a_time = threading.Lock()
+        self._checking = threading.Lock()
 
     def capture(self, path: Path) -> Finding:
         """What is in a capture file.
@@ -80,6 +85,24 @@ class MediaProbe:
                 raise LimitError(f"{name or 'The video'} has {value:,} {what}; this server takes {limit:,}.", hint)
         return found
 
+    def check(self, path: Path, name: str, settings: AnimateSettings) -> dict[str, Any]:
+        """What a job would cut out of a driving video: fields of `server.descriptions.VideoChecked`.
+
+        Raises:
+            CheckingError: Another one is looked at.
+            GvfError: A job would refuse the video, too.
+        """
+        self.video(path, name)
+        if not self._checking.acquire(blocking=False):
+            raise CheckingError("Another video is being looked at.", "Try again in a moment.")
+        limits = self._limits
+        try:
+            return self._look(
+                "cut_out", path, safe_name(name or "video"), asdict(settings), limits.check_seconds, limits.check_mb
+            )
+        finally:
+            self._checking.release()
+
     def _find(self, role: Role, path: Path, name: str) -> Finding:
         query = "SELECT finding FROM findings WHERE sha256 = ? AND role = ?"
         with self._one_at_a_time:
@@ -87,7 +110,9 @@ class MediaProbe:
                 known = connection.execute(query, (path.name, role)).fetchone()
             if known is not None:
                 return Finding(**json.loads(known[0]))
-            found = self._look(role, path, name)
+            limits = self._limits
+            details = {"pixels": limits.video_pixels, "frames": limits.video_frames}
+            found = Finding(**self._look(role, path, name, details, limits.probe_seconds, limits.probe_mb))
             with self._database.writing() as connection:
                 connection.execute(
                     "INSERT INTO findings (sha256, role, finding) VALUES (?, ?, ?)",
@@ -95,27 +120,31 @@ class MediaProbe:
                 )
             return found
 
-    def _look(self, role: Role, path: Path, name: str) -> Finding:
-        limits = self._limits
+    def _look(
+        self, role: Role, path: Path, name: str, details: dict[str, Any], seconds: float, memory_mb: float
+    ) -> dict[str, Any]:
         command = [sys.executable, "-m", "server.media_process", role, str(path), name]
-        command += [str(limits.probe_mb), str(limits.probe_seconds), str(limits.video_pixels), str(limits.video_frames)]
+        command += [str(memory_mb), str(seconds), json.dumps(details)]
         # one thread, whose memory is bounded: pools of threads reserve address space by the core
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        ended = None
         try:
             ended = subprocess.run(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=2 * limits.probe_seconds,  # of the wall clock; the process has a limit on its own time
+                timeout=2 * seconds,  # of the wall clock; the process has a limit on its own time
             )
-            answer = json.loads(ended.stdout)
+            answer: dict[str, Any] = json.loads(ended.stdout)
         except (subprocess.TimeoutExpired, ValueError) as error:
+            if ended is not None:
+                LOGGER.warning("looking into %s ended with %d: %s", path.name, ended.returncode, ended.stderr[-2000:])
             raise UnusableMediaError(
-                f"{name} cannot be read within {limits.probe_seconds:g} seconds and {limits.probe_mb:,.0f} MB.",
+                f"{name} cannot be read within {seconds:g} seconds and {memory_mb:,.0f} MB.",
                 "Export it again, or convert a video to H.264 MP4.",
-                "bad_video" if role == "video" else "bad_file",
+                "bad_file" if role == "capture" else "bad_video",
             ) from error
         if "error" in answer:
             raise UnusableMediaError(**answer["error"])
-        return Finding(**answer)
+        return answer

@@ -1,24 +1,26 @@
 """Body of the process that looks into one upload: `python -m server.media_process`, used by `server.media`."""
 
+import base64
+import io
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from gvf_core.errors import GvfError
-from server.finding import Finding
 
 MEGABYTE = 10**6
+COMPILED_MB = 64
 
 
 def main(arguments: list[str]) -> int:
     """Print what is in a file, or what is wrong with it, as JSON."""
-    role, path, name, memory_mb, seconds, pixels, frames = arguments
-    _limit_this_process(float(memory_mb), float(seconds))
-    answer: dict[str, object]
+    role, path, name, memory_mb, seconds, details = arguments
+    # rembg keeps what it has compiled
+    _limit_this_process(float(memory_mb), float(seconds), COMPILED_MB if role == "cut_out" else 0)
+    answer: dict[str, Any]
     try:
-        found = _video(Path(path), int(pixels), int(frames)) if role == "video" else _capture(Path(path))
-        answer = asdict(found)
+        answer = _ROLES[role](Path(path), json.loads(details))
     except GvfError as error:
         # the artist knows the file by another name than that under which it is stored
         message = error.message.replace(Path(path).name, name)
@@ -27,7 +29,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _limit_this_process(memory_mb: float, seconds: float) -> None:
+def _limit_this_process(memory_mb: float, seconds: float, file_mb: float) -> None:
     """Let the system end what takes more; Windows has no such limits, and the caller's clock must do there."""
     if sys.platform != "win32":
         import resource
@@ -35,24 +37,40 @@ def _limit_this_process(memory_mb: float, seconds: float) -> None:
         for limit, value in (
             (resource.RLIMIT_AS, int(memory_mb * MEGABYTE)),
             (resource.RLIMIT_CPU, max(1, round(seconds))),
-            (resource.RLIMIT_FSIZE, 0),
+            (resource.RLIMIT_FSIZE, int(file_mb * MEGABYTE)),
             (resource.RLIMIT_CORE, 0),
         ):
             resource.setrlimit(limit, (value, value))
 
 
-def _capture(path: Path) -> Finding:
+def _capture(path: Path, details: dict[str, Any]) -> dict[str, Any]:
     from gvf_core.capture_format import read_capture_file
 
     file = read_capture_file(path)
-    return Finding(file.pixels, len(file.pngs), len(file.tensors["vertices"]))
+    return {"pixels": file.pixels, "pictures": len(file.pngs), "vertices": len(file.tensors["vertices"])}
 
 
-def _video(path: Path, max_pixels: int, max_frames: int) -> Finding:
+def _video(path: Path, details: dict[str, Any]) -> dict[str, Any]:
     from gvf_core.video_file import inspect_video
 
-    facts = inspect_video(path, max_pixels, max_frames)
-    return Finding(facts.width * facts.height, facts.frames)
+    facts = inspect_video(path, details["pixels"], details["frames"])
+    return {"pixels": facts.width * facts.height, "pictures": facts.frames}
+
+
+def _cut_out(path: Path, details: dict[str, Any]) -> dict[str, Any]:
+    from PIL import Image
+
+    from gvf_core.settings import AnimateSettings
+    from gvf_core.video.check import check_video
+
+    check = check_video(path, AnimateSettings.from_dict(details))
+    file = io.BytesIO()
+    Image.fromarray(check.picture).save(file, "PNG")
+    picture = base64.b64encode(file.getvalue()).decode()
+    return {"frames": check.frames, "warnings": list(check.warnings), "picture": picture}
+
+
+_ROLES = {"capture": _capture, "video": _video, "cut_out": _cut_out}
 
 
 if __name__ == "__main__":

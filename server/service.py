@@ -31,6 +31,7 @@ class Service:
         announcements: News of jobs, for event streams.
         storage: Uploads and results.
         uploads: Receives uploads.
+        probe: Looks into uploads.
         admission: Checks submissions.
         fleet: Runs the jobs.
         weights: Network weights of this machine.
@@ -45,6 +46,7 @@ class Service:
     announcements: Announcements
     storage: Storage
     uploads: Uploads
+    probe: MediaProbe
     admission: Admission
     fleet: Fleet
     weights: Weights
@@ -87,7 +89,7 @@ def open_service(
     table.recover(storage.has_result, INTERRUPTED)
     times = StageTimes(database)
     fleet = Fleet([Supervisor(table, storage, times, limits, job_function, gpu, on_crash) for gpu in workers])
-    probe = MediaProbe(database, limits) if probes_media else None
+    probe = MediaProbe(database, limits)
     return Service(
         limits=limits,
         database=database,
@@ -95,7 +97,13 @@ def open_service(
         announcements=announcements,
         storage=storage,
         uploads=Uploads(storage, limits.upload_bytes),
-        admission=Admission(table, storage, probe, (lambda: available_mb(fleet.pids)) if has_local_workers else None),
+        probe=probe,
+        admission=Admission(
+            table,
+            storage,
+            probe if probes_media else None,
+            (lambda: available_mb(fleet.pids)) if has_local_workers else None,
+        ),
         fleet=fleet,
         weights=Weights(),
         log_file=data / "server.log",

@@ -12,11 +12,15 @@ from urllib.parse import quote, urlencode
 
 from ..core.errors import FileError, ServerError
 from ..core.job_state import JobState, JobStatus
+from ..core.video_check import VideoCheck
 from .transport import Transport
 
 CHUNK_BYTES = 1 << 20
 SILENCE_SECONDS = 20.0
 """A stream of events that is silent for four heartbeats of the server (5 s each) is dead."""
+
+LOOKING_SECONDS = 300.0
+"""The server itself gives a look at a video up after 240 s, unless it is told otherwise."""
 
 MAX_RECONNECTS = 3
 
@@ -82,6 +86,24 @@ class Client:
                 self._http.read(response.read)
         on_progress(1.0)
         return sha256
+
+    def check_video(self, video: str, settings: dict[str, Any], video_name: str = "") -> VideoCheck:
+        """What a job would cut out of an uploaded video; takes seconds, with a network for it a minute or more.
+
+        Args:
+            video: sha256 of the uploaded video.
+            settings: Fields of the server's settings; those left out take its defaults.
+            video_name: Name of the video, for the server's messages about it.
+
+        Raises:
+            ServerError: With code "checking" while the server looks at another video; or why a job would refuse it.
+        """
+        path = f"/v1/videos/{quote(video, safe='')}/check"
+        answer = self._http.json("POST", path, {"video_name": video_name, "settings": settings}, LOOKING_SECONDS)
+        try:
+            return VideoCheck.from_json(answer)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._http.wrong_service("what it says of a video is incomplete") from error
 
     def submit(
         self,

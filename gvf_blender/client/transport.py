@@ -44,14 +44,22 @@ class Transport:
             )
         self._connection_type = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
 
-    def json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def json(
+        self, method: str, path: str, body: dict[str, Any] | None = None, timeout: float | None = None
+    ) -> dict[str, Any]:
         """Send a request with an optional JSON body and return the JSON object of the answer.
+
+        Args:
+            method: HTTP method.
+            path: Path and query.
+            body: To send.
+            timeout: Instead of the usual one.
 
         Raises:
             ServerError: No answer, a refusal, or an answer that is not a JSON object.
         """
         encoded = b"" if body is None else json.dumps(body).encode()
-        with self.exchange(method, path, [encoded], len(encoded), "application/json") as response:
+        with self.exchange(method, path, [encoded], len(encoded), "application/json", timeout) as response:
             decoded = self._decode(response)
         if decoded is None:
             raise self.wrong_service("its answer is not a JSON object")

@@ -2,6 +2,7 @@
 
 from . import (
     animate,
+    check_video,
     diagnose,
     drop,
     export,
@@ -21,6 +22,7 @@ from . import (
 
 CLASSES = (
     *animate.CLASSES,
+    *check_video.CLASSES,
     *diagnose.CLASSES,
     *drop.CLASSES,
     *export.CLASSES,

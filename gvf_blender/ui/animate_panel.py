@@ -18,12 +18,14 @@ from ..overlay import overlay_camera
 from ..preferences import server_choice
 from ..scene_defaults import take_defaults_soon
 from ..translations import translated
+from ..video_check import present_look
 from ..video_facts import VideoFacts, is_unreadable, known_facts
 from .missing_server import draw_installation
 from .place import GVFPanel
 from .text import draw_sentence
 
 _THUMBNAIL_SCALE = 5.0
+_LOOK_SCALE = 9.0
 _MOST_WARNINGS = 4
 
 
@@ -47,6 +49,7 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         column.prop(settings, "frame_stride")
         column.prop(settings, "max_frames")
         layout.prop(settings, "matting")
+        _draw_look(layout, context)
         _draw_view(layout, context)
         _draw_movable(layout, context)
         row = layout.row()
@@ -99,6 +102,30 @@ def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     cost = cost_of_settings(context, used)
     if cost is not None:
         draw_sentence(layout, context, cost, icon="DISK_DRIVE")
+
+
+def _draw_look(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """The button that asks the server what it would cut out, and what it answered."""
+    look = present_look()
+    if not look.is_about(context.scene.gvf):
+        layout.operator("gvf.check_video", icon="VIEWZOOM")
+        return
+    row = layout.row()
+    if look.is_running:
+        row.label(text="Looking at the video", icon="VIEWZOOM")
+    else:
+        row.operator("gvf.check_video", icon="FILE_REFRESH")
+    row.operator("gvf.close_check", text="", icon="X")
+    if look.problem:
+        draw_sentence(layout, context, look.problem, icon="ERROR")
+    if look.check is None:
+        return
+    if look.icon:
+        layout.template_icon(icon_value=look.icon, scale=_LOOK_SCALE)
+    for warning in look.check.warnings:
+        draw_sentence(layout, context, warning, icon="ERROR")
+    if not look.check.warnings:
+        draw_sentence(layout, context, "Red is left out. Nothing else speaks against this video.", icon="CHECKMARK")
 
 
 def _use_of(facts: VideoFacts, settings: bpy.types.PropertyGroup, used: int) -> Sentence:

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from gvf_core.capture import Capture
 from gvf_core.rendering.camera import Camera, orbit_camera
 from gvf_core.rendering.mesh import rasterize_mesh
-from gvf_core.video import crop_square
+from gvf_core.video.crop import crop_square
 
 SEARCH_SIZE = 192
 """Side in pixels of the pictures, cropped to the mask, in which silhouettes are compared."""

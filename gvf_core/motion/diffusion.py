@@ -28,7 +28,7 @@ from gvf_core.motion.video_agreement import overlap_figures, picture_difference
 from gvf_core.progress import Monitor
 from gvf_core.rendering.camera import Camera
 from gvf_core.settings import AnimateSettings, Background, EngineName
-from gvf_core.video import crop_for_networks
+from gvf_core.video.crop import crop_for_networks
 
 LOGGER = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from gvf_core.motion.fit import PRESETS, fit
 from gvf_core.progress import Monitor
 from gvf_core.rendering.camera import Camera
 from gvf_core.settings import AnimateSettings, EngineName
-from gvf_core.video import crop_square
+from gvf_core.video.crop import crop_square
 
 
 @dataclass(frozen=True)

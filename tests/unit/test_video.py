@@ -15,7 +15,8 @@ from gvf_core.errors import Cancelled, VideoError, WeightsError
 from gvf_core.geometry.rotations import matrix_from_rotation_vector
 from gvf_core.rendering import Camera, orbit_camera
 from gvf_core.rendering.mesh import rasterize_mesh
-from gvf_core.video import DrivingVideo, crop_for_networks, crop_square, cut_out, decode, matting, read_video
+from gvf_core.video import DrivingVideo, cut_out, decode, matting, read_video
+from gvf_core.video.crop import crop_for_networks, crop_square
 
 
 def clip(frames: list[np.ndarray], has_alpha: bool = False) -> DrivingVideo:

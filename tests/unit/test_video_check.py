@@ -1,0 +1,75 @@
+"""A look at a driving video before a job."""
+
+import numpy as np
+import pytest
+from video_files import moving_square, with_alpha, write_video
+
+from gvf_core.errors import VideoError
+from gvf_core.settings import AnimateSettings
+from gvf_core.video import read_video
+from gvf_core.video.check import MAX_PIXELS, TILE, check_video
+
+RED, WALL = np.array([200, 30, 30]), np.array([250, 250, 250])
+
+
+def test_the_object_keeps_its_colours_and_the_rest_lies_behind_a_red_veil(tmp_path):
+    path = write_video(tmp_path / "a.mov", moving_square(6, 192, 192, tuple(WALL)), "png", "rgb24")
+    check = check_video(path, AnimateSettings(matting="plain"))
+    first = check.picture[:TILE, :TILE].astype(int)
+    assert np.abs(first[96, 84] - RED).max() < 12
+    outside = first[96, 125]
+    assert outside[0] > outside[1] + 50 and outside[1] < 140
+    assert (check.frames, check.warnings) == (6, ())
+
+
+def test_four_frames_from_the_first_to_the_last_are_shown(tmp_path):
+    # The square is 96 high and goes over 80 columns: 8 pixels are left before it, as the room of 14 is cut off there.
+    path = write_video(tmp_path / "a.mov", moving_square(31, 192, 192), "png", "rgb24")
+    picture = check_video(path, AnimateSettings()).picture.astype(int)
+    size = picture.shape[0]
+    assert picture.shape == (size, size, 3)
+    scale, lefts = TILE / (96 + 2 * 14), []
+    for rows in (slice(0, TILE), slice(size - TILE, size)):
+        for columns in (slice(0, TILE), slice(size - TILE, size)):
+            row = picture[rows, columns][TILE // 2]
+            lefts.append(int(np.flatnonzero(np.abs(row - RED).max(axis=1) < 20)[0]))
+    margin = (TILE - (8 + 80 + 14) * scale) / 2
+    assert lefts == pytest.approx([margin + scale * place for place in (8, 28, 48, 68)], abs=2)
+
+
+def test_only_the_used_frames_count(tmp_path):
+    path = write_video(tmp_path / "a.mp4", moving_square(12, 96, 64))
+    assert check_video(path, AnimateSettings(start_frame=2, frame_stride=3)).frames == 4
+
+
+def test_what_makes_a_good_result_unlikely_is_said(tmp_path):
+    frames = moving_square(8, 96, 64)
+    for frame in frames[4:]:
+        frame[:] = 255
+        frame[8:56, 60:] = (20, 30, 200)
+    warnings = check_video(write_video(tmp_path / "a.mov", frames, "png", "rgb24"), AnimateSettings()).warnings
+    assert any("jumps at frame 4," in warning for warning in warnings)
+    assert any("leaves the picture" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"), [("alpha", "no alpha channel"), ("plain", "background is not plain")], ids=["alpha", "plain"]
+)
+def test_what_a_job_would_refuse_is_refused(tmp_path, method, message):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    path = write_video(tmp_path / "a.mov", [noise] * 3, "png", "rgb24")
+    with pytest.raises(VideoError, match=message):
+        check_video(path, AnimateSettings(matting=method))
+
+
+def test_alpha_of_the_file_is_shown(tmp_path):
+    path = write_video(tmp_path / "a.mov", with_alpha(moving_square(4, 192, 192)), "png", "rgba")
+    picture = check_video(path, AnimateSettings(matting="alpha")).picture.astype(int)
+    assert np.abs(picture[96, 85] - RED).max() < 12 and picture[96, 120, 0] > picture[96, 120, 1] + 50
+
+
+def test_large_frames_are_scaled_down_for_it(tmp_path):
+    path = write_video(tmp_path / "a.mp4", moving_square(2, 1280, 720))
+    frames = read_video(path, max_pixels=MAX_PIXELS).frames
+    assert frames[0, ..., 0].size < 1.01 * MAX_PIXELS  # whole pixels
+    assert frames.shape[2] / frames.shape[1] == pytest.approx(16 / 9, abs=0.01)
