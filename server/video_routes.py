@@ -15,8 +15,7 @@ def video_routes(service: Service) -> APIRouter:
 
     @router.post("/v1/videos/{sha256}/check")
     def check_video(sha256: str, wish: VideoWish) -> VideoChecked:
-        """What a job would cut out of an uploaded video, and what makes a good result unlikely; 409 while another one
-        is looked at."""
+        """What a job would cut out of an uploaded video, and what speaks against it; 409 while another is looked at."""
         settings = AnimateSettings.from_dict(wish.settings)
         if not storage.has_blob(sha256):
             raise UnknownBlobError(

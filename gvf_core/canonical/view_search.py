@@ -13,8 +13,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from gvf_core.canonical.alignment import FARTHEST, NEAREST
 from gvf_core.gaussians import Gaussians, Splats
 from gvf_core.rendering import Camera, orbit_camera, rasterize
-from gvf_core.video.crop import crop_square
-from gvf_core.video.crop import MARGIN
+from gvf_core.video.crop import MARGIN, crop_square
 
 SIZE = 64
 """Side in pixels of the pictures that are compared."""
