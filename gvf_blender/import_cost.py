@@ -26,7 +26,7 @@ def cost_of_file(context: bpy.types.Context, path: Path, results: int, motion: b
         gaussians, all_ = file_size(path, results, motion=False), file_size(path, results, motion)
     except FileError as error:
         return error.text
-    return Sentence("Takes {size} of memory, {where}", size=in_words(all_), where=_where(context, gaussians))
+    return Sentence("Takes {size} {where}", size=in_words(all_), where=_where(context, gaussians))
 
 
 def cost_of_settings(context: bpy.types.Context, frames: int) -> Sentence | None:
@@ -47,10 +47,10 @@ def cost_of_settings(context: bpy.types.Context, frames: int) -> Sentence | None
         return None
     values = {"size": in_words(fitted), "most": in_words(most), "where": _where(context, most)}
     if settings.engine == "diffusion":
-        return Sentence("The result will take up to {most} of memory, {where}", **values)
+        return Sentence("Result: up to {most} {where}", **values)
     if most > fitted:
-        return Sentence("The result will take about {size} of memory, with Diffusion up to {most}, {where}", **values)
-    return Sentence("The result will take about {size} of memory, {where}", **values)
+        return Sentence("Result: {size}, with Diffusion up to {most} {where}", **values)
+    return Sentence("Result: {size} {where}", **values)
 
 
 def _has_no_weights(name: str) -> bool:
@@ -62,5 +62,5 @@ def _has_no_weights(name: str) -> bool:
 def _where(context: bpy.types.Context, size: int) -> Sentence:
     cache = track_cache(context)
     if cache is not None and size > cache.above:
-        return Sentence("and its tracks a file in {folder}", folder=cache.folder)
-    return Sentence("and as much of the .blend file")
+        return Sentence("in memory, tracks in {folder}", folder=cache.folder)
+    return Sentence("in memory and .blend file")

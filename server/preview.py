@@ -40,12 +40,17 @@ class PreviewFile:
         if now < self._next:
             return
         self._next = now + INTERVAL_SECONDS
-        partial = self._path.with_suffix(".partial")
-        try:
-            partial.write_bytes(small_png(picture))
-            partial.replace(self._path)
-        except OSError as error:  # a full disk costs the preview and not the job
-            LOGGER.warning("the preview is not written: %s", error)
+        keep_picture(self._path, small_png(picture))
+
+
+def keep_picture(path: Path, png: bytes) -> None:
+    """Replace the picture of the newest frame; what cannot be written is no failure of the job."""
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_bytes(png)
+        partial.replace(path)
+    except OSError as error:  # a full disk costs the preview and not the job
+        LOGGER.warning("the preview is not written: %s", error)
 
 
 def small_png(picture: Float32[np.ndarray, "height width 4"]) -> bytes:

@@ -23,6 +23,7 @@ from gvf_core.errors import Cancelled, GvfError
 from server.device import Device
 from server.device import describe_device as describe_here
 from server.jobs import JobError
+from server.preview import keep_picture
 from server.worker_process import OUT_OF_MEMORY, JobTask, TaskProgress, WorkerMessage, perform
 
 ADDRESS, FUNCTION, MEMORY = "GVF_RAY_ADDRESS", "GVF_RAY_JOB_FUNCTION", "GVF_RAY_MEMORY_BYTES"
@@ -59,6 +60,7 @@ class RemoteWorker:
         self._run_job = getattr(importlib.import_module(module), function)
         self._cancel = threading.Event()
         self._progress: tuple[str, float] | None = None
+        self._preview: Path | None = None
 
     def device(self) -> Device:
         """What it computes on."""
@@ -78,6 +80,7 @@ class RemoteWorker:
                 result=Path(folder) / "result",
                 preview=Path(folder) / "preview.png",
             )
+            self._preview = here.preview
             here.capture.write_bytes(capture)
             here.video.write_bytes(video)
             error = perform(self._run_job, here, self._cancel, self._note).error
@@ -86,6 +89,14 @@ class RemoteWorker:
     def progress(self) -> tuple[str, float] | None:
         """Stage and fraction of the running job, once there are any."""
         return self._progress
+
+    def preview(self, known: int) -> tuple[int, bytes] | None:
+        """Version of the newest frame's picture, and its PNG file; None if there is none but the known one."""
+        # The job ends, and its folder goes, at any moment.
+        with contextlib.suppress(OSError):
+            if self._preview is not None and (version := self._preview.stat().st_mtime_ns) != known:
+                return version, self._preview.read_bytes()
+        return None
 
     def cancel(self) -> None:
         """Ask the running job to stop."""
@@ -111,8 +122,12 @@ def ray_job(task: JobTask, on_progress: Callable[[str, float], None], cancelled:
         actor = _connected_actor()
         run = actor.run.remote(task, task.capture.read_bytes(), task.video.read_bytes())
         stop_at: float | None = None
+        known_preview = 0
         while not ray.wait([run], timeout=POLL_SECONDS)[0]:
-            progress = ray.get(actor.progress.remote())
+            progress, preview = ray.get([actor.progress.remote(), actor.preview.remote(known_preview)])
+            if preview is not None:
+                known_preview, picture = preview
+                keep_picture(task.preview, picture)
             if progress is not None:
                 on_progress(*progress)
             if cancelled() and stop_at is None:
@@ -146,7 +161,7 @@ def _connected_actor() -> Any:
     if not ray.is_initialized():
         ray.init(os.environ[ADDRESS], log_to_driver=False, logging_level=logging.ERROR)
     if _actor is None:
-        options: dict[str, Any] = {"num_cpus": 1, "max_concurrency": 3}
+        options: dict[str, Any] = {"num_cpus": 1, "max_concurrency": 4}
         if ray.cluster_resources().get("GPU", 0) >= 1:
             options["num_gpus"] = 1
         if int(os.environ[MEMORY]):

@@ -184,7 +184,7 @@ def test_the_import_dialog_tells_the_size(crate, tmp_path):
     from gvf_blender.import_cost import cost_of_file
 
     animation = fabricate(tmp_path, crate, frames=5, gaussians=3000)
-    assert "of memory, and as much of the .blend file" in cost_of_file(bpy.context, animation.path, 2, True)
+    assert "in memory and .blend file" in cost_of_file(bpy.context, animation.path, 2, True)
     (tmp_path / "odd.safetensors").write_bytes(b"")
     assert "not a well-formed" in cost_of_file(bpy.context, tmp_path / "odd.safetensors", 2, True)
 

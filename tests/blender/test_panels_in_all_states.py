@@ -255,19 +255,19 @@ def test_the_size_of_the_result_is_the_most_that_may_come(draw_all, cube):
     # 24 frames of 190,528 Gaussians with 14 components of 4 bytes; of 20,000 with 11.
     for engine, text in (
         ("fit", None),
-        ("auto", "about 21 MB of memory, with Diffusion up to 256 MB"),
-        ("diffusion", "up to 256 MB of memory"),
+        ("auto", "Result: 21 MB, with Diffusion up to 256 MB"),
+        ("diffusion", "up to 256 MB in memory"),
     ):
         settings.engine = engine
         shown = draw_all().texts()
-        assert ("The result will take" in shown) == (text is not None)
+        assert ("Result: " in shown) == (text is not None)
         assert text is None or text in shown
     settings.engine, settings.gaussians, settings.follow_colors = "auto", 100_000, True
     facts = ServerFacts("1", "ready", (), 1, (), {"released": False})
     server_watch.watch().report = ServerReport(ServerState.RUNNING, facts=facts)
     from gvf_blender.import_cost import cost_of_settings
 
-    assert cost_of_settings(bpy.context, 24).startswith("The result will take about 134 MB of memory, and")
+    assert cost_of_settings(bpy.context, 24).startswith("Result: 134 MB in memory")
 
 
 def test_the_trim_tells_which_part_of_the_video_is_used(draw_all, cube):

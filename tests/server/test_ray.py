@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_under_test import PATIENCE, Server, server_environment, started
+from server_under_test import PATIENCE, Server, server_environment, started, wait_until
 
 from gvf_blender.client import JobState
 
@@ -77,6 +77,16 @@ def test_two_jobs_run_at_once_on_two_actors_and_a_third_waits(clustered, tmp_pat
 def test_actors_stay_warm_between_jobs(clustered):
     pids = {actor_pid(clustered, clustered.submit("tell-pid\nsleep 0.3")) for _ in range(5)}
     assert len(pids) <= 2
+
+
+def test_the_newest_frame_of_a_job_comes_from_the_cluster(clustered, tmp_path):
+    job = clustered.submit(f"preview 64 32\nprogress shown 0.5\nwait-for {tmp_path / 'go'}")
+    wait_until(lambda: clustered.client.preview(job.id) is not None, "the frame is here")
+    png, etag = clustered.client.preview(job.id)
+    assert png.startswith(b"\x89PNG") and clustered.client.preview(job.id, etag) is None
+    (tmp_path / "go").touch()
+    assert clustered.outcome(job).state is JobState.SUCCEEDED
+    assert clustered.client.preview(job.id) is None
 
 
 @pytest.mark.parametrize("script", ["wait-for /never/there", "ignore-cancel"])
