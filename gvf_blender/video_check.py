@@ -3,6 +3,7 @@
 Drawing compares what was looked at with what the scene says now; an answer about something else is not shown.
 """
 
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from .core.motion_settings import MotionSettings
 from .core.video_check import VideoCheck
 from .frame_picture import FramePicture
 from .request import check_video
+
+LOGGER = logging.getLogger(__name__)
 
 _MATTERS = ("start_frame", "frame_stride", "max_frames", "matting")
 
@@ -78,7 +81,7 @@ class VideoLook:
         self.dismiss()
         self._question, self.is_running = question, True
 
-        def go_on(fraction: float) -> None:
+        def go_on() -> None:
             if self._question is not question:
                 raise JobCancelled()
 
@@ -87,13 +90,15 @@ class VideoLook:
                 return look(connect(), question.video, dict(question.settings), go_on)
             except GvfBlenderError as error:
                 return error
-            finally:
-                if self._question is question:
-                    self.is_running = False
+            except Exception as error:
+                LOGGER.exception("Looking at the video failed")
+                text = f"The add-on failed while it spoke to the server ({type(error).__name__}: {error})."
+                return GvfBlenderError(text, "Please report this together with the text in the system console.")
 
         def show(found: VideoCheck | GvfBlenderError) -> None:
             if self._question is not question:
                 return
+            self.is_running = False
             if isinstance(found, VideoCheck):
                 self.check = found
                 self._show(found.picture)
@@ -105,7 +110,7 @@ class VideoLook:
         server_watch.act(work, show)
 
     def dismiss(self) -> None:
-        """Forget what was found; an unfinished look ends unseen."""
+        """Forget what was found; an unfinished look ends here at once, and on the server within a second."""
         self._question, self.is_running, self.check, self.problem = None, False, None, ""
         self._picture.clear()
 
@@ -117,10 +122,7 @@ class VideoLook:
 
 
 def look(
-    client: Client,
-    video: Path,
-    settings: dict[str, object],
-    on_progress: Callable[[float], None] = lambda fraction: None,
+    client: Client, video: Path, settings: dict[str, object], go_on: Callable[[], None] = lambda: None
 ) -> VideoCheck:
     """Bring the video to a server, and let it look; waits for the network.
 
@@ -128,12 +130,12 @@ def look(
         client: The server.
         video: The file.
         settings: Which frames, and how the object is cut out.
-        on_progress: Called with the fraction of the video that the server has; may raise to stop.
+        go_on: Called several times a second; may raise to stop, here and on the server.
 
     Raises:
         GvfBlenderError: The file cannot be read, the server does not answer, or a job would refuse the video.
     """
-    return client.check_video(client.upload(video, on_progress), settings, video.name)
+    return client.check_video(client.upload(video, lambda fraction: go_on()), settings, video.name, go_on)
 
 
 def settings_of_look(settings: MotionSettings) -> dict[str, object]:

@@ -95,21 +95,6 @@ class Blob:
 
 
 @dataclass(frozen=True)
-class VideoChecked:
-    """What a job would cut out of a video.
-
-    Attributes:
-        frames: How many it would use.
-        warnings: What makes a good result unlikely.
-        picture: Four frames with the object before a red veil, a PNG file in base64.
-    """
-
-    frames: int
-    warnings: list[str]
-    picture: str
-
-
-@dataclass(frozen=True)
 class Output:
     """A file that a job has made."""
 

@@ -208,6 +208,13 @@ class CheckingError(ServerError):
     status = 409
 
 
+class GivenUpError(ServerError):
+    """Nobody waits for an answer any more, or the server ends."""
+
+    code = "given_up"
+    status = 503
+
+
 class DownloadRunningError(ServerError):
     """Weights are being fetched."""
 

@@ -16,3 +16,18 @@ class Finding:
     pixels: int = 0
     pictures: int = 0
     vertices: int = 0
+
+
+@dataclass(frozen=True)
+class VideoLook:
+    """What a job would cut out of a video.
+
+    Attributes:
+        frames: How many it would use.
+        warnings: What makes a good result unlikely.
+        picture: Four frames with a red veil over what is left out, a PNG file in base64.
+    """
+
+    frames: int
+    warnings: list[str]
+    picture: str

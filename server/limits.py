@@ -27,7 +27,7 @@ class Limits:
     probe_seconds: float = _limit(20, 0.1, 3600, "time for looking into one upload")
     probe_mb: float = _limit(2048, 256, 1_000_000, "memory for looking into one upload, in megabytes")
     check_seconds: float = _limit(120, 0.1, 3600, "time for showing what a job would cut out of a video")
-    check_mb: float = _limit(4096, 256, 1_000_000, "memory for showing what a job would cut out, in megabytes")
+    check_mb: float = _limit(6144, 256, 1_000_000, "memory for showing what a job would cut out, in megabytes")
 
     def __post_init__(self) -> None:
         """Check every value.

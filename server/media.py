@@ -1,44 +1,29 @@
-"""Looks into uploads in a process of its own, which a malicious or broken file may crash or fill without harm."""
+"""Looks into uploads before anything is done with them."""
 
 import json
-import logging
 import os
-import subprocess
-import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from gvf_core.errors import GvfError
 from gvf_core.settings import AnimateSettings
+from server.confined import BeyondBoundsError, Bounds, BrokenError, UnusableMediaError, ask
 from server.database import Database
 from server.errors import CheckingError, LimitError
-from server.finding import Finding
+from server.finding import Finding, VideoLook
 from server.limits import Limits
 from server.storage import safe_name
 
-LOGGER = logging.getLogger(__name__)
-
-Role = Literal["capture", "video", "cut_out"]
-
-
-class UnusableMediaError(GvfError):
-    """The upload cannot be used; `code` is that of the core's error.
-
-    Args:
-        message: See `GvfError`.
-        hint: See `GvfError`.
-        code: See `GvfError`.
-    """
-
-    def __init__(self, message: str, hint: str = "", code: str = "bad_file") -> None:
-        super().__init__(message, hint)
-        self.code = code
+PATIENCE_SECONDS = 3.0
+"""How long a look waits for the one before it, whose artist may just have closed it."""
+COMPILED_MB = 64
+"""rembg keeps what it has compiled in files."""
 
 
 class MediaProbe:
-    """Finds out what uploads hold, each once, one after the other.
+    """Finds out what uploads hold, each once, one after the other; and looks at videos as a job would, one at a time.
 
     Args:
         database: Where findings are kept.
@@ -49,7 +34,8 @@ class MediaProbe:
         self._database = database
         self._limits = limits
         self._one_at_a_time = threading.Lock()
-        self._checking = threading.Lock()
+        self._looking = threading.Lock()
+        self._stopped = threading.Event()
 
     def capture(self, path: Path) -> Finding:
         """What is in a capture file.
@@ -85,34 +71,52 @@ class MediaProbe:
                 raise LimitError(f"{name or 'The video'} has {value:,} {what}; this server takes {limit:,}.", hint)
         return found
 
-    def check(self, path: Path, name: str, settings: AnimateSettings) -> dict[str, Any]:
-        """What a job would cut out of a driving video: fields of `server.descriptions.VideoChecked`.
+    def look(self, path: Path, name: str, settings: AnimateSettings, given_up: Callable[[], bool]) -> VideoLook:
+        """What a job would cut out of a driving video.
+
+        Args:
+            path: The video.
+            name: Under which the artist knows it.
+            settings: Of the job.
+            given_up: Asked several times a second, whether nobody wants the answer any more.
 
         Raises:
             CheckingError: Another one is looked at.
-            GvfError: A job would refuse the video, too.
+            UnusableMediaError: A job would refuse the video, too.
+            LimitError: It takes more time or memory than allowed.
+            GivenUpError: `given_up` returned True, or the server ends.
         """
         self.video(path, name)
-        if not self._checking.acquire(blocking=False):
+        if not self._looking.acquire(timeout=PATIENCE_SECONDS):
             raise CheckingError("Another video is being looked at.", "Try again in a moment.")
         limits = self._limits
+        # Decoder, OpenCV and networks use all cores.
+        cpu_seconds = limits.check_seconds * (os.cpu_count() or 1)
+        bounds = Bounds(limits.check_seconds, cpu_seconds, limits.check_mb, COMPILED_MB)
+        name = safe_name(name or "video")
         try:
-            return self._look(
-                "cut_out", path, safe_name(name or "video"), asdict(settings), limits.check_seconds, limits.check_mb
-            )
+            answer = ask("look", path, name, asdict(settings), bounds, lambda: given_up() or self._stopped.is_set())
+        except BeyondBoundsError as error:
+            raise LimitError(
+                f"Looking at {name} takes more than {bounds.seconds:g} seconds or {bounds.memory_mb:,.0f} MB.",
+                "Use fewer frames, or animate without a look: a job may take more.",
+            ) from error
         finally:
-            self._checking.release()
+            self._looking.release()
+        return VideoLook(**answer)
 
-    def _find(self, role: Role, path: Path, name: str) -> Finding:
+    def stop(self) -> None:
+        """End what is being looked at."""
+        self._stopped.set()
+
+    def _find(self, role: Literal["capture", "video"], path: Path, name: str) -> Finding:
         query = "SELECT finding FROM findings WHERE sha256 = ? AND role = ?"
         with self._one_at_a_time:
             with self._database.reading() as connection:
                 known = connection.execute(query, (path.name, role)).fetchone()
             if known is not None:
                 return Finding(**json.loads(known[0]))
-            limits = self._limits
-            details = {"pixels": limits.video_pixels, "frames": limits.video_frames}
-            found = Finding(**self._look(role, path, name, details, limits.probe_seconds, limits.probe_mb))
+            found = self._probe(role, path, name)
             with self._database.writing() as connection:
                 connection.execute(
                     "INSERT INTO findings (sha256, role, finding) VALUES (?, ?, ?)",
@@ -120,31 +124,16 @@ class MediaProbe:
                 )
             return found
 
-    def _look(
-        self, role: Role, path: Path, name: str, details: dict[str, Any], seconds: float, memory_mb: float
-    ) -> dict[str, Any]:
-        command = [sys.executable, "-m", "server.media_process", role, str(path), name]
-        command += [str(memory_mb), str(seconds), json.dumps(details)]
-        # one thread, whose memory is bounded: pools of threads reserve address space by the core
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        ended = None
+    def _probe(self, role: Literal["capture", "video"], path: Path, name: str) -> Finding:
+        limits = self._limits
+        details = {"pixels": limits.video_pixels, "frames": limits.video_frames}
+        # Twice the time by the clock: others compute here, too.
+        bounds = Bounds(2 * limits.probe_seconds, limits.probe_seconds, limits.probe_mb)
         try:
-            ended = subprocess.run(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=2 * seconds,  # of the wall clock; the process has a limit on its own time
-            )
-            answer: dict[str, Any] = json.loads(ended.stdout)
-        except (subprocess.TimeoutExpired, ValueError) as error:
-            if ended is not None:
-                LOGGER.warning("looking into %s ended with %d: %s", path.name, ended.returncode, ended.stderr[-2000:])
+            return Finding(**ask(role, path, name, details, bounds, self._stopped.is_set))
+        except (BeyondBoundsError, BrokenError) as error:
             raise UnusableMediaError(
-                f"{name} cannot be read within {seconds:g} seconds and {memory_mb:,.0f} MB.",
+                f"{name} cannot be read within {limits.probe_seconds:g} seconds and {limits.probe_mb:,.0f} MB.",
                 "Export it again, or convert a video to H.264 MP4.",
-                "bad_file" if role == "capture" else "bad_video",
+                "bad_video" if role == "video" else "bad_file",
             ) from error
-        if "error" in answer:
-            raise UnusableMediaError(**answer["error"])
-        return answer

@@ -1,4 +1,4 @@
-"""Body of the process that looks into one upload: `python -m server.media_process`, used by `server.media`."""
+"""Body of the process that looks into one upload: `python -m server.media_process`, run by `server.confined`."""
 
 import base64
 import io
@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from gvf_core.errors import GvfError
+from server.confined import OUT_OF_MEMORY
 
 MEGABYTE = 10**6
-COMPILED_MB = 64
+CV2_NO_MEMORY = -4
 
 
 def main(arguments: list[str]) -> int:
     """Print what is in a file, or what is wrong with it, as JSON."""
-    role, path, name, memory_mb, seconds, details = arguments
-    # rembg keeps what it has compiled
-    _limit_this_process(float(memory_mb), float(seconds), COMPILED_MB if role == "cut_out" else 0)
+    role, path, name, bounds, details = arguments
+    _limit_this_process(json.loads(bounds))
     answer: dict[str, Any]
     try:
         answer = _ROLES[role](Path(path), json.loads(details))
@@ -25,21 +25,29 @@ def main(arguments: list[str]) -> int:
         # the artist knows the file by another name than that under which it is stored
         message = error.message.replace(Path(path).name, name)
         answer = {"error": {"message": message, "hint": error.hint, "code": error.code}}
+    except MemoryError:
+        return OUT_OF_MEMORY
+    except Exception as error:
+        if getattr(error, "code", None) == CV2_NO_MEMORY:
+            return OUT_OF_MEMORY
+        raise
     sys.stdout.write(json.dumps(answer))
     return 0
 
 
-def _limit_this_process(memory_mb: float, seconds: float, file_mb: float) -> None:
+def _limit_this_process(bounds: dict[str, float]) -> None:
     """Let the system end what takes more; Windows has no such limits, and the caller's clock must do there."""
     if sys.platform != "win32":
         import resource
 
         for limit, value in (
-            (resource.RLIMIT_AS, int(memory_mb * MEGABYTE)),
-            (resource.RLIMIT_CPU, max(1, round(seconds))),
-            (resource.RLIMIT_FSIZE, int(file_mb * MEGABYTE)),
+            (resource.RLIMIT_AS, int(bounds["memory_mb"] * MEGABYTE)),
+            (resource.RLIMIT_CPU, max(1, round(bounds["cpu_seconds"]))),
+            (resource.RLIMIT_FSIZE, int(bounds["file_mb"] * MEGABYTE)),
             (resource.RLIMIT_CORE, 0),
         ):
+            most = resource.getrlimit(limit)[1]
+            value = value if most == resource.RLIM_INFINITY else min(value, most)
             resource.setrlimit(limit, (value, value))
 
 
@@ -57,7 +65,7 @@ def _video(path: Path, details: dict[str, Any]) -> dict[str, Any]:
     return {"pixels": facts.width * facts.height, "pictures": facts.frames}
 
 
-def _cut_out(path: Path, details: dict[str, Any]) -> dict[str, Any]:
+def _look(path: Path, details: dict[str, Any]) -> dict[str, Any]:
     from PIL import Image
 
     from gvf_core.settings import AnimateSettings
@@ -67,10 +75,10 @@ def _cut_out(path: Path, details: dict[str, Any]) -> dict[str, Any]:
     file = io.BytesIO()
     Image.fromarray(check.picture).save(file, "PNG")
     picture = base64.b64encode(file.getvalue()).decode()
-    return {"frames": check.frames, "warnings": list(check.warnings), "picture": picture}
+    return {"frames": check.frames, "warnings": check.warnings, "picture": picture}
 
 
-_ROLES = {"capture": _capture, "video": _video, "cut_out": _cut_out}
+_ROLES = {"capture": _capture, "video": _video, "look": _look}
 
 
 if __name__ == "__main__":

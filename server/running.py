@@ -54,6 +54,7 @@ class _HttpServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._published.close()
         # this holds up the event loop for as long as it takes to kill the worker; nobody is to be served any more
+        self._service.probe.stop()
         self._service.fleet.stop()
         self._service.announcements.close()
         await super().shutdown(sockets)

@@ -1,11 +1,19 @@
 """Driving videos over HTTP: /v1/videos."""
 
-from fastapi import APIRouter
+import asyncio
+import threading
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 
 from gvf_core.settings import AnimateSettings
-from server.descriptions import VideoChecked, VideoWish
+from server.descriptions import VideoWish
 from server.errors import UnknownBlobError
+from server.finding import VideoLook
 from server.service import Service
+from server.storage import safe_name
+
+WATCH_SECONDS = 0.2
 
 
 def video_routes(service: Service) -> APIRouter:
@@ -14,14 +22,26 @@ def video_routes(service: Service) -> APIRouter:
     storage, probe = service.storage, service.probe
 
     @router.post("/v1/videos/{sha256}/check")
-    def check_video(sha256: str, wish: VideoWish) -> VideoChecked:
-        """What a job would cut out of an uploaded video, and what speaks against it; 409 while another is looked at."""
+    async def check_video(sha256: str, wish: VideoWish, request: Request) -> VideoLook:
+        """What a job would cut out of an uploaded video; ends with the connection. 409 while another is looked at."""
         settings = AnimateSettings.from_dict(wish.settings)
-        if not storage.has_blob(sha256):
+        if not await run_in_threadpool(storage.has_blob, sha256):
             raise UnknownBlobError(
-                f"The video {sha256} has not been uploaded, or made room for others.",
+                f"The video {safe_name(wish.video_name or sha256)} has not been uploaded, or made room for others.",
                 f"Upload it with PUT /v1/blobs/{sha256} first.",
             )
-        return VideoChecked(**probe.check(storage.blob(sha256), wish.video_name, settings))
+        gone = threading.Event()
+        watching = asyncio.create_task(_watch(request, gone))
+        try:
+            return await run_in_threadpool(probe.look, storage.blob(sha256), wish.video_name, settings, gone.is_set)
+        finally:
+            watching.cancel()
 
     return router
+
+
+async def _watch(request: Request, gone: threading.Event) -> None:
+    """Notice that the client hung up."""
+    while not await request.is_disconnected():
+        await asyncio.sleep(WATCH_SECONDS)
+    gone.set()

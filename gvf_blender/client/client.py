@@ -19,8 +19,8 @@ CHUNK_BYTES = 1 << 20
 SILENCE_SECONDS = 20.0
 """A stream of events that is silent for four heartbeats of the server (5 s each) is dead."""
 
-LOOKING_SECONDS = 300.0
-"""The server itself gives a look at a video up after 240 s, unless it is told otherwise."""
+LOOKING_SECONDS = 120.0
+"""What a look at a video may take beyond the server's limit on it: others' uploads are looked into before."""
 
 MAX_RECONNECTS = 3
 
@@ -71,7 +71,7 @@ class Client:
         target = f"/v1/blobs/{sha256}"
         here = self._http.uploaded(target)
         if here is not None:
-            size = path.stat().st_size
+            size = _size(path)
             limit = round(self.capabilities()["limits"]["upload_mb"] * 1e6)
             if size > limit:
                 raise ServerError(
@@ -87,19 +87,34 @@ class Client:
         on_progress(1.0)
         return sha256
 
-    def check_video(self, video: str, settings: dict[str, Any], video_name: str = "") -> VideoCheck:
+    def check_video(
+        self,
+        video: str,
+        settings: dict[str, Any],
+        video_name: str = "",
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> VideoCheck:
         """What a job would cut out of an uploaded video; takes seconds, with a network for it a minute or more.
 
         Args:
             video: sha256 of the uploaded video.
             settings: Fields of the server's settings; those left out take its defaults.
             video_name: Name of the video, for the server's messages about it.
+            while_waiting: Called several times a second; what it raises ends the look, also on the server.
 
         Raises:
             ServerError: With code "checking" while the server looks at another video; or why a job would refuse it.
         """
         path = f"/v1/videos/{quote(video, safe='')}/check"
-        answer = self._http.json("POST", path, {"video_name": video_name, "settings": settings}, LOOKING_SECONDS)
+        seconds = self.capabilities()["limits"].get("check_seconds")
+        if seconds is None:
+            raise ServerError(
+                f"The server at {self.address} is older than this add-on and cannot look at videos.",
+                "Install both from the same release, or press Animate without a look.",
+                "wrong_version",
+            )
+        body = {"video_name": video_name, "settings": settings}
+        answer = self._http.json("POST", path, body, seconds + LOOKING_SECONDS, while_waiting)
         try:
             return VideoCheck.from_json(answer)
         except (KeyError, TypeError, ValueError) as error:
@@ -344,6 +359,13 @@ def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
     except OSError as error:
         raise FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.") from error
 

@@ -6,6 +6,8 @@ and it streams uploads. Each request has a connection of its own, so threads sha
 
 import http.client
 import json
+import select
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,8 @@ from ..core.errors import ServerError
 from .handshake import START_HINT
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
+WAIT_SECONDS = 0.2
+"""Between two calls of a caller that wants to be asked while it waits."""
 
 
 class Transport:
@@ -45,7 +49,12 @@ class Transport:
         self._connection_type = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
 
     def json(
-        self, method: str, path: str, body: dict[str, Any] | None = None, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        while_waiting: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Send a request with an optional JSON body and return the JSON object of the answer.
 
@@ -54,12 +63,15 @@ class Transport:
             path: Path and query.
             body: To send.
             timeout: Instead of the usual one.
+            while_waiting: Called several times a second until the answer comes; what it raises ends the connection.
 
         Raises:
             ServerError: No answer, a refusal, or an answer that is not a JSON object.
         """
         encoded = b"" if body is None else json.dumps(body).encode()
-        with self.exchange(method, path, [encoded], len(encoded), "application/json", timeout) as response:
+        with self.exchange(
+            method, path, [encoded], len(encoded), "application/json", timeout, None, while_waiting
+        ) as response:
             decoded = self._decode(response)
         if decoded is None:
             raise self.wrong_service("its answer is not a JSON object")
@@ -104,6 +116,7 @@ class Transport:
         content_type: str = "application/octet-stream",
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
+        while_waiting: Callable[[], None] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send a request and give its successful answer, to be read inside the context.
 
@@ -115,12 +128,13 @@ class Transport:
             content_type: Of the body.
             timeout: Instead of the usual one.
             headers: Further headers.
+            while_waiting: Called several times a second until the answer comes; may raise.
 
         Raises:
             ServerError: No answer, or a refusal.
         """
         headers = {"Content-Type": content_type, **(headers or {})}
-        with self._send(method, path, body, size, headers, timeout or self.timeout) as response:
+        with self._send(method, path, body, size, headers, timeout or self.timeout, while_waiting) as response:
             if not 200 <= response.status < 300:
                 raise self._refusal(response)
             yield response
@@ -138,7 +152,14 @@ class Transport:
 
     @contextmanager
     def _send(
-        self, method: str, path: str, body: Iterable[bytes], size: int, headers: Mapping[str, str], timeout: float
+        self,
+        method: str,
+        path: str,
+        body: Iterable[bytes],
+        size: int,
+        headers: Mapping[str, str],
+        timeout: float,
+        while_waiting: Callable[[], None] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         assert self._host
         connection = self._connection_type(self._host, self._port, timeout=timeout)
@@ -160,11 +181,13 @@ class Transport:
             except (BrokenPipeError, ConnectionResetError):
                 pass  # the server stopped listening because it has an answer already: read it
             except OSError as error:
-                raise self._broken(error) from error
+                raise self._broken(error, timeout) from error
             try:
+                if while_waiting is not None:
+                    _wait(connection, timeout, while_waiting)
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
-                raise self._broken(error) from error
+                raise self._broken(error, timeout) from error
             with response:
                 yield response
         finally:
@@ -192,12 +215,12 @@ class Transport:
             "wrong_service",
         )
 
-    def _broken(self, error: Exception) -> ServerError:
+    def _broken(self, error: Exception, timeout: float | None = None) -> ServerError:
         if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError | http.client.IncompleteRead):
             return self.wrong_service("it does not speak HTTP")
         if isinstance(error, TimeoutError):
             return ServerError(
-                f"The server at {self.address} did not answer within {self.timeout:g} seconds.",
+                f"The server at {self.address} did not answer within {timeout or self.timeout:g} seconds.",
                 "Look at its log; restart it if it hangs.",
                 "unreachable",
             )
@@ -206,3 +229,16 @@ class Transport:
             f"Look at its log. {START_HINT}",
             "unreachable",
         )
+
+
+def _wait(connection: http.client.HTTPConnection, timeout: float, while_waiting: Callable[[], None]) -> None:
+    """Wait until an answer begins, or the connection ends.
+
+    Raises:
+        TimeoutError: Neither happened in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not select.select([connection.sock], [], [], WAIT_SECONDS)[0]:
+        while_waiting()
+        if time.monotonic() > deadline:
+            raise TimeoutError

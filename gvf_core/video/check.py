@@ -12,8 +12,6 @@ from gvf_core.video.decode import read_video
 from gvf_core.video.doubts import video_doubts
 from gvf_core.video.matting import cut_out
 
-MAX_PIXELS = 512 * 512
-"""Of a frame that is looked at. Larger ones would show no more of the mask, and take longer."""
 TILE = 192
 """Width and height in pixels of each of the four frames in the picture."""
 _GAP = 4
@@ -41,7 +39,7 @@ class VideoCheck:
 
 
 def check_video(path: Path, settings: AnimateSettings) -> VideoCheck:
-    """Cut the object out of a video as `gvf_core.pipeline.animate` does, in small.
+    """Cut the object out of a video as `gvf_core.pipeline.animate` does.
 
     Args:
         path: The video.
@@ -50,7 +48,7 @@ def check_video(path: Path, settings: AnimateSettings) -> VideoCheck:
     Raises:
         GvfError: The job would refuse the video, too.
     """
-    clip = read_video(path, settings.start_frame, settings.frame_stride, settings.max_frames, max_pixels=MAX_PIXELS)
+    clip = read_video(path, settings.start_frame, settings.frame_stride, settings.max_frames)
     frames = cut_out(clip, method=settings.matting)
     pictures = clip.frames[..., :3]
     rows, columns = _around_object(frames[..., 3])
@@ -72,12 +70,12 @@ def _around_object(alpha: Float32[np.ndarray, "frames height width"]) -> tuple[s
 
 
 def _veiled(
-    picture: UInt8[np.ndarray, "height width 3"], cut_out: Float32[np.ndarray, "height width 4"]
+    picture: UInt8[np.ndarray, "height width 3"], frame: Float32[np.ndarray, "height width 4"]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The object as the job sees it, before the dimmed rest."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32) / 255
     behind = _SHOWN_THROUGH * grey + (1 - _SHOWN_THROUGH) * _VEIL
-    color = cut_out[..., :3] + (1 - cut_out[..., 3:]) * behind
+    color = frame[..., :3] + (1 - frame[..., 3:]) * behind
     return (np.clip(color, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

@@ -44,7 +44,6 @@ def read_video(
     stride: int = 1,
     max_frames: int = 48,
     on_progress: Callable[[float], None] = lambda fraction: None,
-    max_pixels: int = MAX_PIXELS,
 ) -> DrivingVideo:
     """Decode the frames start, start + stride, ... of any file that PyAV reads.
 
@@ -54,7 +53,6 @@ def read_video(
         stride: Keep every n-th frame from there.
         max_frames: Keep at most this many.
         on_progress: Called with the fraction done before each frame; may raise to stop.
-        max_pixels: Of a frame; larger ones are scaled down.
 
     Raises:
         VideoError: The file is missing, empty, not a video, too large, or has fewer than two usable frames.
@@ -81,7 +79,7 @@ def read_video(
                     alpha = any(component.is_alpha for component in frame.format.components)
                 if (frame.width, frame.height) != size:
                     raise VideoError(f"The picture size changes within {path.name}.", "Export it again.")
-                frames.append(_picture(frame, stream.sample_aspect_ratio, min(max_pixels, MAX_CLIP_PIXELS / kept)))
+                frames.append(_picture(frame, stream.sample_aspect_ratio, MAX_CLIP_PIXELS / kept))
                 if len(frames) == max_frames:
                     break
     except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from server_under_test import started
+from server_under_test import PATIENCE, started
 
 from gvf_blender.core.errors import ServerError
 
@@ -71,9 +71,14 @@ def test_what_a_job_would_refuse_is_refused_in_the_same_words(server, walk, sett
     assert error.code == code and words in str(error)
 
 
-def test_a_video_that_is_not_here_is_named(server):
-    assert refused(server, "0" * 64, {}).code == "unknown_blob"
-    assert refused(server, "../../etc/passwd", {}).code in ("not_found", "unknown_blob")
+def test_a_video_that_is_not_here_is_named_as_the_artist_knows_it(server):
+    error = refused(server, "0" * 64, {})
+    assert error.code == "unknown_blob" and str(error).startswith("The video walk.mov has not been uploaded")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "x" * 64, "0" * 63])
+def test_a_name_that_is_no_hash_is_refused(server, name):
+    assert refused(server, name, {}).code in ("not_found", "invalid_request", "unknown_blob")
 
 
 def test_what_is_no_video_is_refused_under_its_name(server):
@@ -87,10 +92,75 @@ def test_it_needs_the_token(server, walk):
     assert (status, answer["error"]["code"]) == (401, "unauthorized")
 
 
-def test_a_look_that_takes_too_long_is_given_up(tmp_path):
-    with started(tmp_path, "--max-check-seconds", "1") as server:
-        frames = [np.random.default_rng(index).integers(0, 255, (1500, 2000, 3), np.uint8) for index in range(8)]
-        video = server.upload(video_bytes(tmp_path / "noise.mov", frames))
-        error = refused(server, video, {"matting": "plain"})
-        assert "cannot be read within 1 seconds" in str(error) and error.code == "bad_video"
-        assert server.client.health()["service"] == "gvf"
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory) -> bytes:
+    """One that takes a minute to look at."""
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 1280, 960, "yuv420p"
+        frames = [av.VideoFrame.from_ndarray(np.tile(square(left), (10, 10, 1)), "rgb24") for left in (10, 40)]
+        for index in range(200):
+            frame = frames[index % 2]
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+LONG = {"max_frames": 200, "matting": "plain"}
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory):
+    """A server that gives a look up soon."""
+    with started(tmp_path_factory.mktemp("hasty"), "--max-upload-mb", "100", "--max-check-seconds", "6") as server:
+        yield server
+
+
+def closed():
+    raise KeyError("closed")
+
+
+def test_a_look_that_takes_too_long_is_given_up_and_named(hasty, long_video):
+    error = refused(hasty, hasty.upload(long_video), LONG)
+    assert "Looking at walk.mov takes more than 6 seconds" in str(error) and error.code == "beyond_limits"
+
+
+def test_a_look_that_takes_too_much_memory_is_given_up_and_named(tmp_path, long_video):
+    with started(tmp_path, "--max-upload-mb", "100", "--max-check-mb", "900") as server:
+        error = refused(server, server.upload(long_video), LONG)
+        assert "or 900 MB" in str(error) and error.code == "beyond_limits"
+
+
+def test_a_look_ends_with_its_connection_and_another_one_begins(hasty, long_video, tmp_path):
+    small = hasty.upload(video_bytes(tmp_path / "v.mov", [square(10)] * 2))
+    with pytest.raises(KeyError, match="closed"):
+        hasty.client.check_video(hasty.upload(long_video), LONG, "walk.mov", closed)
+    assert hasty.client.check_video(small, {}).frames == 2
+
+
+def test_one_video_is_looked_at_at_a_time(hasty, long_video, tmp_path):
+    video, small = hasty.upload(long_video), hasty.upload(video_bytes(tmp_path / "v.mov", [square(20)] * 2))
+    refusals = []
+
+    def meanwhile():
+        if not refusals:
+            refusals.append(refused(hasty, small, {}))
+        closed()
+
+    with pytest.raises(KeyError, match="closed"):
+        hasty.client.check_video(video, LONG, "walk.mov", meanwhile)
+    assert refusals[0].code == "checking"
+
+
+def test_the_end_of_the_server_ends_a_look(tmp_path, long_video):
+    with started(tmp_path, "--max-upload-mb", "100") as server:
+        video = server.upload(long_video)
+
+        def stop():
+            server.client.shutdown()
+
+        with pytest.raises(ServerError):
+            server.client.check_video(video, LONG, "walk.mov", stop)
+        server.process.wait(PATIENCE)

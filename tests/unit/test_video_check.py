@@ -6,8 +6,7 @@ from video_files import moving_square, with_alpha, write_video
 
 from gvf_core.errors import VideoError
 from gvf_core.settings import AnimateSettings
-from gvf_core.video import read_video
-from gvf_core.video.check import MAX_PIXELS, TILE, check_video
+from gvf_core.video.check import TILE, check_video
 
 RED, WALL = np.array([200, 30, 30]), np.array([250, 250, 250])
 
@@ -68,8 +67,19 @@ def test_alpha_of_the_file_is_shown(tmp_path):
     assert np.abs(picture[96, 85] - RED).max() < 12 and picture[96, 120, 0] > picture[96, 120, 1] + 50
 
 
-def test_large_frames_are_scaled_down_for_it(tmp_path):
-    path = write_video(tmp_path / "a.mp4", moving_square(2, 1280, 720))
-    frames = read_video(path, max_pixels=MAX_PIXELS).frames
-    assert frames[0, ..., 0].size < 1.01 * MAX_PIXELS  # whole pixels
-    assert frames.shape[2] / frames.shape[1] == pytest.approx(16 / 9, abs=0.01)
+def test_grain_that_a_job_refuses_is_refused_however_small_the_picture_is_shown(tmp_path):
+    noise = np.random.default_rng(0).normal(128, 16, (2, 720, 1280, 3)).clip(0, 255).astype(np.uint8)
+    path = write_video(tmp_path / "a.mov", list(noise), "png", "rgb24")
+    with pytest.raises(VideoError, match="background is not plain"):
+        check_video(path, AnimateSettings(matting="plain"))
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 200), (200, 3), (17, 5)])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_odd_sizes_and_short_clips_are_shown(tmp_path, size, count):
+    frames = [np.full((*size, 4), 255, np.uint8) for _ in range(count)]
+    for frame in frames:
+        frame[1:, 1:, 3] = 0
+    path = write_video(tmp_path / "a.mov", frames, "png", "rgba")
+    check = check_video(path, AnimateSettings(matting="alpha"))
+    assert check.frames == count and check.picture.shape == (2 * TILE + 4, 2 * TILE + 4, 3)
