@@ -149,10 +149,10 @@ def animate(
                 motion = recolor(task, motion, monitor.part(found, 1))
     with stages.run("Moving the mesh"):
         vertices = vertices_from_gaussians(capture.vertices, canonical.gaussians, motion.variation)
-        trusted = confidence(capture, vertices, canonical.gaussians, motion.variation, frames, camera)
         if capture.movable is not None:
             motion = replace(motion, variation=held(motion.variation, canonical.gaussians, capture))
             vertices = capture.vertices + capture.movable[:, None] * (vertices - capture.vertices)
+        trusted = confidence(task, motion, vertices)
     remark = [engine.remark] if engine.remark else []
     if further and name != "fit" and not settings.refine_seconds:
         remark.append(f"The engine {name} looks at the driving video only; set refine_seconds to use the further ones.")

@@ -16,9 +16,7 @@ from gvf_core.gaussians import Splats
 from gvf_core.geometry import SurfacePoints
 from gvf_core.geometry.deformation_graph import build_deformation_graph, stack_poses
 from gvf_core.geometry.rotations import (
-    matrix_from_rotation_vector,
     quaternion_from_matrix,
-    rotation_vector_from_matrix,
 )
 from gvf_core.rendering import Camera, rasterize
 from gvf_core.transfer.held import movable_at
@@ -107,16 +105,20 @@ class Body:
         return float(np.linalg.norm(positions[target] - positions[source] - rotated, axis=1).mean())
 
     def held(self, pose: Pose) -> Pose:
-        """The pose with nodes moved and turned only as far as they may."""
-        if self.movable.min() >= 1:
+        """The pose with nodes that may not move at rest. Those that may in part are held back once, in the result."""
+        still = self.movable == 0
+        if not still.any():
             return pose
-        turn = self.movable[:, None] * rotation_vector_from_matrix(pose.rotations)
-        nodes = self.graph.nodes
-        return Pose(matrix_from_rotation_vector(turn), nodes + self.movable[:, None] * (pose.positions - nodes))
+        rotations = np.where(still[:, None, None], np.eye(3), pose.rotations)
+        return Pose(rotations, np.where(still[:, None], self.graph.nodes, pose.positions))
 
     def deform(self, pose: Pose) -> Float[np.ndarray, "vertices 3"]:
         """Vertices in a pose."""
         return self.vertex_matrix @ stack_poses(pose.rotations, pose.positions)
+
+    def blend(self, of_nodes: Float[np.ndarray, "frames nodes"]) -> Float[np.ndarray, "frames gaussians"]:
+        """Values of the nodes at the Gaussians that follow them."""
+        return (self._skin @ of_nodes.T).T
 
     def splats(self, pose: Pose) -> Splats:
         """Gaussians in a pose."""

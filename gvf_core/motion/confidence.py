@@ -1,18 +1,24 @@
 """How far the motion of each Gaussian can be trusted, frame by frame."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 
 from gvf_core.capture import Capture
-from gvf_core.gaussians import Gaussians, Splats, VariationField
+from gvf_core.gaussians import Splats
+from gvf_core.motion.engine import DrivingView, Motion, MotionTask
 from gvf_core.motion.video_agreement import agreement_at
 from gvf_core.rendering import Camera, rasterize
 from gvf_core.rendering.mesh import rasterize_mesh
 
 HIDDEN = 0.3
-"""Confidence of a Gaussian that the video does not show: its motion is a guess from what is beside it."""
+"""Confidence of a Gaussian that no video shows: its motion is a guess from what is beside it."""
+GUIDED, TOLERATED = 0.6, 0.1
+"""The same where the motion prior was asked and expects no error, and the expected error (unit frame) at which that
+falls to 37 %."""
 DIFFERENCE = 0.1
 """Difference of colour and coverage (0..1) around a Gaussian's place, beyond that of the first frame, at which
 confidence falls to 37 %; it never falls below that of a hidden one."""
@@ -21,38 +27,47 @@ _SIZE = 192
 
 
 def confidence(
-    capture: Capture,
-    vertices: Float[np.ndarray, "frames vertices 3"],
-    gaussians: Gaussians,
-    variation: VariationField,
-    frames: Float32[np.ndarray, "frames height width 4"],
-    camera: Camera,
+    task: MotionTask[Any], motion: Motion, vertices: Float[np.ndarray, "frames vertices 3"]
 ) -> Float32[np.ndarray, "frames gaussians"]:
     """From 0 to 1; 1 in the first frame, whose pose is known.
 
-    Seen Gaussians are trusted as far as their surroundings look like the video, hidden ones as far as `HIDDEN`.
+    Gaussians that a video shows are trusted as far as their surroundings look like it, those that several show as far
+    as the best of them. Hidden ones are trusted little; how little says the motion prior, where it was asked.
 
     Args:
-        capture: The asset.
-        vertices: Its vertices in every frame.
-        gaussians: Canonical Gaussians.
-        variation: Their deltas.
-        frames: The video, premultiplied colour and alpha.
-        camera: Of the video.
+        task: Asset and videos.
+        motion: What was found.
+        vertices: The asset's in every frame.
     """
-    small = camera.resized(_SIZE, _SIZE)
-    result = np.ones((len(frames), len(gaussians)), np.float32)
+    least = np.full((len(vertices), len(task.canonical.gaussians)), HIDDEN, np.float32)
+    if motion.expected_error is not None:
+        least = (GUIDED * np.exp(-motion.expected_error / TOLERATED)).astype(np.float32)
+    result = np.maximum.reduce([_as_seen(task, motion, vertices, view, least) for view in task.views])
+    result[0] = 1
+    return result
+
+
+def _as_seen(
+    task: MotionTask[Any],
+    motion: Motion,
+    vertices: Float[np.ndarray, "frames vertices 3"],
+    view: DrivingView,
+    least: Float32[np.ndarray, "frames gaussians"],
+) -> Float32[np.ndarray, "frames gaussians"]:
+    """What one video says; `least` of what it does not show."""
+    small = view.camera.resized(_SIZE, _SIZE)
+    result = least.copy()
     usual = 0.0
-    for index, frame in enumerate(frames):
+    for index, frame in enumerate(view.frames):
         with torch.no_grad():
-            splats = gaussians.activate(variation.deltas[index])
-        difference, seen = _compare(capture, vertices[index], splats, frame, small)
+            splats = task.canonical.gaussians.activate(motion.variation.deltas[index])
+        difference, seen = _compare(task.capture, vertices[index], splats, frame, small)
         if index == 0:
             # What light and drawing make different where the pose is right.
             usual = float(np.median(difference[seen])) if seen.any() else 0.0
             continue
         excess = np.maximum(difference - usual, 0)
-        result[index] = np.where(seen, np.maximum(np.exp(-excess / DIFFERENCE), HIDDEN), HIDDEN)
+        result[index] = np.maximum(least[index], np.where(seen, np.exp(-excess / DIFFERENCE), 0))
     return result
 
 

@@ -6,7 +6,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from gvf_core.canonical.gaussians import CanonicalGaussians
 from gvf_core.capture import Capture
@@ -79,11 +79,14 @@ class Motion:
         variation: Deltas of the canonical Gaussians. `fit` leaves frame 0 at zero; networks come near it.
         figures: Measured figures about how it went, for the report.
         warnings: Sentences the artist should read.
+        expected_error: How far off each Gaussian is expected to be, in the unit frame, as the motion prior tells it;
+            None where it was not asked.
     """
 
     variation: VariationField
     figures: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    expected_error: Float[np.ndarray, "frames gaussians"] | None = None
 
 
 class MotionEngine(Protocol[G1]):

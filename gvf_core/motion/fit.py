@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from gvf_core.canonical.surface import SurfaceGaussians
 from gvf_core.gaussians import VariationField
@@ -117,8 +117,10 @@ def fit(
     if "descended" in costs and residuals["descended"] > DESCENT_GAIN * of_steps:
         del costs["descended"]
     best = min(costs, key=costs.__getitem__)
+    expected_error = None
     if best != "unmoved":
-        best = _improve(body, witnesses, hypotheses, residuals, best, options, monitor.part(TRACKED, POLISHED))
+        improved = _improve(body, witnesses, hypotheses, residuals, best, options, monitor.part(TRACKED, POLISHED))
+        best, expected_error = improved
     LOGGER.info("video residuals %s, taking %s", residuals, best)
     warnings: tuple[str, ...] = ()
     if best == "unmoved":
@@ -130,6 +132,7 @@ def fit(
         variation=variation_field(body, means, hypotheses[best]),
         figures={"video_residual": residuals, "hypothesis": best, "nodes": len(body.graph.nodes)},
         warnings=warnings,
+        expected_error=expected_error,
     )
 
 
@@ -155,15 +158,20 @@ def _improve(
     best: str,
     options: FitOptions,
     monitor: Monitor,
-) -> str:
-    """Add a hypothesis that the prior guided and that is polished, as far as wanted, and say which is best now."""
+) -> tuple[str, Float[np.ndarray, "frames gaussians"] | None]:
+    """Add a hypothesis that the prior guided and that is polished, as far as wanted.
+
+    Returns:
+        Which is best now, and how far off the prior expects its Gaussians to be, if it is one that the prior guided.
+    """
     views = [witness.view for witness in witnesses]
     poses, anchors, limit = hypotheses[best], None, residuals[best]
     prior = shipped_prior() if options.guided and len(views) == 1 else None
-    steps = []
+    steps, expected_error = [], None
     if prior is not None:
         guidance = guide(prior, body, witnesses[0].observer, views[0].frames, poses)
         poses, anchors = guidance.poses, guidance.anchors
+        expected_error = body.blend(guidance.sigma)
         # Not yet polished, it lies less well on the frames. In any case it explains them better than standing still.
         slack = GUIDED_SLACK if options.polishing is not None else math.inf
         limit = min(slack * limit, residuals["unmoved"])
@@ -172,10 +180,10 @@ def _improve(
         poses = polish(body, views, poses, options.polishing, monitor, anchors)
         steps.append("polished")
     if not steps:
-        return best
+        return best, None
     name = " and ".join(steps)
     hypotheses[name], residuals[name] = poses, video_residual(witnesses, poses)
-    return name if residuals[name] < limit else best
+    return (name, expected_error) if residuals[name] < limit else (best, None)
 
 
 def is_still(frames: Float32[np.ndarray, "frames height width 4"]) -> bool:

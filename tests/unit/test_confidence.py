@@ -1,5 +1,8 @@
 """Confidence is high where the video shows what is claimed, and low elsewhere."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,8 @@ from small_assets import bent, painted_body, picture
 
 from gvf_core.canonical import gaussians_on_surface
 from gvf_core.gaussians import VariationField
-from gvf_core.motion.confidence import HIDDEN, confidence
+from gvf_core.motion.confidence import GUIDED, HIDDEN, confidence
+from gvf_core.motion.engine import DrivingView, Motion, MotionTask
 from gvf_core.rendering import orbit_camera
 
 BODY = painted_body(size=192, axes=(0.5, 0.12, 0.1))
@@ -26,9 +30,16 @@ def found() -> dict[str, np.ndarray]:
     deltas[1, :, VariationField.MEANS] = torch.from_numpy(bent(means, AMOUNTS[1]) - means)
     rest = np.stack([BODY.vertices, BODY.vertices])
     true = np.stack([bent(BODY.vertices, amount) for amount in AMOUNTS])
+    behind = orbit_camera(180, 10, radius=1.7, size=128)
+    other = np.stack([picture(bent(BODY.vertices, a), BODY.vertices, BODY.triangles, behind) for a in AMOUNTS])
+    task = MotionTask(BODY, SimpleNamespace(gaussians=gaussians), frames, CAMERA, 0)
+    moved = Motion(VariationField(deltas))
+    error = np.where(means[:, 0] < 0, 0.01, 0.3) * np.ones((2, 1))
     return {
-        "true": confidence(BODY, true, gaussians, VariationField(deltas), frames, CAMERA),
-        "still": confidence(BODY, rest, gaussians, still, frames, CAMERA),
+        "true": confidence(task, moved, true),
+        "still": confidence(task, Motion(still), rest),
+        "guided": confidence(task, replace(moved, expected_error=error), true),
+        "both": confidence(replace(task, more_views=(DrivingView(other, behind),)), moved, true),
         "means": means,
     }
 
@@ -49,3 +60,17 @@ def test_motion_that_the_video_shows_is_trusted_more_than_another(found):
     assert found["true"][1][tips].mean() > 0.7
     assert found["still"][1][tips].mean() < 0.5
     assert found["true"].min() >= 0 and found["true"].max() <= 1
+
+
+def test_the_prior_says_how_far_a_hidden_side_can_be_trusted(found):
+    behind, left = found["means"][:, 1] > 0.05, found["means"][:, 0] < 0
+    guided = found["guided"][1]
+    assert np.median(guided[behind & left]) == pytest.approx(GUIDED * np.exp(-0.1), abs=0.01)
+    assert np.median(guided[behind & ~left]) == pytest.approx(GUIDED * np.exp(-3), abs=0.01)
+    assert (found["guided"][0] == 1).all()
+
+
+def test_what_a_second_video_shows_is_no_guess(found):
+    behind, before = found["means"][:, 1] > 0.05, found["means"][:, 1] < -0.05
+    assert (found["both"][1][behind] > HIDDEN).mean() > 0.95
+    assert (found["both"][1][before] >= found["true"][1][before] - 1e-6).all()

@@ -45,6 +45,14 @@ def test_the_fit_bends_only_what_may_bend(tmp_path):
     assert moved[body.vertices[:, 0] > 0.3].mean() > 0.02
 
 
+def test_a_weight_of_one_half_lets_half_of_the_motion_through(tmp_path):
+    video, fast = film(tmp_path / "bend.mov", AMOUNTS[:2]), replace(SETTINGS, preset="fast")
+    half = replace(BODY, movable=np.full(len(BODY.vertices), 0.5, np.float32))
+    free, partly = (animate(body, video, fast).vertices[1] - BODY.vertices for body in (BODY, half))
+    np.testing.assert_allclose(partly, free / 2, atol=1e-6)
+    assert np.linalg.norm(free, axis=1).max() > 0.05
+
+
 @pytest.mark.parametrize("wrong", [np.full(5, 0.5, np.float32), None])
 def test_weights_that_do_not_fit_are_refused(tmp_path, wrong):
     from test_files import png
