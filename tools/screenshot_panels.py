@@ -32,7 +32,8 @@ from gvf_blender.server_choice import ServerChoice
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "docs" / "images"
 PICTURES = {
-    "animate-panel": (1280, 960),
+    "animate-panel": (1280, 1000),
+    "check-video": (1280, 1240),
     "no-server": (1280, 1100),
     "jobs-and-server": (1280, 900),
     "result": (1280, 900),

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 NAME, READY = sys.argv[sys.argv.index("--") + 1 :]
 OPEN = {
     "animate-panel": {"GVF_PT_animate"},
+    "check-video": {"GVF_PT_animate"},
     "no-server": {"GVF_PT_animate"},
     "jobs-and-server": {"GVF_PT_jobs", "GVF_PT_server"},
     "result": {"GVF_PT_result"},
@@ -118,6 +119,18 @@ def video_is_read() -> bool:
     return facts is not None and facts.icon != 0
 
 
+def video_is_checked() -> bool:
+    """Whether the panel shows what the server would cut out of the video."""
+    from gvf_blender.video_check import present_look
+
+    look = present_look()
+    if look.problem:
+        raise RuntimeError(look.problem)
+    if not look.is_about(bpy.context.scene.gvf):
+        bpy.ops.gvf.check_video()
+    return video_is_read() and look.icon != 0
+
+
 def job_runs() -> bool:
     """Whether the job has a picture, and the server is known."""
     from gvf_blender import server_watch
@@ -167,6 +180,7 @@ def _job():
 
 WAITED_FOR = {
     "animate-panel": video_is_read,
+    "check-video": video_is_checked,
     "no-server": video_is_read,
     "jobs-and-server": job_runs,
     "result": result_is_active,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int, UInt8
 
 from gvf_core.settings import AnimateSettings
 from gvf_core.video.decode import read_video
@@ -61,12 +61,17 @@ def check_video(path: Path, settings: AnimateSettings) -> VideoCheck:
 
 
 def _around_object(alpha: Float32[np.ndarray, "frames height width"]) -> tuple[slice, slice]:
-    """Rows and columns that hold the object in all frames, with some room."""
+    """Rows and columns that hold the object in all frames, with some room: a square as far as the frame reaches."""
     covered = (alpha > 0.05).any(axis=0)
     rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
-    room = round(_ROOM * max(np.ptp(rows), np.ptp(columns)))
-    top, left = max(0, rows[0] - room), max(0, columns[0] - room)
-    return slice(top, rows[-1] + 1 + room), slice(left, columns[-1] + 1 + room)
+    side = round((1 + 2 * _ROOM) * max(np.ptp(rows) + 1, np.ptp(columns) + 1))
+    return _centred(rows, side), _centred(columns, side)
+
+
+def _centred(places: Int[np.ndarray, " places"], length: int) -> slice:
+    """So many places with these in the middle; fewer at an end of the picture."""
+    begin = (int(places[0]) + int(places[-1]) + 1 - length) // 2
+    return slice(max(0, begin), begin + length)
 
 
 def _veiled(
