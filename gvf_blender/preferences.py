@@ -10,6 +10,7 @@ from .importer import TrackCache
 from .managed_server import managed_server
 from .properties import GVFDefaults
 from .server_choice import ServerChoice
+from .server_installation import made_environment
 from .translations import translated
 from .user_folder import home_folder
 
@@ -108,7 +109,8 @@ def server_choice(context: bpy.types.Context) -> ServerChoice:
     if preferences.server_mode == "ADDRESS":
         return ServerChoice(address=preferences.address.strip(), token=preferences.token.strip())
     if preferences.server_mode == "MANAGED":
-        return ServerChoice(process=managed_server(), python=_path(preferences.python))
+        python = _path(preferences.python)
+        return ServerChoice(process=managed_server(), python=python, environment=made_environment(python))
     return ServerChoice(handshake_path=_path(preferences.handshake_path))
 
 

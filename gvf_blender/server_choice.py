@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import bpy
 
-from .client import Client, ServerProcess, connect, default_handshake_path
+from .client import Client, Environment, ServerProcess, connect, default_handshake_path
 from .client.handshake import parse_handshake
 from .client.server_process import PYTHON_HINT
 from .core.errors import ServerError, SettingsError
@@ -24,6 +24,7 @@ class ServerChoice:
         token: The server's token; only with an address.
         process: The server that Blender starts for itself; None to use one of somebody else.
         python: The Python that runs the process; None while the artist has not chosen one.
+        environment: The environment of this Python if Blender made it; None of one that the artist chose by hand.
     """
 
     handshake_path: Path | None = None
@@ -31,6 +32,7 @@ class ServerChoice:
     token: str | None = None
     process: ServerProcess | None = None
     python: Path | None = None
+    environment: Environment | None = None
 
     def locate(self) -> str:
         """Where the server is, as files and preferences tell it; whether it answers shows `connect`.

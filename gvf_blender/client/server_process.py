@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from ..core.errors import ServerError
+from ..core.job_state import JobState
 from ..core.sentence import Sentence
 from .client import Client
 from .connection import connect
@@ -94,6 +95,30 @@ class ServerProcess:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 LOGGER.warning("The server does not stop")
+
+    def make_way(self) -> None:
+        """Stop it before what it runs from is replaced.
+
+        Raises:
+            ServerError: With code "busy": it has jobs to compute, or another Blender started it.
+        """
+        try:
+            is_needed = bool(connect(self.handshake).jobs((JobState.QUEUED, JobState.RUNNING), limit=1))
+            answers = True
+        except ServerError as error:
+            # One of another protocol can have no job of ours.
+            is_needed, answers = False, error.code == "wrong_version"
+        if answers and not self.is_running:
+            raise ServerError(
+                "Another Blender has started the server, which runs from the environment that would change.",
+                "Stop the server there or quit that Blender, then try again.",
+                "busy",
+            )
+        if is_needed:
+            raise ServerError(
+                "The server has jobs to compute.", "Wait until they are done, or cancel them, then try again.", "busy"
+            )
+        self.stop()
 
     def terminate(self) -> None:
         """Tell the process to end, without waiting for it."""
