@@ -12,7 +12,7 @@ from .core.errors import FileError, SettingsError
 from .core.sentence import Sentence
 from .core.torch_build import TorchBuild
 from .managed_server import managed_server
-from .user_folder import user_folder
+from .user_folder import all_data_places, data_places
 
 OUTDATED = Sentence("The installed server is not the one that came with this version of the extension.")
 UNFINISHED = Sentence("The installation of the server did not come to its end.")
@@ -30,9 +30,9 @@ def present_installation() -> Installation | None:
 
 
 def made_environment(python: Path | None) -> Environment | None:
-    """The environment that this Python belongs to, if Blender makes its environments there. Reads no file."""
-    environment = Environment(user_folder() / "environment")
-    return environment if python == environment.python else None
+    """The environment that this Python belongs to, if Blender makes or made its environments there. Reads no file."""
+    environments = (Environment(places.environment) for places in all_data_places())
+    return next((environment for environment in environments if environment.python == python), None)
 
 
 def update_reason(environment: Environment | None) -> Sentence | None:
@@ -51,11 +51,12 @@ def update_reason(environment: Environment | None) -> Sentence | None:
     return _known[2]
 
 
-def new_installation(build: TorchBuild) -> Installation:
+def new_installation(build: TorchBuild, environment: Environment | None = None) -> Installation:
     """An installation that may begin now.
 
     Args:
         build: Which build of PyTorch it takes.
+        environment: The one that gets the server once more; None to make one.
 
     Raises:
         SettingsError: Blender is told to stay offline, or an installation runs already.
@@ -77,7 +78,7 @@ def new_installation(build: TorchBuild) -> Installation:
         )
     _installation = Installation(
         Path(sys.executable),
-        Environment(user_folder() / "environment"),
+        environment or Environment(data_places().environment),
         wheel,
         _WHEEL_FOLDER / "constraints.txt",
         build=build,

@@ -26,7 +26,7 @@ class GVF_OT_install_server(bpy.types.Operator):
     bl_idname = "gvf.install_server"
     bl_label = "Install Server"
     bl_description = (
-        "Make a Python environment in the extension's own folder, install the server there and start it. "
+        "Make a Python environment in the Data Folder or the extension's own, install the server there and start it. "
         "Tells first how much that downloads"
     )
     bl_options: ClassVar[set[str]] = {"INTERNAL"}
@@ -72,9 +72,10 @@ class GVF_OT_install_server(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Begin; in background mode, also finish."""
         try:
-            build = _build(self.build, _changed_environment(context))
+            environment = _changed_environment(context)
+            build = _build(self.build, environment)
             _refuse_during_jobs()
-            server_watch.act(server_installation.new_installation(build).run, _use)
+            server_watch.act(server_installation.new_installation(build, environment).run, _use)
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

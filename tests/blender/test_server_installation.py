@@ -224,7 +224,7 @@ def test_when_it_has_ended_the_preferences_name_it_and_the_server_runs(enabled, 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(here)]))
     monkeypatch.setenv("GVF_SERVER_UNPROBED", "1")
     installed = SimpleNamespace(run=lambda: Path(sys.executable))
-    monkeypatch.setattr(server_installation, "new_installation", lambda build: installed)
+    monkeypatch.setattr(server_installation, "new_installation", lambda build, environment: installed)
     assert enabled.server_mode == "HANDSHAKE"
     try:
         assert bpy.ops.gvf.install_server() == {"FINISHED"}
