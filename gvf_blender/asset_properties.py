@@ -17,6 +17,9 @@ class AssetProperties:
     elevation: FloatProperty(name="Elevation", description="Degrees; the view of the start frame")
     fov: FloatProperty(name="Field of View", description="Degrees; the view of the start frame", default=49.1)
     start_frame: StringProperty(name="Start Frame", description="The rendered picture", subtype="FILE_PATH")
+    source_mark: StringProperty(
+        name="Mark", description="What a running job finds the object by (`source_marks`)", options={"HIDDEN"}
+    )
 
 
 def scene_view(settings: SettingsProperties) -> VideoView:

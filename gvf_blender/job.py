@@ -17,6 +17,7 @@ from pathlib import Path
 
 import bpy
 
+from . import source_marks
 from .capture import CaptureOptions, CaptureSession, exact_frame, is_rendering
 from .core.errors import FileError, GvfBlenderError, JobCancelled, RenderError, ServerError
 from .core.job_phase import MESSAGES, Phase, overall_progress
@@ -44,7 +45,6 @@ from .server_thread import (
     ServerThread,
     Submitted,
 )
-from .source_marks import marked
 from .user_folder import job_folders
 
 LOGGER = logging.getLogger(__name__)
@@ -130,6 +130,7 @@ class AnimateJob:
         job = cls(request_of(kept), connect, results_folder)
         job.id, job._scene_name, job._sources = kept.id, kept.scene, kept.sources
         job._keeper.keep(kept)
+        source_marks.hold(kept.id, kept.sources)
         job._enter(Phase.QUEUED)
         job._thread.start()
         job._thread.send(ResumeOrder(kept.server_job, job._wanted_result))
@@ -279,6 +280,7 @@ class AnimateJob:
         self._close_capture()
         self._thread.cancel()
         self._keeper.forget()
+        source_marks.release(self.id)
         self._enter(Phase.CANCELLED)
         # The thread removes the result too if it arrives after this moment.
         self._wanted_result.unlink(missing_ok=True)
@@ -290,6 +292,7 @@ class AnimateJob:
             self.cancel()
             return
         self._keeper.release()
+        source_marks.leave(self.id)
         if not self.finished:
             self._thread.leave()
             # Not left to the thread, which may end with Blender.
@@ -304,6 +307,7 @@ class AnimateJob:
         """
         self.cancel()
         self._keeper.forget()
+        source_marks.release(self.id)
         self._thread.join(patience)
         if self.phase is Phase.DONE and self.result_path is not None:
             try:
@@ -328,6 +332,7 @@ class AnimateJob:
         self.imported, self.error = imported, None
         self.warnings = tuple(imported.warnings)
         self._keeper.forget()
+        source_marks.release(self.id)
         self._enter(Phase.DONE)
         return imported
 
@@ -383,7 +388,8 @@ class AnimateJob:
                 objects = find_objects(self.request.objects)
                 path = self._scratch / "capture.safetensors"
                 self._session = CaptureSession(bpy.context, objects, path, self._capture_options, self._frame)
-                self._sources = marked(self._session.sources)
+                self._sources = source_marks.marked(self._session.sources)
+                source_marks.hold(self.id, self._sources)
             fraction = self._session.step()
         self._enter(Phase.CAPTURING, fraction)
         result = self._session.result
@@ -432,6 +438,8 @@ class AnimateJob:
         else:
             self._thread.leave()
         self._enter(Phase.FAILED)
+        if self.kept is None and not self.can_import_again:
+            source_marks.release(self.id)
 
     def _record(self, server_job: str) -> KeptJob:
         return KeptJob(

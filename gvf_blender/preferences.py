@@ -10,8 +10,9 @@ from .importer import TrackCache
 from .managed_server import managed_server
 from .properties import GVFDefaults
 from .server_choice import ServerChoice
+from .server_installation import made_environment
 from .translations import translated
-from .user_folder import home_folder
+from .user_folder import absolute_path, chosen_folder, chosen_folders, data_places
 
 # A .blend file of a gigabyte takes half a minute to save, also when Blender saves by itself.
 _TRACKS_ABOVE_MB = 1000
@@ -56,10 +57,22 @@ class GVFPreferences(bpy.types.AddonPreferences):
         description="The Python of an environment that has GVF installed, for example ~/gvf/.venv/bin/python",
         subtype="FILE_PATH",
     )
+    data_folder: StringProperty(
+        name="Data Folder",
+        description="Where results, tracks of unsaved files and a new server environment are kept, and weights and "
+        "jobs of the server that Blender starts, from its next start on; empty for the usual places",
+        subtype="DIR_PATH",
+        update=lambda preferences, context: _note_folder(preferences),
+    )
+    data_folders: StringProperty(
+        name="Data Folders",
+        description="Every folder that was chosen, one a line, because what is there stays there",
+        options={"HIDDEN"},
+    )
     tracks_above: IntProperty(
         name="Tracks in Own File Above",
         description="Megabytes of splats and points above which an import keeps them in a file beside the .blend file, "
-        "or in the home folder while that is not saved; 0 keeps all in the .blend file",
+        "or in the data folder while that is not saved; 0 keeps all in the .blend file",
         default=_TRACKS_ABOVE_MB,
         min=0,
     )
@@ -67,8 +80,9 @@ class GVFPreferences(bpy.types.AddonPreferences):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the preferences."""
-        # Not at the top: both read these preferences.
+        # Not at the top: they read these preferences.
         from .server_watch import look
+        from .ui.data_folder import draw_places
         from .ui.missing_server import draw_reason
 
         layout = self.layout
@@ -85,6 +99,8 @@ class GVFPreferences(bpy.types.AddonPreferences):
                 layout.label(text=translated("Usual place: {path}", path=default_handshake_path()))
         choice = server_choice(context)
         draw_reason(layout, context, choice, look(choice))
+        layout.prop(self, "data_folder")
+        draw_places(layout, context)
         layout.prop(self, "tracks_above")
         column = layout.column(heading="Defaults for Scenes")
         column.prop(self.defaults, "engine")
@@ -92,6 +108,16 @@ class GVFPreferences(bpy.types.AddonPreferences):
         column.prop(self.defaults, "max_frames")
         row = column.row()
         row.prop(self.defaults, "outputs")
+
+
+def _note_folder(preferences: GVFPreferences) -> None:
+    """Remember the folder, in full: a path relative to one .blend file would mean another folder in the next."""
+    text = preferences.data_folder
+    folder = absolute_path(text)
+    if text.startswith("//"):
+        preferences.data_folder = str(folder)  # which comes here once more
+    elif folder is not None and folder not in chosen_folders():
+        preferences.data_folders += f"{folder}\n"
 
 
 def addon_preferences(context: bpy.types.Context) -> GVFPreferences | None:
@@ -108,21 +134,21 @@ def server_choice(context: bpy.types.Context) -> ServerChoice:
     if preferences.server_mode == "ADDRESS":
         return ServerChoice(address=preferences.address.strip(), token=preferences.token.strip())
     if preferences.server_mode == "MANAGED":
-        return ServerChoice(process=managed_server(), python=_path(preferences.python))
-    return ServerChoice(handshake_path=_path(preferences.handshake_path))
-
-
-def _path(text: str) -> Path | None:
-    return Path(bpy.path.abspath(text.strip())).expanduser() if text.strip() else None
+        python = absolute_path(preferences.python)
+        places = data_places() if chosen_folder() is not None else None
+        return ServerChoice(
+            process=managed_server(), python=python, environment=made_environment(python), places=places
+        )
+    return ServerChoice(handshake_path=absolute_path(preferences.handshake_path))
 
 
 def results_folder() -> Path:
     """Where downloaded results wait for their import."""
-    return home_folder() / "results"
+    return data_places().results
 
 
 def track_cache(context: bpy.types.Context) -> TrackCache | None:
-    """Where large tracks go: beside the .blend file, or while it has no name, into the home folder."""
+    """Where large tracks go: beside the .blend file, or while it has no name, into the data folder."""
     preferences = addon_preferences(context)
     above = _TRACKS_ABOVE_MB if preferences is None else preferences.tracks_above
     if not above:
@@ -133,7 +159,7 @@ def track_cache(context: bpy.types.Context) -> TrackCache | None:
 def tracks_folder() -> Path:
     """Where the open file's large tracks belong."""
     blend = Path(bpy.data.filepath)
-    return blend.parent / f"{blend.stem} tracks" if bpy.data.filepath else home_folder() / "tracks"
+    return blend.parent / f"{blend.stem} tracks" if bpy.data.filepath else data_places().tracks
 
 
 CLASSES = (GVFPreferences,)

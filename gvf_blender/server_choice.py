@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 import bpy
 
-from .client import Client, ServerProcess, connect, default_handshake_path
+from .client import Client, Environment, ServerProcess, connect, default_handshake_path
 from .client.handshake import parse_handshake
 from .client.server_process import PYTHON_HINT
+from .core.data_places import DataPlaces
 from .core.errors import ServerError, SettingsError
 from .core.sentence import Sentence
 
@@ -24,6 +25,8 @@ class ServerChoice:
         token: The server's token; only with an address.
         process: The server that Blender starts for itself; None to use one of somebody else.
         python: The Python that runs the process; None while the artist has not chosen one.
+        places: Where the process keeps its data; None for the usual places.
+        environment: The environment of this Python if Blender made it; None of one that the artist chose by hand.
     """
 
     handshake_path: Path | None = None
@@ -31,6 +34,8 @@ class ServerChoice:
     token: str | None = None
     process: ServerProcess | None = None
     python: Path | None = None
+    environment: Environment | None = None
+    places: DataPlaces | None = None
 
     def locate(self) -> str:
         """Where the server is, as files and preferences tell it; whether it answers shows `connect`.
@@ -64,7 +69,7 @@ class ServerChoice:
             ServerError: It does not answer or start, does not accept the token, or is something else.
         """
         if self.process is not None:
-            return self.process.connect(self._usable_python())
+            return self.process.connect(self._usable_python(), self.places)
         return self.reach()
 
     def reach(self) -> Client:

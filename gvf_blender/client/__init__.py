@@ -6,12 +6,14 @@ Everything here waits for the network: call it from a thread, not from Blender's
 from ..core.job_state import JobError, JobState, JobStatus
 from .client import Client
 from .connection import connect
+from .environment import Environment, fingerprint
 from .handshake import Handshake, default_handshake_path, read_handshake
 from .installation import Installation
 from .server_process import ServerProcess
 
 __all__ = [
     "Client",
+    "Environment",
     "Handshake",
     "Installation",
     "JobError",
@@ -20,5 +22,6 @@ __all__ = [
     "ServerProcess",
     "connect",
     "default_handshake_path",
+    "fingerprint",
     "read_handshake",
 ]

@@ -1,17 +1,17 @@
 """Makes a Python environment that can run the server, from the wheel that the extension carries."""
 
-import hashlib
 import logging
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..core.errors import FileError, GvfBlenderError, JobCancelled
 from ..core.sentence import Sentence
 from ..core.torch_build import CPU_WHEELS, TorchBuild, can_choose, disk_megabytes
+from .environment import Environment
 
 LOGGER = logging.getLogger(__name__)
 
@@ -27,11 +27,12 @@ class Installation:
 
     Args:
         python: The Python to make the environment with.
-        folder: Where the environment shall be.
+        environment: Where it shall be.
         wheel: The wheel to install, with its extra `server`.
         constraints: Pinned versions, used under the Python that they were made for; None for no pins.
         options: Further arguments of pip.
         build: Which build of PyTorch. An environment with another one is made anew.
+        make_way: Called before anything in the environment changes, to end what runs from there; may refuse by raising.
 
     Attributes:
         step: What is being done, for people; empty while nothing is.
@@ -41,16 +42,17 @@ class Installation:
     def __init__(
         self,
         python: Path,
-        folder: Path,
+        environment: Environment,
         wheel: Path,
         constraints: Path | None = None,
         options: Sequence[str] = (),
         build: TorchBuild = TorchBuild.CUDA,
+        make_way: Callable[[], None] = lambda: None,
     ) -> None:
         self.step: str = ""
-        self.log = folder.with_name(folder.name + ".log")
-        self._base, self._folder, self._wheel = python, folder, wheel
-        self._build = build
+        self.log = environment.folder.with_name(environment.folder.name + ".log")
+        self._base, self._environment, self._wheel = python, environment, wheel
+        self._build, self._make_way = build, make_way
         self._options = list(options)
         if constraints is not None and sys.version_info[:2] == _PINNED_FOR:
             self._options += ["-c", str(constraints)]
@@ -60,13 +62,13 @@ class Installation:
     @property
     def python(self) -> Path:
         """The environment's Python, there or not."""
-        return self._folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        return self._environment.python
 
     @property
     def is_complete(self) -> bool:
         """Whether this very wheel is installed."""
         try:
-            return self._stamp.read_text() == self._fingerprint()
+            return self._environment.holds(self._wheel, self._build)
         except OSError:
             return False
 
@@ -79,15 +81,17 @@ class Installation:
         Raises:
             JobCancelled: `cancel` was called.
             FileError: The folder cannot be written.
-            GvfBlenderError: Python or pip failed; the message has its last words.
+            GvfBlenderError: Python or pip failed, and the message has its last words; or what `make_way` raised.
         """
         self._cancelled.clear()
         try:
             if not self.is_complete:
+                self.step = Sentence("Stopping the server")
+                self._make_way()
                 self._install()
         except OSError as error:
             raise FileError(
-                f"The environment cannot be made in {self._folder} ({error.strerror or error}).",
+                f"The environment cannot be made in {self._environment.folder} ({error.strerror or error}).",
                 f"Free about {disk_megabytes(self._build) / 1000:.0f} GB of disk, then press Install Server again.",
             ) from error
         finally:
@@ -109,27 +113,33 @@ class Installation:
             return []
 
     def _install(self) -> None:
-        self._folder.parent.mkdir(parents=True, exist_ok=True)
-        self._stamp.unlink(missing_ok=True)
+        environment = self._environment
+        environment.folder.parent.mkdir(parents=True, exist_ok=True)
+        environment.begin()
         self.log.write_text("")
         self.step = Sentence("Making the environment")
-        if self._found_build() not in (None, self._build) or not self._works("import pip"):
-            self._call([str(self._base), "-m", "venv", "--clear", str(self._folder)])
-        self._build_note.write_text(self._build)
+        if environment.build not in ("", self._build) or not self._works("import pip"):
+            self._call([str(self._base), "-m", "venv", "--clear", str(environment.folder)])
+        environment.is_for(self._build)
         for step, command in self.commands():
             self.step = step
             self._call(command)
-        self._stamp.write_text(self._fingerprint())
+        environment.complete(self._wheel, self._build)
 
     def commands(self) -> list[tuple[str, list[str]]]:
         """What installs the packages into the environment, and what to call it.
 
         PyTorch for CPUs comes first and alone, from the one index that has it: with two indexes, pip would fall back to
-        the build with CUDA if that one cannot be reached.
+        the build with CUDA if that one cannot be reached. The wheel itself comes last and by force: pip takes another
+        one of the same version for installed already.
         """
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
         commands: list[tuple[str, list[str]]] = [
-            (Sentence("Installing packages"), [*pip, *self._options, f"{self._wheel}[server]"])
+            (Sentence("Installing packages"), [*pip, *self._options, f"{self._wheel}[server]"]),
+            (
+                Sentence("Installing the server"),
+                [*pip, *self._options, "--force-reinstall", "--no-deps", str(self._wheel)],
+            ),
         ]
         if self._build is TorchBuild.CPU and can_choose():
             torch = [*pip, *self._options, "--no-deps", "--index-url", CPU_WHEELS, "torch"]
@@ -178,21 +188,3 @@ class Installation:
                 f"The installation failed: {last or f'exit code {code}'}.",
                 f"Show Log, or {self.log}, has the details. Press Install Server to go on with it.",
             )
-
-    def _found_build(self) -> str | None:
-        """Which build an environment was made for; None where there is none."""
-        try:
-            return self._build_note.read_text()
-        except OSError:
-            return None
-
-    @property
-    def _build_note(self) -> Path:
-        return self._folder / "torch-build"
-
-    @property
-    def _stamp(self) -> Path:
-        return self._folder / "installed-for"
-
-    def _fingerprint(self) -> str:
-        return f"{self._wheel.name} {hashlib.sha256(self._wheel.read_bytes()).hexdigest()} {self._build}"

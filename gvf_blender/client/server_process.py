@@ -8,7 +8,9 @@ import threading
 import time
 from pathlib import Path
 
+from ..core.data_places import DataPlaces
 from ..core.errors import ServerError
+from ..core.job_state import JobState
 from ..core.sentence import Sentence
 from .client import Client
 from .connection import connect
@@ -61,11 +63,12 @@ class ServerProcess:
             return ""
         return str(exit_error(code, self.output(), self._python))
 
-    def connect(self, python: Path) -> Client:
+    def connect(self, python: Path, places: DataPlaces | None = None) -> Client:
         """A client of the server; starts one unless there is one already, which another Blender may have started.
 
         Args:
             python: The Python that has GVF installed.
+            places: Where one that is started keeps its data; None for the usual places.
 
         Raises:
             ServerError: It cannot start, with code "start", or is the wrong one.
@@ -77,7 +80,7 @@ class ServerProcess:
                 if error.code != "unreachable":
                     raise
             if not self.is_running:
-                self._start(python)
+                self._start(python, places)
             return self._wait_until_ready()
 
     def stop(self) -> None:
@@ -94,6 +97,30 @@ class ServerProcess:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 LOGGER.warning("The server does not stop")
+
+    def make_way(self) -> None:
+        """Stop it before what it runs from is replaced.
+
+        Raises:
+            ServerError: With code "busy": it has jobs to compute, or another Blender started it.
+        """
+        try:
+            is_needed = bool(connect(self.handshake).jobs((JobState.QUEUED, JobState.RUNNING), limit=1))
+            answers = True
+        except ServerError as error:
+            # One of another protocol can have no job of ours.
+            is_needed, answers = False, error.code == "wrong_version"
+        if answers and not self.is_running:
+            raise ServerError(
+                "Another Blender has started the server, which runs from the environment that would change.",
+                "Stop the server there or quit that Blender, then try again.",
+                "busy",
+            )
+        if is_needed:
+            raise ServerError(
+                "The server has jobs to compute.", "Wait until they are done, or cancel them, then try again.", "busy"
+            )
+        self.stop()
 
     def terminate(self) -> None:
         """Tell the process to end, without waiting for it."""
@@ -112,11 +139,15 @@ class ServerProcess:
     def _output_path(self) -> Path:
         return self._home / "output.log"
 
-    def _start(self, python: Path) -> None:
-        command = [str(python), "-m", "server", "--handshake", str(self.handshake), "--data", str(self._home / "data")]
+    def _start(self, python: Path, places: DataPlaces | None) -> None:
+        data = self._home / "data" if places is None else places.jobs
+        command = [str(python), "-m", "server", "--handshake", str(self.handshake), "--data", str(data)]
         command += ["--parent-pid", str(self._parent_pid)]
         # Blender's own Python may have told where its library is, which is not where the other one's is.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+        if places is not None:
+            environment |= {"GVF_HOME": str(places.home), "GVF_MODELS_DIR": str(places.models)}
+            _make(places.home)
         self._python, self._stopped = python, False
         try:
             self._home.mkdir(parents=True, exist_ok=True)
@@ -167,6 +198,14 @@ class ServerProcess:
             connect(self.handshake).shutdown()
         except ServerError as error:
             LOGGER.info("The server cannot be asked to stop: %s", error)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        text = Sentence("The Data Folder {folder} cannot be made ({reason}).", folder=folder, reason=error.strerror)
+        raise ServerError(text, "Choose another one in the preferences.", "start") from error
 
 
 def exit_error(code: int, output: list[str], python: Path) -> ServerError:

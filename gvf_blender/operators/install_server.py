@@ -6,12 +6,13 @@ from typing import ClassVar
 import bpy
 from bpy.props import EnumProperty
 
-from .. import server_installation, server_watch
-from ..client import Client
-from ..core.errors import GvfBlenderError
+from .. import job_list, server_installation, server_watch
+from ..client import Client, Environment
+from ..core.errors import GvfBlenderError, SettingsError
 from ..core.import_size import in_words
 from ..core.sentence import Sentence
 from ..core.torch_build import TorchBuild, can_choose, disk_megabytes, download_megabytes, suggested_build
+from ..managed_server import managed_server
 from ..preferences import addon_preferences, server_choice
 from ..translations import translated
 from ..ui.text import draw_sentence
@@ -25,7 +26,7 @@ class GVF_OT_install_server(bpy.types.Operator):
     bl_idname = "gvf.install_server"
     bl_label = "Install Server"
     bl_description = (
-        "Make a Python environment in the extension's own folder, install the server there and start it. "
+        "Make a Python environment in the Data Folder or the extension's own, install the server there and start it. "
         "Tells first how much that downloads"
     )
     bl_options: ClassVar[set[str]] = {"INTERNAL"}
@@ -50,15 +51,20 @@ class GVF_OT_install_server(bpy.types.Operator):
         return bpy.app.online_access
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Let the artist choose, beginning with what fits this machine."""
-        self.build = suggested_build().name
+        """Let the artist choose, beginning with what is there, else with what fits this machine."""
+        self.build = _build("AUTO", _changed_environment(context)).name
         return context.window_manager.invoke_props_dialog(self, width=_DIALOG_WIDTH)
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the choice, where there is one, and what it costs."""
-        build = _build(self.build)
+        environment = _changed_environment(context)
+        build = _build(self.build, environment)
         if can_choose():
             self.layout.row().prop(self, "build", expand=True)
+        if environment is not None and environment.build == build:
+            text = "Downloads only what changed since. A running server is stopped, and started again afterwards."
+            draw_sentence(self.layout, context, text, icon="IMPORT")
+            return
         downloads, takes = (in_words(size(build) * 1_000_000) for size in (download_megabytes, disk_megabytes))
         text = Sentence("Downloads about {size} and takes {space} of disk space.", size=downloads, space=takes)
         draw_sentence(self.layout, context, text, icon="IMPORT")
@@ -66,7 +72,10 @@ class GVF_OT_install_server(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Begin; in background mode, also finish."""
         try:
-            server_watch.act(server_installation.new_installation(_build(self.build)).run, _use)
+            environment = _changed_environment(context)
+            build = _build(self.build, environment)
+            _refuse_during_jobs()
+            server_watch.act(server_installation.new_installation(build, environment).run, _use)
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -91,11 +100,30 @@ class GVF_OT_cancel_installation(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def _build(choice: str) -> TorchBuild:
-    return suggested_build() if choice == "AUTO" else TorchBuild[choice]
+def _changed_environment(context: bpy.types.Context) -> Environment | None:
+    """The environment that is there already and gets another server."""
+    environment = server_choice(context).environment
+    return environment if server_installation.update_reason(environment) else None
+
+
+def _build(choice: str, environment: Environment | None) -> TorchBuild:
+    """The chosen build; without a choice that of the environment, else the one that fits this machine."""
+    if choice != "AUTO":
+        return TorchBuild[choice]
+    return suggested_build() if environment is None else TorchBuild(environment.build)
+
+
+def _refuse_during_jobs() -> None:
+    """Raise an error if a job of this session would lose its server, for it may still be capturing what it sends."""
+    running = next((job for job in job_list.jobs() if not job.finished), None)
+    if running is not None and managed_server().is_running:
+        raise SettingsError(
+            f"The job {running.request.title} is not done.", "Wait until it is, or cancel it, then try again."
+        )
 
 
 def _use(python: Path) -> None:
+    server_installation.look_again()
     preferences = addon_preferences(bpy.context)
     if preferences is None:
         return

@@ -10,7 +10,7 @@ from ..asset_properties import remember_view, remembered_view, scene_view, use_v
 from ..capture import StartFrameOptions, render_start_frame
 from ..core.errors import FileError, GvfBlenderError
 from ..translations import translated
-from ..user_folder import home_folder
+from ..user_folder import data_places
 from .asset_operator import AssetOperator
 
 
@@ -64,7 +64,7 @@ class GVF_OT_render_start_frame(AssetOperator, bpy.types.Operator):
         if self.filepath:
             path = Path(bpy.path.abspath(self.filepath)).expanduser()
             return path if path.suffix.lower() == ".png" else path.with_name(path.name + ".png")
-        folder = Path(bpy.data.filepath).parent if bpy.data.filepath else home_folder() / "start frames"
+        folder = Path(bpy.data.filepath).parent if bpy.data.filepath else data_places().start_frames
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -32,7 +32,7 @@ class RecordingLayout:
         operator = getattr(bpy.ops.gvf, name.split(".")[1]) if name.startswith("gvf.") else None
         if operator is not None:
             operator.get_rna_type()
-        self.record.append(("operator", name, self))
+        self.record.append(("operator", name, self, text))
         return SimpleNamespace()
 
     def template_icon(self, icon_value, scale):
@@ -46,6 +46,9 @@ class RecordingLayout:
 
     def names(self, kind):
         return [entry[1] for entry in self.record if entry[0] == kind]
+
+    def labels(self, operator):
+        return [entry[3] for entry in self.record if entry[:2] == ("operator", operator)]
 
     def button(self, name):
         return next(entry[2] for entry in self.record if entry[:2] == ("operator", name))

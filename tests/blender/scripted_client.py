@@ -73,7 +73,7 @@ def _status(state: JobState, seq: int, stage: str = "", progress: float = 0.0) -
     return JobStatus("job-1", state, stage, progress, seq, error=None)
 
 
-def write_animation(path: Path, vertices: np.ndarray, world_from_unit: np.ndarray) -> None:
+def write_animation(path: Path, vertices: np.ndarray, world_from_unit: np.ndarray, provenance: str = "{}") -> None:
     """Three frames in which all vertices and four Gaussians move along x."""
     steps = np.linspace(0.0, SHIFT, 3, dtype=np.float32)[:, None, None] * np.array([1, 0, 0], np.float32)
     corners = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.1]], np.float32)
@@ -88,5 +88,5 @@ def write_animation(path: Path, vertices: np.ndarray, world_from_unit: np.ndarra
             "vertices": vertices[None].astype(np.float32) + steps,
             "world_from_unit": world_from_unit.astype(np.float64),
         },
-        {"format": "gvf-animation", "version": "1", "fps": "24.0", "provenance": "{}"},
+        {"format": "gvf-animation", "version": "1", "fps": "24.0", "provenance": provenance},
     )

@@ -1,5 +1,7 @@
 """A job function for the server's worker that needs no torch; the seed says how the job goes."""
 
+import dataclasses
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -32,4 +34,6 @@ def run(task: JobTask, on_progress: Callable[[str, float], None], cancelled: Cal
     while task.settings.seed == SEED_WAITS and not (Path(os.environ["GVF_HOME"]) / "go").exists():
         threading.Event().wait(0.02)
     tensors, _ = read_tensors(task.capture)
-    write_animation(task.result, tensors["vertices"], tensors["world_from_unit"])
+    # As the pipeline of the core tells them.
+    provenance = json.dumps({"settings": dataclasses.asdict(task.settings)})
+    write_animation(task.result, tensors["vertices"], tensors["world_from_unit"], provenance)

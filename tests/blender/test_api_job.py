@@ -228,6 +228,20 @@ def test_an_object_that_is_renamed_while_its_job_runs_moves_and_not_its_copy_und
     assert imported.splats.name == "Robot splats"
 
 
+def test_the_mark_of_an_object_goes_with_the_last_job_that_needs_it(make_job, cube):
+    first, second = ScriptedClient(hold_at="running"), ScriptedClient(hold_at="running")
+    jobs = [make_job(first), make_job(second)]
+    for job in jobs:
+        advance_to(job, Phase.RUNNING)
+    mark = cube.gvf.source_mark
+    first.released.set()
+    jobs[0].wait()
+    assert cube.gvf.source_mark == mark != ""
+    second.released.set()
+    jobs[1].wait()
+    assert cube.gvf.source_mark == ""
+
+
 def test_an_object_that_is_renamed_during_the_capture_moves(make_job, cube):
     job = make_job(ScriptedClient())
     advance_to(job, Phase.CAPTURING)

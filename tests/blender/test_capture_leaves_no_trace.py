@@ -107,6 +107,68 @@ def test_a_whole_capture_leaves_the_file_as_it_was(asset, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [result.path.name]
 
 
+def properties_of_objects():
+    """All that could be written on what is there: plain settings, custom properties and our own group."""
+    found = {}
+    for name in ("objects", "meshes", "materials", "scenes", "worlds"):
+        for block in getattr(bpy.data, name):
+            # An empty group of ours holds nothing, and exporters leave out what an add-on registered.
+            registered = {entry.identifier for entry in block.bl_rna.properties if entry.is_runtime}
+            custom = {key: repr(value) for key, value in block.items() if key not in registered}
+            ours = _values(block.gvf) if name == "objects" and hasattr(block, "gvf") else None
+            found[name, block.name] = (_values(block), custom, ours)
+    return found
+
+
+def without_new(after, before):
+    """The state without what was not there before: the results."""
+    if isinstance(before, dict):
+        return {name: without_new(value, before[name]) for name, value in after.items() if name in before}
+    return [item for item in after if item in before] if isinstance(before, list) else after
+
+
+@pytest.mark.parametrize("end", ["imported", "failed", "cancelled"])
+def test_a_whole_job_leaves_nothing_but_its_results(asset, addon, video, tmp_path, end):
+    from scripted_client import ScriptedClient
+
+    from gvf_blender.core.errors import ServerError
+    from gvf_blender.core.motion_settings import MotionSettings
+    from gvf_blender.job import AnimateJob
+    from gvf_blender.request import make_request
+
+    class Client(ScriptedClient):
+        def download(self, job_id, path, on_progress):
+            if end == "failed":
+                raise ServerError("The server has forgotten the job.", "", "unknown_job")
+            super().download(job_id, path, on_progress)
+
+    before, written_before = state(), properties_of_objects()
+    client = Client(hold_at="running")
+    request = make_request([asset], video, MotionSettings(), outputs=["splats", "points"])
+    job = AnimateJob(request, client.connect, tmp_path / "results", QUICK)
+    while job.stage != "tracking":
+        assert not job.finished, job.message
+        job.poll()
+    # While it runs, exporters would write nothing of it, either.
+    assert {place: custom for place, (_, custom, _) in properties_of_objects().items()} == {
+        place: custom for place, (_, custom, _) in written_before.items()
+    }
+    if end == "cancelled":
+        job.cancel()
+    client.released.set()
+    while not job.finished:
+        job.poll()
+    assert job.phase == {"imported": "done"}.get(end, end), job.message
+    written = properties_of_objects()
+    assert {place: written[place] for place in written_before} == written_before
+    job.close()
+    after = state()
+    if end != "imported":
+        assert after == before
+        return
+    assert without_new(after, before) == before
+
+
 def test_a_capture_of_another_frame_has_the_bytes_of_one_made_in_that_frame(asset, tmp_path):
     scene, tree = bpy.context.scene, asset.active_material.node_tree
     shader = tree.nodes["Principled BSDF"]

@@ -67,6 +67,20 @@ def test_animate_takes_from_the_scene_what_the_call_leaves_out(with_server, cube
     assert keyframes == (100, 102)
 
 
+def test_the_result_tells_seed_and_settings_of_the_scene_that_it_was_made_with(with_server, cube, video, tmp_path):
+    from gvf_blender.importer.provenance import provenance_of
+
+    settings = bpy.context.scene.gvf
+    settings.video, settings.seed, settings.engine, settings.preset = str(video), 4711, "fit", "best"
+    assert bpy.ops.gvf.animate() == {"FINISHED"}
+    settings.seed, settings.preset = 1, "fast"  # of the next job
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    for name in ("Cube", "Cube splats", "Cube points"):
+        stored = provenance_of(bpy.data.objects[name])["settings"]
+        assert (stored["seed"], stored["engine"], stored["preset"]) == (4711, "fit", "best")
+
+
 def _first_and_last_key(item):
     times = [point.co.x for curve in fcurves_of(item) for point in curve.keyframe_points]
     return min(times), max(times)

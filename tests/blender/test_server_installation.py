@@ -12,44 +12,89 @@ import bpy
 import pytest
 from recording_layout import RecordingLayout, panel_context
 
-from gvf_blender.client import Installation
+from gvf_blender.client import Environment, Installation
 from gvf_blender.core import torch_build
-from gvf_blender.core.errors import FileError, GvfBlenderError, JobCancelled
+from gvf_blender.core.errors import FileError, GvfBlenderError, JobCancelled, ServerError
 from gvf_blender.core.torch_build import CPU_WHEELS, TorchBuild
 
 OFFLINE = ("--no-deps", "--no-index")
 
 
-@pytest.fixture
-def wheel(tmp_path):
+def write_wheel(folder, name="gvf_blender", file="server/__main__.py", content="print('serving')", needs=()):
     """The smallest thing that pip installs."""
-    path = tmp_path / "gvf_blender-0.1.0-py3-none-any.whl"
+    path = folder / f"{name}-0.1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as packed:
-        info = "gvf_blender-0.1.0.dist-info"
-        packed.writestr("server/__main__.py", "print('serving')\n")
-        packed.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: gvf-blender\nVersion: 0.1.0\n")
+        info = f"{name}-0.1.0.dist-info"
+        lines = ["Metadata-Version: 2.1", f"Name: {name.replace('_', '-')}", "Version: 0.1.0"]
+        lines += [f"Provides-Extra: server\nRequires-Dist: {need}; extra == 'server'" for need in needs]
+        packed.writestr(file, content + "\n")
+        packed.writestr(f"{info}/METADATA", "\n".join([*lines, ""]))
         packed.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         packed.writestr(f"{info}/RECORD", "")
     return path
 
 
 @pytest.fixture
+def wheel(tmp_path):
+    """The extension's own wheel, with next to nothing in it."""
+    return write_wheel(tmp_path)
+
+
+@pytest.fixture
 def installation(tmp_path, wheel):
-    return Installation(Path(sys.executable), tmp_path / "user" / "environment", wheel, options=OFFLINE)
+    return Installation(Path(sys.executable), Environment(tmp_path / "user" / "environment"), wheel, options=OFFLINE)
+
+
+def said_by_the_server(python):
+    # -P and -E: not the server of this checkout.
+    return subprocess.run([python, "-E", "-P", "-m", "server"], capture_output=True, text=True, check=True).stdout
 
 
 def test_it_makes_an_environment_that_runs_the_server_and_does_it_once(installation):
     assert not installation.is_complete
-    python = installation.run()
-    # -P and -E: not the server of this checkout.
-    run = subprocess.run([python, "-E", "-P", "-m", "server"], capture_output=True, text=True, check=True)
-    assert run.stdout == "serving\n"
+    assert said_by_the_server(installation.run()) == "serving\n"
     assert installation.is_complete
     assert installation.step == ""
     said = installation.log.read_text()
     assert "gvf-blender" in said
     installation.run()
     assert installation.log.read_text() == said
+
+
+def test_another_wheel_of_the_same_version_takes_the_place_of_the_first_with_the_packages_that_it_needs(
+    installation, wheel, tmp_path
+):
+    installation.run()
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    write_wheel(shelf, "newly_needed", "newly_needed.py", "ANSWER = 42")
+    write_wheel(tmp_path, content="import newly_needed; print(newly_needed.ANSWER)", needs=["newly-needed"])
+    way = []
+    options = ("--no-index", "--find-links", str(shelf))
+    environment = Environment(tmp_path / "user" / "environment")
+    update = Installation(
+        Path(sys.executable), environment, wheel, options=options, make_way=lambda: way.append(environment.wheel)
+    )
+    assert not update.is_complete
+    assert said_by_the_server(update.run()) == "42\n"
+    # Before anything was changed, and not for a wheel that is installed already.
+    assert len(way) == 1 and way[0].startswith(wheel.name)
+    update.run()
+    assert len(way) == 1
+
+
+def test_an_installation_that_may_not_make_way_changes_nothing(installation, wheel, tmp_path):
+    def refuse():
+        raise ServerError("The server has jobs to compute.")
+
+    installation.run()
+    write_wheel(tmp_path, content="print('newer')")
+    environment = Environment(tmp_path / "user" / "environment")
+    update = Installation(Path(sys.executable), environment, wheel, options=OFFLINE, make_way=refuse)
+    with pytest.raises(ServerError, match="has jobs to compute"):
+        update.run()
+    assert update.step == "" and environment.wheel
+    assert said_by_the_server(environment.python) == "serving\n"
 
 
 def test_what_fails_is_said_with_pips_words_and_can_be_gone_on_with(installation, wheel):
@@ -91,18 +136,20 @@ def on(monkeypatch):
 
 
 def commands(tmp_path, wheel, build):
-    made = Installation(Path(sys.executable), tmp_path / "environment", wheel, tmp_path / "pins", build=build)
+    made = Installation(
+        Path(sys.executable), Environment(tmp_path / "environment"), wheel, tmp_path / "pins", build=build
+    )
     return [command[command.index("install") + 1 :] for _, command in made.commands()]
 
 
 def test_torch_for_cpus_comes_first_and_alone_from_its_own_index_with_the_pinned_version(tmp_path, wheel, on):
     on("linux")
-    torch, rest = commands(tmp_path, wheel, TorchBuild.CPU)
+    torch, rest, own = commands(tmp_path, wheel, TorchBuild.CPU)
     assert torch[-4:] == ["--no-deps", "--index-url", CPU_WHEELS, "torch"]
     assert rest[-1] == f"{wheel}[server]" and CPU_WHEELS not in rest
     # There are pins for one Python only; Blender 5.1 and later have another.
     pins = ["-c", str(tmp_path / "pins")] if sys.version_info[:2] == (3, 11) else []
-    for command in (torch, rest):
+    for command in (torch, rest, own):
         begin = command.index("-c") if "-c" in command else len(command)
         assert command[begin : begin + 2] == pins
 
@@ -112,13 +159,15 @@ def test_torch_for_cpus_comes_first_and_alone_from_its_own_index_with_the_pinned
 )
 def test_elsewhere_the_usual_index_has_the_build(tmp_path, wheel, on, platform, build):
     on(platform)
-    (only,) = commands(tmp_path, wheel, build)
-    assert CPU_WHEELS not in only
+    for command in commands(tmp_path, wheel, build):
+        assert CPU_WHEELS not in command
 
 
 def test_another_build_makes_the_environment_anew(tmp_path, wheel):
     def install(build):
-        made = Installation(Path(sys.executable), tmp_path / "environment", wheel, options=OFFLINE, build=build)
+        made = Installation(
+            Path(sys.executable), Environment(tmp_path / "environment"), wheel, options=OFFLINE, build=build
+        )
         made.commands = lambda: [("Installing", [str(made.python), "-c", "print('installed')"])]
         return made
 
@@ -175,7 +224,7 @@ def test_when_it_has_ended_the_preferences_name_it_and_the_server_runs(enabled, 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(here)]))
     monkeypatch.setenv("GVF_SERVER_UNPROBED", "1")
     installed = SimpleNamespace(run=lambda: Path(sys.executable))
-    monkeypatch.setattr(server_installation, "new_installation", lambda build: installed)
+    monkeypatch.setattr(server_installation, "new_installation", lambda build, environment: installed)
     assert enabled.server_mode == "HANDSHAKE"
     try:
         assert bpy.ops.gvf.install_server() == {"FINISHED"}
@@ -184,6 +233,102 @@ def test_when_it_has_ended_the_preferences_name_it_and_the_server_runs(enabled, 
         assert "installed and runs" in server_watch.watch().notice
     finally:
         managed_server().stop()
+
+
+@pytest.fixture
+def carried(enabled, wheel, tmp_path, monkeypatch):
+    """The wheel that the extension carries, and an environment of its own that holds just this one and is chosen."""
+    from gvf_blender import server_installation
+
+    monkeypatch.setattr(server_installation, "_WHEEL_FOLDER", tmp_path)
+    environment = Environment(tmp_path / "home/blender/environment")
+    environment.python.parent.mkdir(parents=True)
+    environment.python.symlink_to(sys.executable)
+    environment.is_for(TorchBuild.CPU)
+    environment.complete(wheel, TorchBuild.CPU)
+    enabled.server_mode, enabled.python = "MANAGED", str(environment.python)
+    server_installation.look_again()
+    return environment
+
+
+def draw_everywhere(preferences):
+    """What the server's section and the preferences show."""
+    from gvf_blender.preferences import GVFPreferences
+
+    section, preference = RecordingLayout(), RecordingLayout()
+    bpy.types.GVF_PT_server.draw(SimpleNamespace(layout=section), panel_context())
+    shown = {name: getattr(preferences, name) for name in ("server_mode", "python", "handshake_path", "defaults")}
+    GVFPreferences.draw(SimpleNamespace(layout=preference, bl_rna=GVFPreferences.bl_rna, **shown), panel_context())
+    return section, preference
+
+
+def test_an_update_is_offered_when_the_extension_carries_another_wheel_of_whatever_version(carried, enabled, tmp_path):
+    from gvf_blender import server_installation
+
+    for layout in draw_everywhere(enabled):
+        assert "gvf.install_server" not in layout.names("operator")
+    write_wheel(tmp_path, content="print('newer')")
+    server_installation.look_again()
+    for layout in draw_everywhere(enabled):
+        assert layout.labels("gvf.install_server") == ["Update Server"]
+        assert "not the one that came with this version of the extension" in layout.texts()
+    carried.begin()  # as an update that was cancelled leaves it
+    server_installation.look_again()
+    for layout in draw_everywhere(enabled):
+        assert layout.labels("gvf.install_server") == ["Install Server"]
+        assert "did not come to its end" in layout.texts()
+
+
+def test_what_is_installed_is_not_looked_up_at_every_redraw(carried, enabled, tmp_path, monkeypatch):
+    from gvf_blender import server_installation
+
+    looked = []
+    look = server_installation._update_reason
+    monkeypatch.setattr(server_installation, "_update_reason", lambda place: looked.append(place) or look(place))
+    monkeypatch.setattr(server_installation, "_REREAD_SECONDS", float("inf"))
+    for _ in range(3):
+        draw_everywhere(enabled)
+    assert looked == [carried]
+    monkeypatch.setattr(server_installation, "_REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(server_installation, "fingerprint", None)  # the wheel is read once
+    draw_everywhere(enabled)
+    assert len(looked) == 3
+
+
+def test_an_environment_that_the_artist_chose_is_left_alone(carried, enabled, tmp_path):
+    from gvf_blender import server_installation
+    from gvf_blender.preferences import server_choice
+
+    write_wheel(tmp_path, content="print('newer')")
+    by_hand = Environment(tmp_path / "by hand")
+    by_hand.python.parent.mkdir(parents=True)
+    by_hand.python.symlink_to(sys.executable)
+    enabled.python = str(by_hand.python)
+    server_installation.look_again()
+    assert server_choice(bpy.context).environment is None
+    for layout in draw_everywhere(enabled):
+        assert "gvf.install_server" not in layout.names("operator")
+
+
+def test_an_update_keeps_the_build_and_is_refused_while_a_job_needs_the_server(carried, enabled, online, monkeypatch):
+    from gvf_blender import job_list, server_installation
+    from gvf_blender.operators import install_server
+
+    write_wheel(carried.folder.parents[2], content="print('newer')")
+    server_installation.look_again()
+    begun = []
+    monkeypatch.setattr(install_server, "suggested_build", lambda: TorchBuild.CUDA)
+    monkeypatch.setattr(Installation, "run", lambda self: begun.append(self) or Path(sys.executable))
+    monkeypatch.setattr(install_server, "_use", lambda python: None)
+    monkeypatch.setattr(install_server, "managed_server", lambda: SimpleNamespace(is_running=True))
+    job = SimpleNamespace(finished=False, request=SimpleNamespace(title="Shark"))
+    monkeypatch.setattr(job_list, "jobs", lambda: (job,))
+    with pytest.raises(RuntimeError, match="The job Shark is not done"):
+        bpy.ops.gvf.install_server()
+    assert not begun
+    job.finished = True
+    assert bpy.ops.gvf.install_server() == {"FINISHED"}
+    assert begun[0].python == carried.python and begun[0]._build is TorchBuild.CPU
 
 
 def test_the_panel_shows_how_far_it_is_and_show_log_what_it_said(addon, installation, wheel, monkeypatch):
@@ -225,7 +370,7 @@ def test_the_panel_shows_how_far_it_is_and_show_log_what_it_said(addon, installa
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, wheel):
     (tmp_path / "user").write_text("a file")
     with pytest.raises(FileError, match="cannot be made in"):
-        Installation(Path(sys.executable), tmp_path / "user" / "environment", wheel).run()
+        Installation(Path(sys.executable), Environment(tmp_path / "user" / "environment"), wheel).run()
 
 
 def test_a_checkout_says_that_it_carries_no_wheel_and_offline_is_honoured(addon):

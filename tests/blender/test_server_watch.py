@@ -159,6 +159,24 @@ def test_a_managed_server_is_started_and_stopped_by_the_buttons(draw, watch, man
     assert not managed.process.is_running
 
 
+def test_show_log_shows_what_the_server_logged(watch, server, cube, video, monkeypatch):
+    from gvf_blender import api
+    from gvf_blender.operators import server as operators
+    from gvf_blender.server_choice import ServerChoice
+
+    job = api.start(cube, video, outputs=["points"], server=server.client)
+    job.wait()
+    logged = server.client.log()
+    choice = ServerChoice(handshake_path=server.handshake)
+    monkeypatch.setattr(operators, "server_choice", lambda context: choice)
+    assert bpy.ops.gvf.show_server_log() == {"FINISHED"}
+    shown = bpy.data.texts["GVF Server Log"].as_string().splitlines()
+    assert any("serving on" in line for line in logged)
+    assert any(server.client.jobs()[-1].id in line for line in logged), "it tells of the job"
+    assert shown[: len(logged)] == logged
+    assert "GVF Server Log" in watch.notice
+
+
 def test_a_managed_server_without_a_python_offers_the_installation(draw, addon):
     from gvf_blender.managed_server import managed_server
     from gvf_blender.server_choice import ServerChoice

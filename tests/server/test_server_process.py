@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from server_under_test import ROOT, ProcessWatch
 
-from gvf_blender.client import ServerProcess, read_handshake
+from gvf_blender.client import JobState, ServerProcess, read_handshake
 from gvf_blender.client.server_process import exit_error
 from gvf_blender.core.errors import ServerError
 
@@ -62,6 +62,26 @@ def test_a_server_of_another_blender_is_used_and_never_stopped(process, home):
     assert not second.is_running
     second.stop()
     assert process.is_running
+
+
+def test_it_makes_way_for_another_installation_unless_it_has_jobs(process, home, monkeypatch, tmp_path):
+    process.make_way()  # nothing runs
+    monkeypatch.setenv("GVF_SERVER_JOB_FUNCTION", "fake_jobs:scripted")
+    monkeypatch.setenv("GVF_SERVER_UNPROBED", "1")
+    client = process.connect(PYTHON)
+    (tmp_path / "script").write_text(f"wait-for {tmp_path / 'go'}")
+    (tmp_path / "capture").write_text("capture")
+    job = client.submit(client.upload(tmp_path / "capture"), client.upload(tmp_path / "script"), {})
+    with pytest.raises(ServerError, match="has jobs to compute") as caught:
+        process.make_way()
+    assert caught.value.code == "busy" and process.is_running
+    client.cancel(job.id)
+    assert list(client.events(job.id))[-1].state is JobState.CANCELLED
+    with pytest.raises(ServerError, match="Another Blender has started the server"):
+        ServerProcess(home, os.getpid()).make_way()
+    assert process.is_running
+    process.make_way()
+    assert not process.is_running
 
 
 def test_a_python_without_the_server_is_named(process, monkeypatch):
