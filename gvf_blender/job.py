@@ -19,7 +19,7 @@ import bpy
 
 from . import source_marks
 from .capture import CaptureOptions, CaptureSession, exact_frame, is_rendering
-from .core.errors import FileError, GvfBlenderError, JobCancelled, RenderError, ServerError
+from .core.errors import DefectError, FileError, GvfBlenderError, JobCancelled, RenderError, ServerError
 from .core.job_phase import MESSAGES, Phase, overall_progress
 from .core.kept_job import RESUMABLE_CODES, KeptJob
 from .core.sentence import Sentence
@@ -28,7 +28,7 @@ from .core.tick_budget import TickBudget
 from .core.time_left import time_left
 from .frame_picture import FramePicture
 from .importer import Imported
-from .job_scene import REPORT_HINT, import_result, in_scene
+from .job_scene import import_result, in_scene
 from .kept_jobs import Keeper, request_of
 from .request import AnimateRequest, check_video, find_objects
 from .server_thread import (
@@ -222,12 +222,7 @@ class AnimateJob:
             self._fail(error)
         except Exception as error:
             LOGGER.exception("Job %s failed while %s", self.id, self.phase)
-            self._fail(
-                GvfBlenderError(
-                    f"The add-on failed while {self.phase} ({type(error).__name__}: {error}).",
-                    REPORT_HINT,
-                )
-            )
+            self._fail(DefectError(f"The add-on failed while {self.phase}", error))
 
     def wait(self, on_progress: ProgressCallback = lambda stage, fraction: None) -> Imported:
         """Block until the job is over; for background mode, where nothing else advances it, and the console.

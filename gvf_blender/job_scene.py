@@ -7,15 +7,13 @@ from pathlib import Path
 
 import bpy
 
-from .core.errors import GvfBlenderError, SelectionError
+from .core.errors import DefectError, GvfBlenderError, SelectionError
 from .core.sources import SourceObject
 from .importer import Imported, ImportOptions, import_animation
 from .preferences import track_cache
 from .request import OUTPUTS
 
 LOGGER = logging.getLogger(__name__)
-
-REPORT_HINT = "Please report this together with the text in the system console."
 
 
 def import_result(
@@ -43,9 +41,7 @@ def import_result(
         raise
     except Exception as error:
         LOGGER.exception("The import of %s failed", path)
-        raise GvfBlenderError(
-            f"The result could not be imported ({type(error).__name__}: {error}).", REPORT_HINT
-        ) from error
+        raise DefectError("The result could not be imported", error) from error
     if imported.splats is None and imported.points is None and not imported.motion:
         raise SelectionError("Nothing was imported.", " ".join(imported.warnings))
     return imported

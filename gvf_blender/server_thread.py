@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import Client, JobState
-from .core.errors import GvfBlenderError, JobCancelled, ServerError
+from .core.errors import DefectError, GvfBlenderError, JobCancelled, ServerError
 from .core.job_phase import Phase
 
 LOGGER = logging.getLogger(__name__)
@@ -209,14 +209,7 @@ class ServerThread:
             self._tell(Failed(error))
         except Exception as error:
             LOGGER.exception("%s failed", self._thread.name)
-            self._tell(
-                Failed(
-                    GvfBlenderError(
-                        f"The add-on failed while it spoke to the server ({type(error).__name__}: {error}).",
-                        "Please report this together with the text in the system console.",
-                    )
-                )
-            )
+            self._tell(Failed(DefectError("The add-on failed while it spoke to the server", error)))
         finally:
             self._job_id = None
             self._remove_scratch()

@@ -13,7 +13,7 @@ from typing import Any
 
 import bpy
 
-from .core.errors import GvfBlenderError, ServerError
+from .core.errors import DefectError, GvfBlenderError, ServerError
 from .core.server_facts import ServerFacts, ServerReport, ServerState
 from .core.tick_budget import Clock, TickBudget
 from .core.weights_facts import WeightsFacts
@@ -74,7 +74,7 @@ class ServerWatch:
                 self._outcomes.put(lambda: finish(lambda: self._note(text)))
             except Exception as error:
                 LOGGER.exception("Something failed while it spoke to the server")
-                text = f"The add-on failed while it spoke to the server ({type(error).__name__}: {error})."
+                text = DefectError("The add-on failed while it spoke to the server", error).text
                 self._outcomes.put(lambda: finish(lambda: self._note(text)))
             else:
                 self._outcomes.put(lambda: finish(lambda: then(result)))

@@ -13,7 +13,7 @@ import bpy
 
 from . import server_watch
 from .client import Client
-from .core.errors import GvfBlenderError, JobCancelled
+from .core.errors import DefectError, GvfBlenderError, JobCancelled
 from .core.motion_settings import MotionSettings
 from .core.video_check import VideoCheck
 from .frame_picture import FramePicture
@@ -92,8 +92,7 @@ class VideoLook:
                 return error
             except Exception as error:
                 LOGGER.exception("Looking at the video failed")
-                text = f"The add-on failed while it spoke to the server ({type(error).__name__}: {error})."
-                return GvfBlenderError(text, "Please report this together with the text in the system console.")
+                return DefectError("The add-on failed while it spoke to the server", error)
 
         def show(found: VideoCheck | GvfBlenderError) -> None:
             if self._question is not question:

@@ -23,6 +23,21 @@ class GvfBlenderError(Exception):
         return Sentence("{message} {hint}", message=message, hint=hint) if self.hint else message
 
 
+class DefectError(GvfBlenderError):
+    """Something failed that nobody expects to; the console has the traceback.
+
+    Args:
+        what: What failed, as the beginning of a sentence.
+        error: Why.
+    """
+
+    def __init__(self, what: str, error: Exception) -> None:
+        super().__init__(
+            f"{what} ({type(error).__name__}: {error}).",
+            "Please report this together with the text in the system console.",
+        )
+
+
 class SelectionError(GvfBlenderError):
     """The selected objects cannot be captured."""
 
