@@ -8,6 +8,7 @@ import bpy
 
 from .capture.selection import surface_objects
 from .core.errors import FileError, SelectionError
+from .importer.gaussians import shows_gaussians
 
 LOGGER = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ def _visible_with_faces(context: bpy.types.Context) -> list[bpy.types.Object]:
     shown = [
         thing
         for thing in context.view_layer.objects
-        if thing in owners and thing.type in _ASSET_TYPES and not thing.hide_render
+        if thing in owners and thing.type in _ASSET_TYPES and not thing.hide_render and not shows_gaussians(thing)
     ]
     # Takes out the display shapes of bones, unless there is nothing else.
     return surface_objects(context, shown) if shown else []

@@ -18,8 +18,8 @@ _PARENT_TYPES = frozenset({"EMPTY", "ARMATURE"})
 def surface_objects(context: bpy.types.Context, selected: Sequence[bpy.types.Object]) -> list[bpy.types.Object]:
     """The objects to capture: those selected, and the visible ones below selected armatures and empties.
 
-    Cameras, lights and the display shapes of bones, which the glTF importer leaves behind, are passed over as
-    long as something else is selected.
+    Cameras, lights, results of earlier animations and the display shapes of bones, which the glTF importer leaves
+    behind, are passed over as long as something else is selected.
 
     Args:
         context: Its view layer decides what is visible.
@@ -40,6 +40,8 @@ def surface_objects(context: bpy.types.Context, selected: Sequence[bpy.types.Obj
     for thing in selected:
         if thing in shapes:
             LOGGER.info("%s is the display shape of a bone and is not captured.", thing.name)
+        elif shows_gaussians(thing):
+            LOGGER.info("%s is a result and is not captured.", thing.name)
         elif thing.type in SURFACE_TYPES or _instances_collection(thing):
             _require_visible(context, thing)
             found[thing] = None
@@ -97,6 +99,8 @@ def _require_visible(context: bpy.types.Context, thing: bpy.types.Object) -> Non
 def _nothing_to_capture(thing: bpy.types.Object, shapes: set[bpy.types.Object]) -> SelectionError:
     if thing in shapes:
         return SelectionError(f"'{thing.name}' is only the display shape of a bone.", "Select the mesh to animate.")
+    if shows_gaussians(thing):
+        return SelectionError(f"'{thing.name}' is a result.", "Select the original that it was made from.")
     if thing.type in _PARENT_TYPES:
         return SelectionError(
             f"There is no visible mesh below '{thing.name}'.", "Select the mesh object to animate, or show its meshes."
