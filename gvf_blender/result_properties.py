@@ -1,6 +1,7 @@
 """How the result on an object plays and shows, as properties that read and write the result itself.
 
-None of them is stored: keys, curve modifiers and node inputs are the only truth, and play without the add-on.
+None of them is stored but which objects are set together: keys, curve modifiers and node inputs are the only truth, and
+play without the add-on.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from .importer.gaussians import AMOUNT_INPUT, OVERLAY_INPUT, SIZE_INPUT, modifie
 from .importer.in_place import can_be_in_place, is_in_place, set_in_place
 from .importer.nodes import modifier_input, set_modifier_input
 from .importer.retiming import LOOPS, MAX_SPEED, MIN_SPEED, Playback, playback_of
+from .importer.same_import import same_import
 from .importer.splats import DISPLAYS, display_of, set_display
 
 _INPUTS = {"display_size": SIZE_INPUT, "display_amount": AMOUNT_INPUT, "display_confidence": OVERLAY_INPUT}
@@ -26,6 +28,8 @@ def result_controls(thing: bpy.types.Object) -> tuple[str, ...]:
         names += _PLAYBACK_NAMES
     if can_be_in_place(thing):
         names.append("play_in_place")
+    if names and len(same_import(thing, bpy.context.scene.objects)) > 1:
+        names.append("play_together")
     if _display_modifier(thing) is not None:
         names.append("display")
     names += [name for name, label in _INPUTS.items() if modifier_with(thing, label) is not None]
@@ -46,11 +50,24 @@ def _of_playback(read: Callable[[Playback, bpy.types.Scene], Any], default: Any)
 
 def _to_playback(write: Callable[[Playback, bpy.types.Scene, Any], None]) -> Callable[[Any, Any], None]:
     def set_(group: bpy.types.PropertyGroup, value: Any) -> None:
-        playback = playback_of(group.id_data)
-        if playback is not None:
-            write(playback, bpy.context.scene, value)
+        for thing in _played_together(group.id_data):
+            playback = playback_of(thing)
+            if playback is not None:
+                write(playback, bpy.context.scene, value)
 
     return set_
+
+
+def _played_together(thing: bpy.types.Object) -> list[bpy.types.Object]:
+    """The object, and those that are timed with it."""
+    if not thing.gvf.play_together:
+        return [thing]
+    return [other for other in same_import(thing, bpy.context.scene.objects) if other.gvf.play_together]
+
+
+def _set_in_place(group: bpy.types.PropertyGroup, in_place: bool) -> None:
+    for thing in _played_together(group.id_data):
+        set_in_place(thing, in_place)
 
 
 def _set_loop(playback: Playback, scene: bpy.types.Scene, index: int) -> None:
@@ -131,7 +148,12 @@ class ResultProperties:
         name="In Place",
         description="Stay on the spot: the way over the ground is taken out",
         get=lambda group: is_in_place(group.id_data),
-        set=lambda group, value: set_in_place(group.id_data, value),
+        set=_set_in_place,
+    )
+    play_together: BoolProperty(
+        name="Whole Result",
+        description="What is set here holds for the splats, the points and the moving mesh of the same import, too",
+        default=True,
     )
     display: EnumProperty(
         name="Display",

@@ -22,6 +22,7 @@ from .own_animation import can_be_followed, moves_on_its_own
 from .placement import moved_by
 from .points import new_point_cloud_object
 from .provenance import PROVENANCE_PROPERTY
+from .same_import import mark_import
 from .splats import new_splat_object
 from .track_cache import TrackCache, move_to_cache
 from .transaction import Transaction
@@ -99,6 +100,7 @@ def import_animation(
         run = _Run(context, transaction, animation, sources, mapping, title, warnings=list(animation.warnings))
         splats, points = run.add_results(options)
         motion = run.add_motions() if options.motion else ()
+        mark_import(transaction, [thing for thing in (splats, points, *motion) if thing is not None])
         context.view_layer.update()
     for warning in run.warnings:
         LOGGER.warning(warning)

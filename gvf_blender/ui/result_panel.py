@@ -10,7 +10,7 @@ from ..result_properties import result_controls
 from .place import GVFPanel
 from .text import draw_sentence
 
-_PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place")
+_PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place", "play_together")
 # Their names would be cut off before them, and stand inside.
 _SLIDERS = ("display_amount", "display_confidence")
 
