@@ -252,6 +252,15 @@ def test_what_does_not_fit_together_is_named(api, tmp_path):
         api.export(imported.splats, tmp_path / "a.ply")
 
 
+def test_several_objects_are_refused_with_a_sentence(api, tmp_path):
+    for name in ("A", "B"):
+        new_ball().name = name
+    with pytest.raises(SelectionError, match="given are: 'A', 'B'"):
+        api.export(["A", "B"], tmp_path / "a.abc")
+    with pytest.raises(SelectionError, match="given are: none"):
+        api.export([], tmp_path / "a.abc")
+
+
 def test_a_mesh_whose_number_of_vertices_changes_is_refused(api, tmp_path):
     ball = new_ball()
     build = ball.modifiers.new("Build", "BUILD")
