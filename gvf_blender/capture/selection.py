@@ -7,6 +7,7 @@ import bpy
 
 from ..core.errors import SelectionError
 from ..importer.gaussians import shows_gaussians
+from ..importer.render_choice import is_kept_out_of_renders
 
 LOGGER = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def _visible_surfaces_below(
         if (child.type in SURFACE_TYPES or _instances_collection(child))
         and child in members
         and child.visible_get(view_layer=context.view_layer)
-        and not child.hide_render
+        and not is_kept_out_of_renders(child)
         and child not in shapes
         and not shows_gaussians(child)
     ]
