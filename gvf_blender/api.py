@@ -122,14 +122,27 @@ def _seen_by(camera: str | bpy.types.Object, objects: Objects, settings: Mapping
     """The settings of the view from which a camera sees objects.
 
     Raises:
-        SelectionError: Something does not exist, or the camera is none.
+        SelectionError: Something does not exist, or the camera is none, or several.
     """
-    (found,) = find_objects(object_names(camera))
+    found = _the_one(camera, "Name the camera that the video was seen from.")
     if found.type != "CAMERA":
         raise SelectionError(f"{found.name!r} is no camera.", "Name the camera that the video was seen from.")
     fov = settings.get("fov", MotionSettings.fov)
     view = view_of_camera(bpy.context, found, find_objects(object_names(objects)), fov)
     return {"view": "given", "azimuth": view.azimuth, "elevation": view.elevation, "fov": view.fov}
+
+
+def _the_one(objects: Objects, hint: str) -> bpy.types.Object:
+    """The object that is given where one is needed.
+
+    Raises:
+        SelectionError: There are several, or none; or it does not exist.
+    """
+    found = find_objects(object_names(objects))
+    if len(found) != 1:
+        given = ", ".join(repr(each.name) for each in found) or "none"
+        raise SelectionError(f"One object is needed here, and given are: {given}.", hint)
+    return found[0]
 
 
 def check_video(
@@ -231,11 +244,11 @@ def export(
         The files, and the largest distance in metres between what is shown and what was read back from them.
 
     Raises:
-        SelectionError: The object does not go into that format.
+        SelectionError: The object does not go into that format, or it is not one.
         SettingsError: An unknown suffix, or no frames.
         FileError: The file cannot be written.
     """
-    (found,) = find_objects(object_names(thing))
+    found = _the_one(thing, "Export one object after the other.")
     target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
     return write_export(bpy.context, found, target, frame_start, frame_end)
 

@@ -8,6 +8,8 @@ import bpy
 
 from .capture.selection import surface_objects
 from .core.errors import FileError, SelectionError
+from .importer.gaussians import shows_gaussians
+from .importer.render_choice import is_kept_out_of_renders
 
 LOGGER = logging.getLogger(__name__)
 
@@ -183,7 +185,10 @@ def _visible_with_faces(context: bpy.types.Context) -> list[bpy.types.Object]:
     shown = [
         thing
         for thing in context.view_layer.objects
-        if thing in owners and thing.type in _ASSET_TYPES and not thing.hide_render
+        if thing in owners
+        and thing.type in _ASSET_TYPES
+        and not is_kept_out_of_renders(thing)
+        and not shows_gaussians(thing)
     ]
     # Takes out the display shapes of bones, unless there is nothing else.
     return surface_objects(context, shown) if shown else []

@@ -52,8 +52,8 @@ def summarise(selected: Sequence[bpy.types.Object]) -> AssetSummary:
 
 
 def with_children(selected: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
-    """The objects, and the visible ones below their empties and armatures; fit for drawing."""
-    found = dict.fromkeys(selected)
+    """The objects but results, and the visible ones below their empties and armatures; fit for drawing."""
+    found = dict.fromkeys(thing for thing in selected if not shows_gaussians(thing))
     parents = [thing for thing in found if thing.type in ("EMPTY", "ARMATURE")]
     # Each of them is asked for by a walk over all objects of the file.
     for thing in parents[:_MOST_PARENTS]:

@@ -12,7 +12,7 @@ from .importer.placement import transform_points
 def world_vertices(context: bpy.types.Context, objects: Iterable[bpy.types.Object]) -> np.ndarray | None:
     """Evaluated vertices of objects, of what hangs on them and of their instances [V, 3]; None if there are none.
 
-    Results hang on their originals, too, and do not count.
+    Results, which hang on their originals, too, do not count.
     """
     owners = set(objects)
     counted: dict[bpy.types.Object, bool] = {}
@@ -20,7 +20,7 @@ def world_vertices(context: bpy.types.Context, objects: Iterable[bpy.types.Objec
     for instance in context.evaluated_depsgraph_get().object_instances:
         owner = (instance.parent if instance.is_instance else instance.object).original
         if owner not in counted:  # splats are instances by the ten thousands
-            counted[owner] = owner in owners or (_hangs_on(owner, owners) and not shows_gaussians(owner))
+            counted[owner] = (owner in owners or _hangs_on(owner, owners)) and not shows_gaussians(owner)
         if instance.object.type == "MESH" and counted[owner]:
             positions = np.empty((len(instance.object.data.vertices), 3), np.float32)
             instance.object.data.vertices.foreach_get("co", positions.ravel())

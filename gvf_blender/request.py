@@ -11,6 +11,7 @@ from .capture.selection import SURFACE_TYPES, surface_objects
 from .core.errors import FileError, SelectionError, SettingsError
 from .core.motion_settings import MotionSettings
 from .core.sentence import Sentence
+from .importer.gaussians import shows_gaussians
 
 OUTPUTS = ("splats", "points", "motion")
 # Empties and armatures stand for the meshes below them.
@@ -68,6 +69,7 @@ def make_request(
     """
     found = find_objects(object_names(objects))
     check_selection(found)
+    found = [item for item in found if not shows_gaussians(item)]
     surfaces = surface_objects(bpy.context, found)
     return AnimateRequest(
         objects=tuple(item.name for item in found),
@@ -114,15 +116,26 @@ def check_selection(objects: Sequence[bpy.types.Object]) -> None:
     """Whether the selection holds something that may have a surface; cheap enough for every redraw of a panel.
 
     Raises:
-        SelectionError: Nothing is selected, or nothing with a surface.
+        SelectionError: Nothing is selected, or nothing with a surface, or only results of earlier animations.
     """
     if not objects:
         raise SelectionError("No object is selected.", "Select the mesh objects to animate.")
-    if not any(item.type in _PROMISING_TYPES for item in objects):
-        names = ", ".join(repr(item.name) for item in objects[:3]) + (", ..." if len(objects) > 3 else "")
+    if any(item.type in _PROMISING_TYPES and not shows_gaussians(item) for item in objects):
+        return
+    results = [item for item in objects if shows_gaussians(item)]
+    if results:
         raise SelectionError(
-            Sentence("The selection holds no mesh: {names}.", names=names), "Select the mesh objects to animate."
+            Sentence("The selection holds only results: {names}.", names=_some_names(results)),
+            "Select the originals that they were made from.",
         )
+    raise SelectionError(
+        Sentence("The selection holds no mesh: {names}.", names=_some_names(objects)),
+        "Select the mesh objects to animate.",
+    )
+
+
+def _some_names(objects: Sequence[bpy.types.Object]) -> str:
+    return ", ".join(repr(item.name) for item in objects[:3]) + (", ..." if len(objects) > 3 else "")
 
 
 def check_video(video: str | Path) -> Path:

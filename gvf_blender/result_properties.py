@@ -1,6 +1,7 @@
 """How the result on an object plays and shows, as properties that read and write the result itself.
 
-None of them is stored: keys, curve modifiers and node inputs are the only truth, and play without the add-on.
+None of them is stored but which objects are set together: keys, curve modifiers and node inputs are the only truth, and
+play without the add-on.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty
 from .importer.gaussians import AMOUNT_INPUT, OVERLAY_INPUT, SIZE_INPUT, modifier_with
 from .importer.in_place import can_be_in_place, is_in_place, set_in_place
 from .importer.nodes import modifier_input, set_modifier_input
+from .importer.render_choice import RENDERED, is_replaced_in_renders, kind_of, render_only, rendered_kinds
 from .importer.retiming import LOOPS, MAX_SPEED, MIN_SPEED, Playback, playback_of
+from .importer.same_import import same_import
 from .importer.splats import DISPLAYS, display_of, set_display
 
 _INPUTS = {"display_size": SIZE_INPUT, "display_amount": AMOUNT_INPUT, "display_confidence": OVERLAY_INPUT}
@@ -26,6 +29,10 @@ def result_controls(thing: bpy.types.Object) -> tuple[str, ...]:
         names += _PLAYBACK_NAMES
     if can_be_in_place(thing):
         names.append("play_in_place")
+    if names and len(_same_import(thing)) > 1:
+        names.append("play_together")
+    if _can_choose_rendered(thing):
+        names.append("render_shows")
     if _display_modifier(thing) is not None:
         names.append("display")
     names += [name for name, label in _INPUTS.items() if modifier_with(thing, label) is not None]
@@ -46,11 +53,28 @@ def _of_playback(read: Callable[[Playback, bpy.types.Scene], Any], default: Any)
 
 def _to_playback(write: Callable[[Playback, bpy.types.Scene, Any], None]) -> Callable[[Any, Any], None]:
     def set_(group: bpy.types.PropertyGroup, value: Any) -> None:
-        playback = playback_of(group.id_data)
-        if playback is not None:
-            write(playback, bpy.context.scene, value)
+        for thing in _played_together(group.id_data):
+            playback = playback_of(thing)
+            if playback is not None:
+                write(playback, bpy.context.scene, value)
 
     return set_
+
+
+def _played_together(thing: bpy.types.Object) -> list[bpy.types.Object]:
+    """The object, and those that are timed with it."""
+    if not thing.gvf.play_together:
+        return [thing]
+    return [other for other in _same_import(thing) if other.gvf.play_together]
+
+
+def _same_import(thing: bpy.types.Object) -> list[bpy.types.Object]:
+    return same_import(thing, bpy.context.scene.objects)
+
+
+def _set_in_place(group: bpy.types.PropertyGroup, in_place: bool) -> None:
+    for thing in _played_together(group.id_data):
+        set_in_place(thing, in_place)
 
 
 def _set_loop(playback: Playback, scene: bpy.types.Scene, index: int) -> None:
@@ -59,6 +83,22 @@ def _set_loop(playback: Playback, scene: bpy.types.Scene, index: int) -> None:
 
 def _set_held(playback: Playback, scene: bpy.types.Scene, held: bool) -> None:
     playback.hold(held)
+
+
+def _can_choose_rendered(thing: bpy.types.Object) -> bool:
+    """Also for an original whose splats somebody deleted: nothing else would tell why renders leave it out."""
+    return is_replaced_in_renders(thing) or len(set(map(kind_of, _same_import(thing)))) > 1
+
+
+def _get_rendered(group: bpy.types.PropertyGroup) -> int:
+    shown = rendered_kinds(_same_import(group.id_data))
+    return sum(1 << index for index, kind in enumerate(RENDERED) if kind in shown)
+
+
+def _set_rendered(group: bpy.types.PropertyGroup, chosen: int) -> None:
+    kinds = [kind for index, kind in enumerate(RENDERED) if chosen >> index & 1]
+    if _can_choose_rendered(group.id_data):
+        render_only(_same_import(group.id_data), kinds)
 
 
 def _of_input(name: str) -> Callable[[Any], float]:
@@ -131,7 +171,24 @@ class ResultProperties:
         name="In Place",
         description="Stay on the spot: the way over the ground is taken out",
         get=lambda group: is_in_place(group.id_data),
-        set=lambda group, value: set_in_place(group.id_data, value),
+        set=_set_in_place,
+    )
+    play_together: BoolProperty(
+        name="Whole Result",
+        description="What is set here holds for the splats, the points and the moving mesh of the same import, too",
+        default=True,
+    )
+    render_shows: EnumProperty(
+        name="Render",
+        description="What renders show of the result; all of it lies in the same place",
+        items=(
+            ("SPLATS", "Splats", "Renders show the splats"),
+            ("POINTS", "Points", "Renders show the points"),
+            ("MESH", "Mesh", "Renders show the mesh that moves"),
+        ),
+        options={"ENUM_FLAG"},
+        get=_get_rendered,
+        set=_set_rendered,
     )
     display: EnumProperty(
         name="Display",

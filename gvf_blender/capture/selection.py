@@ -7,6 +7,7 @@ import bpy
 
 from ..core.errors import SelectionError
 from ..importer.gaussians import shows_gaussians
+from ..importer.render_choice import is_kept_out_of_renders
 
 LOGGER = logging.getLogger(__name__)
 
@@ -18,8 +19,8 @@ _PARENT_TYPES = frozenset({"EMPTY", "ARMATURE"})
 def surface_objects(context: bpy.types.Context, selected: Sequence[bpy.types.Object]) -> list[bpy.types.Object]:
     """The objects to capture: those selected, and the visible ones below selected armatures and empties.
 
-    Cameras, lights and the display shapes of bones, which the glTF importer leaves behind, are passed over as
-    long as something else is selected.
+    Cameras, lights, results of earlier animations and the display shapes of bones, which the glTF importer leaves
+    behind, are passed over as long as something else is selected.
 
     Args:
         context: Its view layer decides what is visible.
@@ -40,6 +41,8 @@ def surface_objects(context: bpy.types.Context, selected: Sequence[bpy.types.Obj
     for thing in selected:
         if thing in shapes:
             LOGGER.info("%s is the display shape of a bone and is not captured.", thing.name)
+        elif shows_gaussians(thing):
+            LOGGER.info("%s is a result and is not captured.", thing.name)
         elif thing.type in SURFACE_TYPES or _instances_collection(thing):
             _require_visible(context, thing)
             found[thing] = None
@@ -75,7 +78,7 @@ def _visible_surfaces_below(
         if (child.type in SURFACE_TYPES or _instances_collection(child))
         and child in members
         and child.visible_get(view_layer=context.view_layer)
-        and not child.hide_render
+        and not is_kept_out_of_renders(child)
         and child not in shapes
         and not shows_gaussians(child)
     ]
@@ -97,6 +100,8 @@ def _require_visible(context: bpy.types.Context, thing: bpy.types.Object) -> Non
 def _nothing_to_capture(thing: bpy.types.Object, shapes: set[bpy.types.Object]) -> SelectionError:
     if thing in shapes:
         return SelectionError(f"'{thing.name}' is only the display shape of a bone.", "Select the mesh to animate.")
+    if shows_gaussians(thing):
+        return SelectionError(f"'{thing.name}' is a result.", "Select the original that it was made from.")
     if thing.type in _PARENT_TYPES:
         return SelectionError(
             f"There is no visible mesh below '{thing.name}'.", "Select the mesh object to animate, or show its meshes."

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.errors import FileError, SelectionError, SettingsError
 from ..core.pc2_file import read_pc2, write_pc2
 from ..core.sentence import Sentence
-from ..importer.playback import stored_frames
+from ..importer.gaussians import shows_gaussians
 from ..importer.retiming import playback_of
 from .morph_glb import export_glb
 from .provenance import noted_on
@@ -99,7 +99,7 @@ def export_obstacle(thing: bpy.types.Object | None, kind: str | None = None) -> 
     """Why an object cannot be exported, into one of `FORMATS` or into any; None if it can."""
     if thing is None:
         return SelectionError("No object is active.", "Select a result, or a mesh that moves.")
-    if _holds_gaussians(thing):
+    if shows_gaussians(thing):
         if kind not in (None, "PLY"):
             text = Sentence("{name!r} consists of Gaussians.", name=thing.name)
             return SelectionError(text, "Export it as PLY, or export the mesh.")
@@ -117,7 +117,7 @@ def export_obstacle(thing: bpy.types.Object | None, kind: str | None = None) -> 
 
 def usual_format(thing: bpy.types.Object) -> str:
     """The one of `FORMATS` that suits an object; Gaussians go into no other."""
-    return "PLY" if _holds_gaussians(thing) else "ALEMBIC"
+    return "PLY" if shows_gaussians(thing) else "ALEMBIC"
 
 
 def animation_frames(scene: bpy.types.Scene, thing: bpy.types.Object) -> tuple[int, int]:
@@ -133,12 +133,6 @@ def format_of(path: Path) -> str | None:
     """The one of `FORMATS` that a suffix tells, if any."""
     suffix = path.suffix.lower()
     return next((kind for kind, suffixes in FORMATS.items() if suffix in suffixes), None)
-
-
-def _holds_gaussians(thing: bpy.types.Object) -> bool:
-    return thing.type in ("MESH", "POINTCLOUD") and all(
-        len(stored_frames(thing.data, name, limit=1)) for name in ("position", "rotation", "opacity")
-    )
 
 
 def _format(path: Path) -> str:

@@ -11,16 +11,24 @@ from mathutils import Matrix
 from ..core.errors import SelectionError
 from ..core.splat_ply_file import SplatFrame, read_splat_ply, write_splat_ply
 from ..importer import PROVENANCE_PROPERTY
-from ..importer.applied_transform import applied_transform
-from ..importer.in_place import is_in_place
+from ..importer.gaussians import AMOUNT_INPUT, FRAME_INPUT, OVERLAY_INPUT, modifier_with
+from ..importer.materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
+from ..importer.nodes import has_input, set_modifier_input
 from ..importer.placement import transform_points
-from ..importer.playback import stored_frames
-from ..importer.retiming import playback_of
+from ..importer.splats import DISPLAY_POINTS, display_of, set_display
 from .provenance import provenance_note
 from .stage import stage
 
 # Relative to its scale, by how much an object's matrix may miss being a rotation with one scale.
 _TOLERANCE = 1e-4
+# Of the points that show the Gaussians: attribute, property of its values, components.
+_SHOWN = (
+    ("position", "vector", 3),
+    (ROTATION_ATTRIBUTE, "value", 4),
+    (SCALE_ATTRIBUTE, "vector", 3),
+    (COLOR_ATTRIBUTE, "color", 4),
+    (OPACITY_ATTRIBUTE, "value", 1),
+)
 
 
 def export_splats(
@@ -28,7 +36,8 @@ def export_splats(
 ) -> tuple[list[Path], float]:
     """Write "<stem>_<frame>.ply" for every frame, and read them back.
 
-    All Gaussians are written, whatever is displayed, where the object stands.
+    All Gaussians are written, whatever is displayed, where the object stands, as Blender evaluates them: whether keys,
+    an NLA strip, a driver or a hand sets the frame of the animation.
 
     Args:
         context: Its scene is the one that plays.
@@ -37,48 +46,72 @@ def export_splats(
         frames: Scene frames.
 
     Returns:
-        The files, and the largest error of a position in metres.
+        The files, and the largest distance in metres between a Gaussian as it is shown and as it was read back.
 
     Raises:
-        SelectionError: The object is not scaled alike in all directions.
+        SelectionError: The object is not scaled alike in all directions, or its node tree shows no Gaussians.
         FileError: A file cannot be written.
     """
-    placements = _placements(context, thing, frames)
-    playback = playback_of(thing)
-    tracks = {name: stored_frames(thing.data, name) for name in ("position", "rotation", "scale", "color", "opacity")}
     note = f"{PROVENANCE_PROPERTY} {json.dumps(provenance_note(thing))}"
     paths, error = [], 0.0
-    for frame, matrix in zip(frames, placements, strict=True):
-        rotation, scale = _rotation_and_scale(thing.name, Matrix(matrix))
-        moment = 0.0 if playback is None else playback.curve.evaluate(frame)
-        positions = _mixed(tracks["position"], moment)
-        if is_in_place(thing):
-            way = positions.mean(axis=0) - tracks["position"][0].astype(np.float64).mean(axis=0)
-            positions = positions - way * (1, 1, 0)
-        splats = SplatFrame(
-            positions=transform_points(matrix, positions),
-            rotations=_product(rotation, _mixed_rotations(tracks["rotation"], moment)),
-            scales=scale * _mixed(tracks["scale"], moment),
-            colors=_mixed(tracks["color"], moment),
-            opacities=np.clip(_mixed(tracks["opacity"], moment), 0, 1),
-        )
-        paths.append(path.with_name(f"{path.stem}_{frame:04d}.ply"))
-        write_splat_ply(paths[-1], splats, [note])
-        read = read_splat_ply(paths[-1])
-        error = max(error, float(np.linalg.norm(read.positions - splats.positions, axis=1).max()))
+    with stage(context, (), frames) as scene:
+        points = _copy_as_points(thing)
+        scene.collection.objects.link(points)
+        for frame in frames:
+            scene.frame_set(frame)
+            splats = _shown(points, thing.name)
+            paths.append(path.with_name(f"{path.stem}_{frame:04d}.ply"))
+            write_splat_ply(paths[-1], splats, [note])
+            read = read_splat_ply(paths[-1])
+            error = max(error, float(np.linalg.norm(read.positions - splats.positions, axis=1).max()))
     return paths, error
 
 
-def _placements(context: bpy.types.Context, thing: bpy.types.Object, frames: Sequence[int]) -> list[np.ndarray]:
-    """From the stored tracks to the world at every frame, float64 [4, 4]: an object may be moved by keys."""
-    applied = applied_transform(thing.data)
-    with stage(context, [thing], frames) as scene:
-        found = []
-        for frame in frames:
-            scene.frame_set(frame)
-            evaluated = thing.evaluated_get(bpy.context.evaluated_depsgraph_get())
-            found.append(np.array(evaluated.matrix_world, np.float64) @ applied)
-    return found
+def _copy_as_points(thing: bpy.types.Object) -> bpy.types.Object:
+    """A copy, with the same data and animation, that shows all of its Gaussians as points in their own colors."""
+    points = thing.copy()
+    points.hide_viewport = False
+    modifier = modifier_with(points, FRAME_INPUT)
+    modifier.show_viewport = True
+    if display_of(modifier) is not None:
+        set_display(modifier, DISPLAY_POINTS)
+    for name, value in ((AMOUNT_INPUT, 1.0), (OVERLAY_INPUT, 0.0)):
+        if has_input(modifier, name):
+            set_modifier_input(modifier, name, value)
+    return points
+
+
+def _shown(points: bpy.types.Object, name: str) -> SplatFrame:
+    """The Gaussians of the current frame in the world."""
+    for instance in bpy.context.evaluated_depsgraph_get().object_instances:
+        if instance.object.original == points and instance.object.type == "POINTCLOUD":
+            return _read(instance.object.data, instance.matrix_world, name)
+    raise _nothing_shown(name)
+
+
+def _read(cloud: bpy.types.PointCloud, matrix: Matrix, name: str) -> SplatFrame:
+    values = {}
+    for attribute, prop, components in _SHOWN:
+        found = cloud.attributes.get(attribute)
+        if found is None or len(found.data) == 0:
+            raise _nothing_shown(name)
+        values[attribute] = np.empty((len(found.data), components), np.float32)
+        found.data.foreach_get(prop, values[attribute].ravel())
+    rotation, scale = _rotation_and_scale(name, matrix)
+    return SplatFrame(
+        positions=transform_points(np.array(matrix, np.float64), values["position"].astype(np.float64)),
+        rotations=_product(rotation, values[ROTATION_ATTRIBUTE].astype(np.float64)),
+        scales=scale * values[SCALE_ATTRIBUTE],
+        colors=values[COLOR_ATTRIBUTE][:, :3],
+        opacities=np.clip(values[OPACITY_ATTRIBUTE][:, 0], 0, 1),
+    )
+
+
+def _nothing_shown(name: str) -> SelectionError:
+    return SelectionError(
+        f"{name!r} shows no Gaussians: its node tree was changed, or its points were deleted.",
+        "Import the result again.",
+    )
 
 
 def _rotation_and_scale(name: str, matrix: Matrix) -> tuple[np.ndarray, float]:
@@ -93,34 +126,6 @@ def _rotation_and_scale(name: str, matrix: Matrix) -> tuple[np.ndarray, float]:
             "Give it the same positive scale in x, y and z.",
         )
     return np.array(rotation, np.float64), scale
-
-
-def _neighbors(values: np.ndarray, moment: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """The stored frames before and after a moment, and the weight of the later one."""
-    moment = min(max(moment, 0.0), len(values) - 1)
-    earlier = int(moment)
-    later = min(earlier + 1, len(values) - 1)
-    return values[earlier].astype(np.float64), values[later].astype(np.float64), moment - earlier
-
-
-def _mixed(values: np.ndarray, moment: float) -> np.ndarray:
-    earlier, later, weight = _neighbors(values, moment)
-    return earlier if weight == 0 else (1 - weight) * earlier + weight * later
-
-
-def _mixed_rotations(values: np.ndarray, moment: float) -> np.ndarray:
-    """Along the shorter arc, as the node trees do."""
-    earlier, later, weight = _neighbors(values, moment)
-    cosine = (earlier * later).sum(axis=1, keepdims=True)
-    later, cosine = np.where(cosine < 0, -later, later), np.abs(cosine)
-    angle = np.arccos(np.clip(cosine, -1, 1))
-    # Rotations closer than this are mixed linearly: the sine would be zero.
-    first, second = (
-        np.where(angle < 1e-6, share, np.sin(share * angle) / np.maximum(np.sin(angle), 1e-12))
-        for share in (1 - weight, weight)
-    )
-    mixed = first * earlier + second * later
-    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
 
 
 def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:

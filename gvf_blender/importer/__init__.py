@@ -3,6 +3,7 @@
 from .animation_import import Imported, ImportOptions, import_animation
 from .motion import has_motion, remove_motion
 from .provenance import PROVENANCE_PROPERTY, provenance_of
+from .result_removal import has_result, remove_result
 from .splat_import import import_splats
 from .track_cache import TrackCache
 from .transparency import bounces_warning, lacks_transparent_bounces, raise_transparent_bounces
@@ -14,10 +15,12 @@ __all__ = [
     "TrackCache",
     "bounces_warning",
     "has_motion",
+    "has_result",
     "import_animation",
     "import_splats",
     "lacks_transparent_bounces",
     "provenance_of",
     "raise_transparent_bounces",
     "remove_motion",
+    "remove_result",
 ]

@@ -22,6 +22,9 @@ from .own_animation import can_be_followed, moves_on_its_own
 from .placement import moved_by
 from .points import new_point_cloud_object
 from .provenance import PROVENANCE_PROPERTY
+from .render_choice import choose_rendered
+from .result_removal import COLLECTION_MARK
+from .same_import import mark_import
 from .splats import new_splat_object
 from .track_cache import TrackCache, move_to_cache
 from .transaction import Transaction
@@ -78,7 +81,8 @@ def import_animation(
 
     New objects lie where the first source object that still exists stands now: if it was moved since the
     capture, they follow. A source object that is gone or was changed is left out, which
-    `Imported.warnings` says. An earlier imported motion of a source object is replaced.
+    `Imported.warnings` says. An earlier imported motion of a source object is replaced. Renders show the
+    splats, if there are any, and not the points and the originals that move inside them.
 
     Args:
         context: Its scene receives the objects.
@@ -99,6 +103,9 @@ def import_animation(
         run = _Run(context, transaction, animation, sources, mapping, title, warnings=list(animation.warnings))
         splats, points = run.add_results(options)
         motion = run.add_motions() if options.motion else ()
+        made = [thing for thing in (splats, points, *motion) if thing is not None]
+        mark_import(transaction, made)
+        choose_rendered(transaction, made)
         context.view_layer.update()
     for warning in run.warnings:
         LOGGER.warning(warning)
@@ -168,6 +175,7 @@ class _Run:
 
     def _place(self, results: list[bpy.types.Object]) -> None:
         collection = bpy.data.collections.new(f"{self.title} GVF")
+        collection[COLLECTION_MARK] = True
         self.context.scene.collection.children.link(collection)
         matrix = Matrix(self._movement_since_capture() @ self.animation.placement)
         for result in results:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .nodes import TreeWriter, socket
 from .placement import transform_points
-from .playback import Track, stored_frames
+from .playback import Track
 
 # Relative to the size of the cloud: what lies closer to a line or a plane counts as in it.
 _FLAT = 1e-3
@@ -123,20 +123,6 @@ class _Sampler:
         within = self._writer.math("MODULO", float(index), self._count)
         inputs = {"Geometry": self._geometry, "Value": field, "Index": within}
         return self._writer.output("GeometryNodeSampleIndex", inputs, data_type="FLOAT_VECTOR", domain="POINT")
-
-
-def applied_transform(data: bpy.types.Mesh | bpy.types.PointCloud) -> np.ndarray:
-    """The matrix that was applied to the data of a result, [4, 4]; the identity if none was."""
-    stored = stored_frames(data, "position", limit=1)[0].astype(np.float64)
-    own = np.empty(stored.shape, np.float32)
-    data.attributes["position"].data.foreach_get("vector", own.ravel())
-    guides, witness = _guides(stored)
-    if np.array_equal(own[guides], stored[guides]):
-        return np.eye(4)
-    now = _frame(own[guides].astype(np.float64))
-    matrix = now @ np.linalg.inv(_frame(stored[guides]))
-    error = np.linalg.norm(transform_points(matrix, stored[witness]) - own[witness])
-    return matrix if error < _SAME * np.linalg.norm(now[:3, 0]) else np.eye(4)
 
 
 def _guides(points: np.ndarray) -> tuple[list[int], int]:

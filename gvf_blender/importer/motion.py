@@ -16,6 +16,8 @@ from .modifier_motion import (
 )
 from .own_animation import moves_on_its_own
 from .placement import is_invertible, transform_points
+from .render_choice import restore_render
+from .same_import import forget_import
 from .shape_key_motion import (
     add_shape_key_motion,
     can_carry_shape_keys,
@@ -109,6 +111,8 @@ def remove_motion(mesh_object: bpy.types.Object) -> bool:
     keys = find_shape_key_motion(mesh_object)
     if keys is not None:
         detach_shape_key_motion(mesh_object, keys).discard()
+    forget_import(mesh_object)
+    restore_render(mesh_object)
     return bool(modifiers) or keys is not None
 
 

@@ -1,7 +1,7 @@
 """Large tracks in a file of their own: a .blend library beside the artist's file, linked in Blender's own way.
 
 Nothing has to run for it to play: a render farm needs the library beside the file as it needs textures. The object
-remembers the library's hash, so a library that was moved or renamed is found again by its content.
+remembers the library's size and hash, so a library that was moved or renamed is found again by its content.
 """
 
 import hashlib
@@ -16,6 +16,8 @@ from ..core.errors import FileError
 from .transaction import Transaction
 
 _HASH = "gvf_tracks_hash"
+# As text: whole numbers of custom properties have 32 bits.
+_SIZE = "gvf_tracks_size"
 _SUFFIX = ".tracks.blend"
 
 
@@ -66,10 +68,10 @@ def move_to_cache(transaction: Transaction, results: Sequence[bpy.types.Object],
     linked = {data.name: data for data in (*wanted.meshes, *wanted.pointclouds)}
     library = next(iter(linked.values())).library
     transaction.on_failure(lambda: bpy.data.libraries.remove(library))
-    content = _hash(path)
+    content, size = _hash(path), str(path.stat().st_size)
     for thing, data in zip(results, local, strict=True):
         thing.data = linked[data.name]
-        thing[_HASH] = content
+        thing[_HASH], thing[_SIZE] = content, size
     bpy.data.batch_remove(local)
     return path
 
@@ -82,6 +84,8 @@ def lost_tracks(objects: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
 def relink_tracks(objects: Iterable[bpy.types.Object], folder: Path) -> list[bpy.types.Object]:
     """Find the files of lost tracks in a folder and its subfolders by their content.
 
+    Only files of the right size are read, except for results of earlier versions, which do not know it.
+
     Args:
         objects: As from `lost_tracks`.
         folder: Where to look.
@@ -90,13 +94,16 @@ def relink_tracks(objects: Iterable[bpy.types.Object], folder: Path) -> list[bpy
         The objects that were found nothing for.
     """
     lost = list(objects)
-    wanted = {thing[_HASH] for thing in lost}
+    wanted = {thing[_HASH]: thing.get(_SIZE) for thing in lost}
     # Files under the usual name come first; an artist may have renamed them.
     candidates = sorted(folder.rglob("*.blend"), key=lambda path: not path.name.endswith(_SUFFIX))
     found: dict[str, Path] = {}
     for path in candidates:
-        if wanted <= found.keys():
+        sizes = {size for content, size in wanted.items() if content not in found}
+        if not sizes:
             break
+        if not path.is_file() or (None not in sizes and str(path.stat().st_size) not in sizes):
+            continue
         content = _hash(path)
         if content in wanted:
             found[content] = path

@@ -1,11 +1,11 @@
-"""Taking the imported motion off an object again."""
+"""Taking results away again: the imported motion of objects, or all of an import."""
 
 from typing import ClassVar
 
 import bpy
 
 from ..core.errors import GvfBlenderError
-from ..importer import has_motion, remove_motion
+from ..importer import has_motion, has_result, remove_motion, remove_result
 from ..translations import translated
 
 
@@ -40,4 +40,33 @@ class GVF_OT_remove_motion(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (GVF_OT_remove_motion,)
+class GVF_OT_remove_result(bpy.types.Operator):
+    """The original stays, as it was before the import."""
+
+    bl_idname = "gvf.remove_result"
+    bl_label = "Remove Result"
+    bl_description = (
+        "Remove the splats and points of the active object's import, and take the motion off the mesh, which stays"
+    )
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether the active object is a result or carries a motion, in object mode."""
+        if context.mode != "OBJECT":
+            cls.poll_message_set(translated("Results are removed in object mode. Switch to object mode."))
+            return False
+        if context.object is None or not has_result(context.object):
+            text = "The active object is no result. Select splats, points or a mesh with imported motion."
+            cls.poll_message_set(translated(text))
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Remove what the import of the active object made."""
+        removed = remove_result(context.object, context.scene.objects)
+        self.report({"INFO"}, translated("Removed the result: {names}.", names=", ".join(removed)))
+        return {"FINISHED"}
+
+
+CLASSES = (GVF_OT_remove_motion, GVF_OT_remove_result)

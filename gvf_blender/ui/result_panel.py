@@ -4,13 +4,15 @@ from pathlib import Path
 
 import bpy
 
-from ..importer import bounces_warning, has_motion
+from ..core.sentence import Sentence
+from ..importer import bounces_warning, has_motion, has_result
+from ..importer.render_choice import is_replaced_in_renders
 from ..importer.track_cache import lost_tracks, tracks_elsewhere
 from ..result_properties import result_controls
 from .place import GVFPanel
 from .text import draw_sentence
 
-_PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place")
+_PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place", "play_together")
 # Their names would be cut off before them, and stand inside.
 _SLIDERS = ("display_amount", "display_confidence")
 
@@ -45,6 +47,9 @@ class GVF_PT_result(GVFPanel, bpy.types.Panel):
                     row = column.row(align=True)
                     row.use_property_split = name not in _SLIDERS
                     row.prop(result, name)
+        if is_replaced_in_renders(context.object):
+            text = "Renders show its splats or points instead of {name}."
+            draw_sentence(layout, context, Sentence(text, name=context.object.name), icon="RESTRICT_RENDER_ON")
         warning = bounces_warning(context.scene, [context.object])
         if warning is not None:
             draw_sentence(layout, context, warning, icon="ERROR")
@@ -52,6 +57,8 @@ class GVF_PT_result(GVFPanel, bpy.types.Panel):
         layout.operator("gvf.export", icon="EXPORT")
         if has_motion(context.object):
             layout.operator("gvf.remove_motion", icon="X")
+        if has_result(context.object):
+            layout.operator("gvf.remove_result", icon="TRASH")
 
 
 CLASSES = (GVF_PT_result,)

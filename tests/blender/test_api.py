@@ -269,6 +269,9 @@ def test_a_camera_tells_where_the_video_was_seen_from(api, cube, video, monkeypa
     assert settings.fov == pytest.approx(math.degrees(bpy.data.cameras["Camera"].angle), abs=0.01)
     with pytest.raises(SelectionError, match="'Cube' is no camera"):
         api.animate(cube, video, camera="Cube")
+    for cameras in (["Camera", "Cube"], []):
+        with pytest.raises(SelectionError, match="One object is needed here"):
+            api.animate(cube, video, camera=cameras)
 
 
 def test_a_batch_goes_on_after_a_failing_task(api, cube, video, server):

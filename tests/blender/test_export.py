@@ -13,7 +13,10 @@ from recording_layout import RecordingLayout
 from gvf_blender.core.errors import FileError, SelectionError, SettingsError
 from gvf_blender.core.glb_file import read_morph_mesh
 from gvf_blender.core.pc2_file import read_pc2
+from gvf_blender.core.splat_ply_file import read_splat_ply
 from gvf_blender.importer import ImportOptions, import_animation
+from gvf_blender.importer.nodes import modifier_input_path, set_modifier_input
+from gvf_blender.importer.retiming import playback_of
 
 FRAMES = 7
 MESH_FORMATS = ["a.abc", "a.usdc", "a.glb", "a.pc2"]
@@ -154,11 +157,80 @@ def test_in_place_results_are_exported_in_place(api, tmp_path):
     _, imported = moving(ball, tmp_path)
     imported.splats.gvf.play_in_place = True
     report = api.export(imported.splats, tmp_path / "a.ply")
-    from gvf_blender.core.splat_ply_file import read_splat_ply
-
     middles = np.array([read_splat_ply(path).positions.mean(axis=0) for path in report.paths])
     assert np.ptp(middles[:, :2], axis=0).max() < 1e-4
     assert np.ptp(middles[:, 2]) > 0.05
+
+
+def shown_by_a_strip(thing):
+    animation = thing.animation_data
+    action = animation.action
+    strip = animation.nla_tracks.new().strips.new("Walk", 11, action)
+    if hasattr(strip, "action_slot"):
+        strip.action_slot = action.slots[0]
+    animation.action = None
+
+
+def shown_by_a_driver(thing):
+    thing.animation_data_clear()
+    driven = thing.driver_add(modifier_input_path(thing.modifiers[0], "Frame"))
+    driven.driver.expression = "(frame - 11) * 0.5"
+
+
+def shown_by_hand(thing):
+    thing.animation_data_clear()
+    set_modifier_input(thing.modifiers[0], "Frame", 2.5)
+
+
+def shown_there_and_back(thing):
+    keys = playback_of(thing).curve.keyframe_points
+    keys.insert(14, 3).interpolation = "LINEAR"
+    keys[-1].co.y = 0
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (shown_by_a_strip, (0, 1, 3, 6)),
+        (shown_by_a_driver, (0, 0.5, 1.5, 3)),
+        (shown_by_hand, (2.5, 2.5, 2.5, 2.5)),
+        (shown_there_and_back, (0, 1, 3, 0)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["splats", "points"])
+def test_whatever_sets_the_frame_the_files_hold_what_is_shown(api, tmp_path, kind, change, expected):
+    animation, imported = moving(new_ball(), tmp_path)
+    result = getattr(imported, kind)
+    change(result)
+    assert playback_of(result) is None
+    report = api.export(result, tmp_path / "a.ply", frame_start=11, frame_end=17)
+    assert report.error < 1e-5
+    for frame, moment in zip((0, 1, 3, 6), expected, strict=True):
+        read = read_splat_ply(report.paths[frame])
+        np.testing.assert_allclose(read.positions, animation.world_means(moment), atol=2e-5)
+        np.testing.assert_allclose(read.opacities, animation.at("opacities", moment), atol=2e-3)
+
+
+def test_all_gaussians_are_exported_in_their_colors_whatever_is_displayed(api, tmp_path):
+    animation, imported = moving(new_ball(), tmp_path)
+    splats = imported.splats
+    splats.gvf.display, splats.gvf.display_amount, splats.gvf.display_confidence = "SOLID", 0.2, 1.0
+    splats.modifiers[0].show_viewport = False
+    before = state()
+    report = api.export(splats, tmp_path / "a.ply", frame_start=13, frame_end=13)
+    assert state() == before
+    assert (splats.gvf.display, splats.gvf.display_amount) == ("SOLID", pytest.approx(0.2))
+    read = read_splat_ply(report.paths[0])
+    np.testing.assert_allclose(read.positions, animation.world_means(2), atol=2e-5)
+    np.testing.assert_allclose(read.colors, animation.at("colors", 0), atol=2e-3)
+
+
+def test_a_result_whose_nodes_show_nothing_is_refused(api, tmp_path):
+    _, imported = moving(new_ball(), tmp_path)
+    imported.splats.modifiers[0].node_group.nodes.clear()
+    with pytest.raises(SelectionError, match="shows no Gaussians"):
+        api.export(imported.splats, tmp_path / "a.ply")
+    assert "GVF export" not in bpy.data.scenes
 
 
 def test_what_does_not_fit_together_is_named(api, tmp_path):
@@ -178,6 +250,15 @@ def test_what_does_not_fit_together_is_named(api, tmp_path):
     bpy.context.view_layer.update()
     with pytest.raises(SelectionError, match="scaled differently"):
         api.export(imported.splats, tmp_path / "a.ply")
+
+
+def test_several_objects_are_refused_with_a_sentence(api, tmp_path):
+    for name in ("A", "B"):
+        new_ball().name = name
+    with pytest.raises(SelectionError, match="given are: 'A', 'B'"):
+        api.export(["A", "B"], tmp_path / "a.abc")
+    with pytest.raises(SelectionError, match="given are: none"):
+        api.export([], tmp_path / "a.abc")
 
 
 def test_a_mesh_whose_number_of_vertices_changes_is_refused(api, tmp_path):

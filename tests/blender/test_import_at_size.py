@@ -15,7 +15,7 @@ from test_result_controls import shown_gaussians
 
 from gvf_blender.core.errors import FileError
 from gvf_blender.core.import_size import file_size, in_words
-from gvf_blender.importer import ImportOptions, TrackCache, import_animation
+from gvf_blender.importer import ImportOptions, TrackCache, import_animation, track_cache
 from gvf_blender.importer.track_cache import lost_tracks
 
 TINY = 1000
@@ -113,6 +113,33 @@ def test_moved_tracks_are_found_again_by_their_content(crate, tmp_path):
         np.testing.assert_allclose(shown_gaussians(bpy.data.objects[name]), animation.world_means(3), atol=1e-5)
     with pytest.raises(RuntimeError, match="where they should be"):
         bpy.ops.gvf.find_tracks(directory=str(tmp_path / "shelf"))
+
+
+@pytest.mark.parametrize("knows_size", [True, False])
+def test_only_files_of_the_right_size_are_read_in_search_of_tracks(crate, tmp_path, monkeypatch, knows_size):
+    _, imported = import_cached(crate, tmp_path)
+    (path,) = (tmp_path / "tracks").iterdir()
+    shelf = tmp_path / "shelf"
+    (shelf / "folder.blend").mkdir(parents=True)
+    (shelf / "gone.blend").symlink_to(tmp_path / "nothing")
+    size = path.stat().st_size
+    (shelf / "a.tracks.blend").write_bytes(bytes(size))
+    (shelf / "b.tracks.blend").write_bytes(bytes(size + 1))
+    # Files under the usual name come first.
+    path.rename(shelf / "c.blend")
+    lost = [imported.splats, imported.points]
+    for thing in lost if not knows_size else ():
+        del thing["gvf_tracks_size"]
+    read = []
+
+    def counted_hash(path):
+        read.append(path.name[0])
+        return content_of(path)
+
+    content_of = track_cache._hash
+    monkeypatch.setattr(track_cache, "_hash", counted_hash)
+    assert track_cache.relink_tracks(lost, shelf) == []
+    assert sorted(read) == (["a", "c"] if knows_size else ["a", "b", "c"])
 
 
 def buttons_for(thing):

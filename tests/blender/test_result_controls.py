@@ -11,6 +11,7 @@ from shown_splats import splat_matrices
 from test_import_results import point_attribute
 
 from gvf_blender.importer import ImportOptions, import_animation, native_splats
+from gvf_blender.result_properties import result_controls
 
 FRAMES = 9
 
@@ -111,6 +112,86 @@ def test_in_place_takes_out_the_way_over_the_ground_and_puts_it_back(result):
     assert_shows(result, 1 + 4, 4)
 
 
+def all_of(crate, tmp_path):
+    """Splats, points and the mesh itself."""
+    animation = fabricate(tmp_path, crate, frames=FRAMES)
+    imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    return imported.splats, imported.points, crate
+
+
+def settings_of(thing):
+    controls = thing.gvf
+    names = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place")
+    return tuple(round(value, 4) if isinstance(value := getattr(controls, name), float) else value for name in names)
+
+
+CHANGED = (11, 0.5, "REPEAT", True, True)
+
+
+def change(thing):
+    controls = thing.gvf
+    controls.play_start, controls.play_speed, controls.play_loop = 11, 0.5, "REPEAT"
+    controls.play_held = controls.play_in_place = True
+
+
+@pytest.mark.parametrize("changed", range(3))
+def test_what_is_set_on_one_of_an_import_holds_for_all_of_it(crate, tmp_path, changed):
+    results = all_of(crate, tmp_path)
+    other_import = import_animation(bpy.context, tmp_path / "animation.safetensors", (), ImportOptions(frame_start=1))
+    change(results[changed])
+    assert [settings_of(thing) for thing in results] == [CHANGED] * 3
+    assert settings_of(other_import.splats) == (1, 1, "ONCE", False, False)
+    assert "play_together" in result_controls(results[changed])
+
+
+def test_one_of_an_import_can_have_a_time_of_its_own(crate, tmp_path):
+    splats, points, mesh = all_of(crate, tmp_path)
+    before = settings_of(splats)
+    points.gvf.play_together = False
+    change(points)
+    assert [settings_of(thing) for thing in (splats, points, mesh)] == [before, CHANGED, before]
+    mesh.gvf.play_start = 5
+    assert [thing.gvf.play_start for thing in (splats, points, mesh)] == [5, 11, 5]
+
+
+def test_the_objects_of_an_import_are_known_after_renaming_saving_and_opening(crate, tmp_path):
+    for name, thing in zip(("a", "b", "c"), all_of(crate, tmp_path), strict=True):
+        thing.name = name
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
+    change(bpy.data.objects["b"])
+    assert [settings_of(bpy.data.objects[name]) for name in "abc"] == [CHANGED] * 3
+
+
+def test_one_undo_takes_a_change_of_the_whole_result_back(crate, tmp_path):
+    names = [thing.name for thing in all_of(crate, tmp_path)]
+    bpy.ops.ed.undo_push(message="Import")
+    bpy.data.objects[names[0]].gvf.play_speed = 0.5
+    bpy.ops.ed.undo_push(message="Speed")
+    assert [bpy.data.objects[name].gvf.play_speed for name in names] == [pytest.approx(0.5)] * 3
+    bpy.ops.ed.undo()
+    assert [bpy.data.objects[name].gvf.play_speed for name in names] == [pytest.approx(1)] * 3
+
+
+def test_a_motion_of_a_later_import_has_left_the_earlier_one(crate, tmp_path):
+    earlier = all_of(crate, tmp_path)
+    later = all_of(crate, tmp_path)
+    change(later[0])
+    assert settings_of(crate) == CHANGED
+    assert [settings_of(thing) for thing in earlier[:2]] == [(1, 1, "ONCE", False, False)] * 2
+    earlier[0].gvf.play_start = 3
+    assert (earlier[1].gvf.play_start, crate.gvf.play_start) == (3, 11)
+
+
+def test_results_of_earlier_versions_stand_alone(crate, tmp_path):
+    results = all_of(crate, tmp_path)
+    for thing in results:
+        del thing["gvf_import"]
+    change(results[0])
+    assert [thing.gvf.play_start for thing in results] == [11, 1, 1]
+    assert "play_together" not in result_controls(results[0])
+
+
 def test_a_motion_that_is_removed_while_in_place_leaves_the_mesh_as_it_was(crate, tmp_path):
     from gvf_blender.importer import remove_motion
 
@@ -177,8 +258,6 @@ def test_the_result_offers_to_raise_the_bounces_that_its_splats_lack_also_in_a_f
 
 
 def test_objects_without_a_result_have_no_controls(crate):
-    from gvf_blender.result_properties import result_controls
-
     assert result_controls(crate) == ()
     crate.gvf.play_speed = 3
     crate.gvf.play_in_place = True

@@ -7,12 +7,16 @@ from fabricated_animation import evaluated_world_vertices, fabricate
 from mathutils import Matrix
 from test_applied_transforms import apply, shown
 
+from gvf_blender.asset_file import open_asset
 from gvf_blender.asset_summary import summarise
 from gvf_blender.asset_vertices import world_vertices
 from gvf_blender.capture.selection import surface_objects
+from gvf_blender.core.errors import SelectionError
+from gvf_blender.core.motion_settings import MotionSettings
 from gvf_blender.core.splat_ply_file import read_splat_ply
 from gvf_blender.exporter.splats import export_splats
 from gvf_blender.importer import ImportOptions, import_animation
+from gvf_blender.request import check_selection, make_request
 
 FRAMES = 3
 
@@ -111,6 +115,36 @@ def test_the_results_below_a_rig_are_no_part_of_the_asset(addon, tmp_path):
     assert surface_objects(bpy.context, [rig]) == [original]
     assert summarise([rig]).vertices == 8
     assert len(world_vertices(bpy.context, [rig])) == 8
+
+
+def test_results_that_are_selected_too_are_no_part_of_the_asset(addon, tmp_path, video):
+    original = crate()
+    made = imported(tmp_path, original)[1]
+    selected = [made.splats, made.points, original]
+    assert surface_objects(bpy.context, selected) == [original]
+    assert summarise(selected).objects == 1
+    assert len(world_vertices(bpy.context, selected)) == 8
+    assert make_request(selected, video, MotionSettings()).objects == ("Crate",)
+
+
+def test_a_selection_of_nothing_but_results_is_refused(addon, tmp_path):
+    made = imported(tmp_path, crate())[1]
+    bpy.ops.object.light_add()
+    with pytest.raises(SelectionError, match="holds only results: 'Crate splats', 'Crate points'"):
+        check_selection([made.splats, made.points, bpy.context.object])
+    with pytest.raises(SelectionError, match="'Crate splats' is a result"):
+        surface_objects(bpy.context, [made.splats])
+
+
+def test_the_results_in_a_blend_file_are_no_asset(empty_scene, tmp_path):
+    imported(tmp_path, crate())
+    path = tmp_path / "scene.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    assert [thing.name for thing in open_asset(path)] == ["Crate"]
+    bpy.data.objects.remove(bpy.data.objects["Crate"])
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    with pytest.raises(SelectionError, match="no visible mesh"):
+        open_asset(path)
 
 
 def test_an_export_follows_an_original_that_was_keyed_later(empty_scene, tmp_path):

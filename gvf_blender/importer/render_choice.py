@@ -1,0 +1,84 @@
+"""Which objects of one import renders show: they lie inside each other, so that one kind of them is enough.
+
+The original is the artist's: its own setting is noted on it when it is changed here, and comes back.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+
+import bpy
+
+from .gaussians import shows_gaussians
+from .splats import display_of
+from .transaction import Transaction
+
+RENDERED = SPLATS, POINTS, MESH = "SPLATS", "POINTS", "MESH"
+"""What renders can show of an import."""
+_OWN = "gvf_own_hide_render"
+
+
+def kind_of(thing: bpy.types.Object) -> str:
+    """Which of `RENDERED` an object of an import is."""
+    if not shows_gaussians(thing):
+        return MESH
+    return SPLATS if any(display_of(modifier) is not None for modifier in thing.modifiers) else POINTS
+
+
+def rendered_kinds(objects: Iterable[bpy.types.Object]) -> set[str]:
+    """Which of `RENDERED` renders show of the objects of an import."""
+    return {kind_of(thing) for thing in objects if not thing.hide_render}
+
+
+def render_only(objects: Sequence[bpy.types.Object], kinds: Collection[str]) -> None:
+    """Let renders show some of `RENDERED`, if there are any of them among the objects of an import."""
+    if not {kind_of(thing) for thing in objects}.isdisjoint(kinds):
+        for thing in objects:
+            _hide(thing, kind_of(thing) not in kinds)
+
+
+def choose_rendered(transaction: Transaction, objects: Sequence[bpy.types.Object]) -> None:
+    """Let renders show the splats of a new import, else the mesh as the artist has it, else the points.
+
+    Args:
+        transaction: Takes it back if the import fails later.
+        objects: All of the import.
+    """
+    present = {kind_of(thing) for thing in objects}
+    chosen = next((kind for kind in (SPLATS, MESH, POINTS) if kind in present), None)
+    for thing in objects:
+        transaction.on_failure(partial(_put_back, thing, thing.hide_render, thing.get(_OWN)))
+        if kind_of(thing) == chosen:
+            restore_render(thing)
+        else:
+            _hide(thing, True)
+
+
+def restore_render(original: bpy.types.Object) -> None:
+    """Let renders show an original as the artist had it before an import."""
+    own = original.pop(_OWN, None)
+    if own is not None:
+        original.hide_render = bool(own)
+
+
+def is_kept_out_of_renders(thing: bpy.types.Object) -> bool:
+    """Whether the artist lets no render show an object; that a result stands in for it does not count."""
+    return bool(thing.get(_OWN, thing.hide_render))
+
+
+def is_replaced_in_renders(original: bpy.types.Object) -> bool:
+    """Whether renders leave an original out only because its splats or points stand in for it."""
+    return original.hide_render and not is_kept_out_of_renders(original)
+
+
+def _hide(thing: bpy.types.Object, hidden: bool) -> None:
+    if kind_of(thing) == MESH and _OWN not in thing:
+        thing[_OWN] = thing.hide_render
+    thing.hide_render = hidden
+
+
+def _put_back(thing: bpy.types.Object, hidden: bool, own: bool | None) -> None:
+    thing.hide_render = hidden
+    if own is None:
+        thing.pop(_OWN, None)
+    else:
+        thing[_OWN] = own

@@ -1,0 +1,45 @@
+"""Which objects of a scene one import made or moved: told by an id on each, whatever they are called by now.
+
+Results of earlier versions have none and stand alone.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import bpy
+
+from .transaction import Transaction
+
+_ID = "gvf_import"
+
+
+def mark_import(transaction: Transaction, objects: Sequence[bpy.types.Object]) -> None:
+    """Tell that objects come from one import, and from no earlier one.
+
+    Args:
+        transaction: Takes it back if the import fails later.
+        objects: New results, and originals that got the motion.
+    """
+    mark = uuid.uuid4().hex
+    for thing in objects:
+        transaction.on_failure(partial(_set, thing, thing.get(_ID)))
+        _set(thing, mark)
+
+
+def forget_import(thing: bpy.types.Object) -> None:
+    """Tell that an object no longer belongs to an import."""
+    _set(thing, None)
+
+
+def same_import(thing: bpy.types.Object, objects: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
+    """An object, and those of others that come from the same import; fit for drawing."""
+    mark = thing.get(_ID)
+    return [thing, *(other for other in objects if mark and other.get(_ID) == mark and other != thing)]
+
+
+def _set(thing: bpy.types.Object, mark: str | None) -> None:
+    if mark is None:
+        thing.pop(_ID, None)
+    else:
+        thing[_ID] = mark

@@ -1,0 +1,104 @@
+"""Remove Result: the file is as it was before the import."""
+
+import bpy
+import pytest
+from fabricated_animation import fabricate
+
+from gvf_blender.importer import ImportOptions, TrackCache, import_animation
+
+KINDS = [entry.identifier for entry in bpy.data.bl_rna.properties if entry.type == "COLLECTION"]
+
+
+@pytest.fixture
+def crate(addon):
+    bpy.ops.mesh.primitive_cube_add(size=2)
+    bpy.context.object.name = "Crate"
+    return bpy.context.object
+
+
+def imported(crate, tmp_path, cache=None):
+    animation = fabricate(tmp_path, crate, frames=3)
+    options = ImportOptions(frame_start=1, cache=cache)
+    return import_animation(bpy.context, animation.path, animation.sources, options)
+
+
+def activate(name):
+    bpy.context.view_layer.objects.active = bpy.data.objects[name]
+
+
+def state():
+    crate = bpy.data.objects["Crate"]
+    return (
+        {kind: sorted(block.name for block in getattr(bpy.data, kind)) for kind in KINDS},
+        crate.hide_render,
+        sorted(crate.keys()),
+        len(crate.modifiers),
+        crate.data.shape_keys,
+    )
+
+
+@pytest.mark.parametrize("modifier", [None, "BEVEL"])
+@pytest.mark.parametrize("name", ["Crate splats", "Crate points", "Crate"])
+def test_the_file_is_as_it_was_before_the_import(crate, tmp_path, name, modifier):
+    if modifier:
+        crate.modifiers.new("Bevel", modifier)
+    before = state()
+    imported(crate, tmp_path)
+    activate(name)
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert state() == before
+
+
+def test_one_undo_brings_the_result_back(crate, tmp_path):
+    imported(crate, tmp_path)
+    bpy.ops.ed.undo_push(message="Import")
+    before = {thing.name: (thing.hide_render, thing.get("gvf_import")) for thing in bpy.data.objects}
+    activate("Crate splats")
+    bpy.ops.gvf.remove_result()
+    bpy.ops.ed.undo_push(message="Remove Result")
+    assert bpy.data.objects.keys() == ["Crate"]
+    bpy.ops.ed.undo()
+    assert {thing.name: (thing.hide_render, thing.get("gvf_import")) for thing in bpy.data.objects} == before
+    assert bpy.data.objects["Crate"].data.shape_keys is not None
+
+
+def test_tracks_in_a_file_of_their_own_are_no_longer_linked_and_stay_on_disk(crate, tmp_path):
+    imported(crate, tmp_path, TrackCache(tmp_path / "tracks", 0))
+    assert len(bpy.data.libraries) == 1
+    activate("Crate points")
+    bpy.ops.gvf.remove_result()
+    assert not bpy.data.libraries and not bpy.data.pointclouds
+    assert len(list((tmp_path / "tracks").iterdir())) == 1
+
+
+def test_what_is_not_of_the_import_stays(crate, tmp_path):
+    imported(crate, tmp_path)
+    lamp = bpy.data.objects.new("Lamp", None)
+    bpy.data.collections["Crate GVF"].objects.link(lamp)
+    later = imported(crate, tmp_path)
+    activate("Crate splats")
+    bpy.ops.gvf.remove_result()
+    assert set(bpy.data.objects.keys()) == {"Crate", "Lamp", later.splats.name, later.points.name}
+    assert bpy.data.objects["Crate"].data.shape_keys is not None
+    assert bpy.data.objects["Crate"].hide_render
+    assert "Crate GVF" in bpy.data.collections
+
+
+def test_a_result_of_an_earlier_version_goes_alone(crate, tmp_path):
+    made = imported(crate, tmp_path)
+    for thing in (made.splats, made.points, crate):
+        del thing["gvf_import"]
+    activate("Crate splats")
+    bpy.ops.gvf.remove_result()
+    assert set(bpy.data.objects.keys()) == {"Crate", "Crate points"}
+    assert crate.data.shape_keys is not None
+
+
+def test_it_is_off_with_the_reason_where_nothing_can_be_removed(crate, tmp_path):
+    with pytest.raises(RuntimeError, match="is no result"):
+        bpy.ops.gvf.remove_result()
+    imported(crate, tmp_path)
+    activate("Crate")
+    bpy.ops.object.mode_set(mode="EDIT")
+    with pytest.raises(RuntimeError, match="Switch to object mode"):
+        bpy.ops.gvf.remove_result()
