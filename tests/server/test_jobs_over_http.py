@@ -132,6 +132,15 @@ def test_a_further_video_that_is_none_is_refused_before_the_job_is_queued(server
     assert (caught.value.code, len(server.client.jobs())) == (code, count)
 
 
+def test_a_server_that_takes_one_video_only_is_named_instead_of_leaving_the_others_out(server, monkeypatch):
+    count, side = len(server.client.jobs()), server.further("side")
+    capture, video = server.upload("capture"), server.upload("")
+    monkeypatch.setattr(Client, "capabilities", lambda client: {})
+    with pytest.raises(ServerError, match="takes one video only") as caught:
+        server.client.submit(capture, video, {}, further=[side])
+    assert (caught.value.code, len(server.client.jobs())) == ("wrong_version", count)
+
+
 def test_more_than_three_further_videos_are_refused(server):
     side = server.further("side")
     assert server.client.capabilities()["further_videos"] == 3
