@@ -46,7 +46,7 @@ class BatchTask:
         Raises:
             FileError: A file cannot be read.
         """
-        parts = [_content_hash(self.asset), _content_hash(self.video), list(self.objects), self.settings]
+        parts: list[Any] = [_content_hash(self.asset), _content_hash(self.video), list(self.objects), self.settings]
         parts += [[_content_hash(Path(one.video)), one.azimuth, one.elevation] for one in self.further]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
