@@ -80,6 +80,7 @@ def start(
     views: str | int = "standard",
     movable: str = "",
     camera: str | bpy.types.Object | None = None,
+    further: Iterable[tuple[str | Path, float, float]] = (),
     capture_options: CaptureOptions | None = None,
     **settings: Any,
 ) -> Job:
@@ -97,6 +98,7 @@ def start(
         views: How many views of the asset are rendered: "draft", "standard", "official", or a number.
         movable: Name of a vertex group: only what is in it moves, in part where its weight is below 1.
         camera: The camera that the video was seen from, as an object or its name; it gives azimuth, elevation and fov.
+        further: At most three videos of the same moments, seen from other sides: each with its azimuth and elevation.
         capture_options: Everything about how the asset is rendered; None takes the usual options.
         **settings: Any of `gvf_blender.core.motion_settings.MotionSettings`, such as `azimuth=45`.
 
@@ -111,7 +113,9 @@ def start(
     """
     if camera is not None:
         settings |= _seen_by(camera, objects, settings)
-    request = make_request(objects, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable)
+    request = make_request(
+        objects, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable, further
+    )
     connect = _connector(server)
     job = Job(request, connect, results_folder(), capture_options)
     job_list.add(job)
@@ -349,7 +353,7 @@ def batch(
 
     def run(objects: Sequence[bpy.types.Object], task: BatchTask) -> Imported:
         tell = None if on_progress is None else partial(on_progress, task)
-        return animate(objects, task.video, server=server, on_progress=tell, **task.settings)
+        return animate(objects, task.video, further=task.further, server=server, on_progress=tell, **task.settings)
 
     return run_batch(path, tasks, run, resume)
 

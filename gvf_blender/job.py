@@ -355,7 +355,8 @@ class AnimateJob:
 
     def _begin(self) -> None:
         # It may be gone since, and without it the views would be rendered in vain.
-        check_video(self.request.video)
+        for video in (self.request.video, *(one.video for one in self.request.further)):
+            check_video(video)
         self._enter(Phase.CONNECTING)
         self._thread.start()
 
@@ -398,6 +399,7 @@ class AnimateJob:
                 video=self.request.video,
                 settings=self.request.settings.to_dict(),
                 result=self._wanted_result,
+                further=self.request.further,
             )
         )
 
@@ -450,6 +452,7 @@ class AnimateJob:
             scene=self._scene_name,
             blend=self._home_file,
             sources=self._sources,
+            further=tuple((str(one.video), one.azimuth, one.elevation) for one in self.request.further),
         )
 
     def _close_capture(self) -> None:

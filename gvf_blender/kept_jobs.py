@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from .core import kept_job
+from .core.further_video import FurtherVideo
 from .core.kept_job import KeptJob
 from .core.motion_settings import MotionSettings
 from .request import AnimateRequest
@@ -56,6 +57,7 @@ def request_of(kept: KeptJob) -> AnimateRequest:
         frame_start=kept.frame_start,
         views=kept.views,
         movable=kept.movable,
+        further=tuple(FurtherVideo(Path(video), *view) for video, *view in kept.further),
     )
 
 

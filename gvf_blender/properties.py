@@ -6,6 +6,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
 from .capture import VIEW_PRESETS
+from .core.further_video import FurtherVideo
 from .core.motion_settings import MotionSettings
 from .diffusion_properties import DiffusionProperties, limits
 from .request import OUTPUTS
@@ -200,6 +201,30 @@ class VideoProperties:
         options=_OPTIONS | _PATH_OPTIONS,
         update=_follow_view,
     )
+    second_video: StringProperty(
+        name="Second Video",
+        description="A video of the same moments, seen from another side. Empty: none",
+        subtype="FILE_PATH",
+        options=_OPTIONS | _PATH_OPTIONS,
+    )
+    second_azimuth: FloatProperty(
+        name="Second Azimuth",
+        description="As Azimuth, for the second video",
+        default=90.0,
+        precision=1,
+        step=100,
+        options=_OPTIONS,
+        **limits("azimuth"),
+    )
+    second_elevation: FloatProperty(
+        name="Second Elevation",
+        description="As Elevation, for the second video",
+        default=0.0,
+        precision=1,
+        step=100,
+        options=_OPTIONS,
+        **limits("elevation"),
+    )
     movable: StringProperty(
         name="May Move",
         description="Vertex group that says what may move: the rest stays where it is. Empty: everything may",
@@ -245,6 +270,18 @@ def motion_settings(source: SettingsProperties) -> MotionSettings:
     values = {field.name: getattr(source, field.name) for field in fields(MotionSettings)}
     # RNA stores floats in 32 bits: 49.1 comes back as 49.09999847, which would be shown and hashed as such.
     return MotionSettings(**{name: round(v, 4) if isinstance(v, float) else v for name, v in values.items()})
+
+
+def uses_second_video(source: SettingsProperties) -> bool:
+    """Whether the engine would look at a second video: Diffusion does only where its motion is refined."""
+    return source.engine != "diffusion" or source.refine_seconds > 0
+
+
+def second_video(source: VideoProperties) -> tuple[FurtherVideo, ...]:
+    """The second video with its view; nothing if none is chosen, or the engine would not look at it."""
+    if not source.second_video.strip() or not uses_second_video(source):
+        return ()
+    return (FurtherVideo(source.second_video, round(source.second_azimuth, 4), round(source.second_elevation, 4)),)
 
 
 def ordered_outputs(source: SettingsProperties) -> tuple[str, ...]:

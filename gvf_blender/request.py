@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from .capture import MAX_VIEWS, VIEW_PRESETS
 from .capture.selection import SURFACE_TYPES, surface_objects
 from .core.errors import FileError, SelectionError, SettingsError
+from .core.further_video import FurtherVideo, further_videos
 from .core.motion_settings import MotionSettings
 from .core.sentence import Sentence
 from .importer.gaussians import shows_gaussians
@@ -32,6 +34,7 @@ class AnimateRequest:
         frame_start: Scene frame of the first video frame; None takes the frame of the capture.
         views: Number of rendered views.
         movable: Name of the vertex group that says what may move; none for everything.
+        further: Synchronised videos from other sides.
     """
 
     objects: tuple[str, ...]
@@ -41,6 +44,7 @@ class AnimateRequest:
     frame_start: int | None = None
     views: int = VIEW_PRESETS["standard"]
     movable: str = ""
+    further: tuple[FurtherVideo, ...] = ()
 
     @property
     def title(self) -> Sentence:
@@ -59,13 +63,15 @@ def make_request(
     frame_start: int | None = None,
     views: str | int = "standard",
     movable: str = "",
+    further: Iterable[Any] = (),
 ) -> AnimateRequest:
-    """A request whose objects, video and outputs are usable as far as can be told without work.
+    """A request whose objects, videos and outputs are usable as far as can be told without work.
 
     Raises:
         SelectionError: No objects, an object that does not exist or is hidden, or none with a surface.
-        FileError: The video is missing, a folder, empty or unreadable.
-        SettingsError: No outputs or an unknown one, a start frame that is no whole number, or no number of views.
+        FileError: A video is missing, a folder, empty or unreadable.
+        SettingsError: No outputs or an unknown one, a start frame that is no whole number, no number of views, or a
+            further video without its view.
     """
     found = find_objects(object_names(objects))
     check_selection(found)
@@ -79,6 +85,7 @@ def make_request(
         frame_start=_check_frame_start(frame_start),
         views=check_views(views),
         movable=check_movable(surfaces, movable),
+        further=tuple(one._replace(video=check_video(one.video)) for one in further_videos(further)),
     )
 
 
@@ -150,18 +157,18 @@ def check_video(video: str | Path) -> Path:
     path = Path(bpy.path.abspath(given)).expanduser()
     try:
         if path.is_dir():
-            raise FileError(Sentence("The driving video {path} is a folder.", path=path), "Choose a video file.")
+            raise FileError(Sentence("The video {path} is a folder.", path=path), "Choose a video file.")
         if not path.exists():
-            text = Sentence("The driving video {path} does not exist.", path=path)
+            text = Sentence("The video {path} does not exist.", path=path)
             raise FileError(text, "Choose a video file that exists.")
         with path.open("rb") as file:
             if not file.read(1):
-                text = Sentence("The driving video {path} is empty.", path=path)
+                text = Sentence("The video {path} is empty.", path=path)
                 raise FileError(text, "Choose a video file with content.")
         return path.resolve()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        text = Sentence("The driving video {path} cannot be read ({reason}).", path=path, reason=reason)
+        text = Sentence("The video {path} cannot be read ({reason}).", path=path, reason=reason)
         raise FileError(text, "Choose another video file.") from error
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from .client import Client, JobState
 from .core.errors import DefectError, GvfBlenderError, JobCancelled, ServerError
+from .core.further_video import FurtherVideo
 from .core.job_phase import Phase
 
 LOGGER = logging.getLogger(__name__)
@@ -40,12 +41,14 @@ class ServerOrder:
         video: The driving video.
         settings: Settings under the server's names.
         result: Where the result shall go.
+        further: Synchronised videos from other sides.
     """
 
     capture: Path
     video: Path
     settings: dict[str, Any]
     result: Path
+    further: tuple[FurtherVideo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -254,13 +257,20 @@ class ServerThread:
 
     def _submit(self, client: Client, order: ServerOrder) -> str:
         """Send everything and queue the job; returns the server's name of it."""
-        capture = client.upload(
-            order.capture, lambda fraction: self._go_on(Advanced(Phase.UPLOADING, "", fraction / 2))
-        )
-        video = client.upload(
-            order.video, lambda fraction: self._go_on(Advanced(Phase.UPLOADING, "", (1 + fraction) / 2))
-        )
-        return client.submit(capture, video, order.settings, video_name=order.video.name).id
+        files = [order.capture, order.video, *(Path(one.video) for one in order.further)]
+
+        def upload(index: int) -> str:
+            def tell(fraction: float) -> None:
+                self._go_on(Advanced(Phase.UPLOADING, "", (index + fraction) / len(files)))
+
+            return client.upload(files[index], tell)
+
+        capture, video, *others = map(upload, range(len(files)))
+        further = [
+            {"video": sha256, "video_name": path.name, "azimuth": one.azimuth, "elevation": one.elevation}
+            for sha256, path, one in zip(others, files[2:], order.further, strict=True)
+        ]
+        return client.submit(capture, video, order.settings, video_name=order.video.name, further=further).id
 
     def _resume(self, client: Client, order: ResumeOrder) -> str:
         """Take a job up; one that ended with its server is queued once more, under another name."""

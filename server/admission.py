@@ -1,6 +1,6 @@
 """Who may join the queue: everything about a submission is checked here, before it becomes a job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gvf_core.models.store import default_store
 from gvf_core.settings import AnimateSettings
@@ -64,21 +64,30 @@ class Admission:
         if self._probe is None:
             return
         capture = self._probe.capture(self._storage.blob(request.capture))
-        video = self._probe.video(self._storage.blob(request.video), request.video_name)
-        self._check_memory(settings, capture, video, networks or _takes_networks(settings))
+        videos = [
+            self._probe.video(self._storage.blob(video), name)
+            for video, name in (
+                (request.video, request.video_name),
+                *((one.video, one.video_name) for one in request.further),
+            )
+        ]
+        self._check_memory(settings, capture, videos, networks or _takes_networks(settings))
 
     def _check_inputs(self, request: JobRequest) -> None:
-        for kind, sha256 in (("capture", request.capture), ("video", request.video)):
+        further = [("further video", one.video) for one in request.further]
+        for kind, sha256 in (("capture", request.capture), ("video", request.video), *further):
             if not self._storage.has_blob(sha256):
                 raise UnknownBlobError(
                     f"The {kind} {sha256} has not been uploaded, or made room for others.",
                     f"Upload it with PUT /v1/blobs/{sha256} first.",
                 )
 
-    def _check_memory(self, settings: AnimateSettings, capture: Finding, video: Finding, networks: bool) -> None:
+    def _check_memory(
+        self, settings: AnimateSettings, capture: Finding, videos: Sequence[Finding], networks: bool
+    ) -> None:
         if self._available_mb is None:
             return
-        needed, available = estimated_mb(settings, capture, video, networks), self._available_mb()
+        needed, available = estimated_mb(settings, capture, videos, networks), self._available_mb()
         if needed > available:
             raise NotEnoughMemoryError(
                 f"The job is expected to take about {needed:,} MB of memory; {available:,} MB are available.",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from server.errors import StartError, StorageError, StorageFullError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 10.0
 CACHE_KB = 2000
 
@@ -25,7 +25,8 @@ CREATE TABLE jobs (
     settings TEXT NOT NULL,
     created REAL NOT NULL,
     cancel_requested INTEGER NOT NULL DEFAULT 0,
-    state TEXT NOT NULL
+    state TEXT NOT NULL,
+    further TEXT NOT NULL DEFAULT '[]'
 );
 CREATE INDEX jobs_by_state ON jobs (state, number);
 CREATE TABLE events (
@@ -56,6 +57,9 @@ CREATE TABLE findings (
 ) WITHOUT ROWID;
 """
 
+UPGRADES = {1: "ALTER TABLE jobs ADD COLUMN further TEXT NOT NULL DEFAULT '[]';"}
+"""By version of the schema, what leads from it to the next one."""
+
 
 class Database:
     """One SQLite file in WAL mode, so that readers never wait for a writer. Every thread may use it.
@@ -78,7 +82,11 @@ class Database:
             (version,) = self._writer.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._writer.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            elif version != SCHEMA_VERSION:
+                version = SCHEMA_VERSION
+            while version in UPGRADES:
+                self._writer.executescript(f"BEGIN; {UPGRADES[version]} PRAGMA user_version = {version + 1}; COMMIT;")
+                version += 1
+            if version != SCHEMA_VERSION:
                 raise StartError(
                     f"{path} was written by another version of the server (schema {version}, not {SCHEMA_VERSION}).",
                     "Use that version, or another --data folder.",

@@ -7,12 +7,29 @@ from pydantic import BaseModel, Field
 
 from server.device import Device
 from server.job_table import JobTable
-from server.jobs import Job, JobState, JobStatus
+from server.jobs import MOST_FURTHER_VIDEOS, FurtherUpload, Job, JobState, JobStatus
 from server.limits import Limits
 from server.storage import Storage
 from server.supervisor import WorkerState
 
 OUTPUT_NAME = "animation.safetensors"
+
+
+class FurtherVideo(BaseModel):
+    """The same moments as the driving video's, seen from another side."""
+
+    video: str = Field(description="sha256 of the uploaded video")
+    video_name: str = Field("", max_length=255, description="name of the video, for messages")
+    azimuth: float = Field(description="where it was seen from, as the setting")
+    elevation: float = Field(description="likewise")
+
+    def upload(self) -> FurtherUpload:
+        """As a part of the job.
+
+        Raises:
+            SettingsError: An angle is out of range.
+        """
+        return FurtherUpload(self.video, self.video_name, self.azimuth, self.elevation)
 
 
 class JobSubmission(BaseModel):
@@ -21,6 +38,9 @@ class JobSubmission(BaseModel):
     capture: str = Field(description="sha256 of the uploaded capture file")
     video: str = Field(description="sha256 of the uploaded driving video")
     video_name: str = Field("", max_length=255, description="name of the video, for messages")
+    further: list[FurtherVideo] = Field(
+        default_factory=list, max_length=MOST_FURTHER_VIDEOS, description="synchronised videos from other sides"
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="fields of AnimateSettings")
     idempotency_key: str = Field(min_length=1, max_length=200, description="same key, same job")
     client_id: str = Field("", max_length=200, description="name under which the client finds its jobs again")
@@ -78,6 +98,7 @@ class Capabilities:
     weights: dict[str, bool]
     formats: dict[str, list[str]]
     limits: Limits
+    further_videos: int
     worker: WorkerState
     workers: list[WorkerState]
     devices: list[Device]

@@ -35,7 +35,12 @@ def job_routes(service: Service) -> APIRouter:
         """Check a job and queue it; the same idempotency key gives the same job."""
         settings = AnimateSettings.from_dict(submission.settings)
         request = JobRequest(
-            submission.capture, submission.video, submission.video_name, settings, submission.client_id
+            submission.capture,
+            submission.video,
+            submission.video_name,
+            settings,
+            submission.client_id,
+            tuple(one.upload() for one in submission.further),
         )
         status = service.admission.submit(request, submission.idempotency_key)
         service.fleet.wake()

@@ -18,7 +18,7 @@ from server.errors import (
     QueueFullError,
     UnknownJobError,
 )
-from server.jobs import Job, JobError, JobRequest, JobState, JobStatus, moved, progressed, queued
+from server.jobs import FurtherUpload, Job, JobError, JobRequest, JobState, JobStatus, moved, progressed, queued
 
 LOGGER = logging.getLogger(__name__)
 
@@ -76,11 +76,11 @@ class JobTable:
             status = queued(secrets.token_hex(8), self._clock())
             number = connection.execute(
                 "INSERT INTO jobs (id, idempotency_key, client_id, retry_of, capture, video, video_name, settings, "
-                "created, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "further, created, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(status.id, idempotency_key, request.client_id, retry_of),
                     *(request.capture, request.video, request.video_name, json.dumps(asdict(request.settings))),
-                    *(status.time, status.state),
+                    *(json.dumps([asdict(one) for one in request.further]), status.time, status.state),
                 ),
             ).lastrowid
             assert number is not None
@@ -190,9 +190,13 @@ class JobTable:
 
     def inputs_in_use(self) -> set[str]:
         """The sha256 of every upload that a queued or running job needs."""
-        query = "SELECT capture, video FROM jobs WHERE state IN ('queued', 'running')"
+        query = "SELECT capture, video, further FROM jobs WHERE state IN ('queued', 'running')"
         with self._database.reading() as connection:
-            return {sha256 for row in connection.execute(query) for sha256 in row}
+            return {
+                sha256
+                for capture, video, further in connection.execute(query)
+                for sha256 in (capture, video, *(one["video"] for one in json.loads(further)))
+            }
 
     def start(self, job_id: str) -> bool:
         """Move a queued job to running; False if it was cancelled, or begun by another worker, a moment before."""
@@ -321,9 +325,16 @@ def _find(connection: sqlite3.Connection, condition: str, value: str) -> Job | N
 
 
 def _request(connection: sqlite3.Connection, number: int) -> JobRequest:
-    query = "SELECT capture, video, video_name, settings, client_id FROM jobs WHERE number = ?"
-    capture, video, video_name, settings, client_id = connection.execute(query, (number,)).fetchone()
-    return JobRequest(capture, video, video_name, AnimateSettings.from_dict(json.loads(settings)), client_id)
+    query = "SELECT capture, video, video_name, settings, client_id, further FROM jobs WHERE number = ?"
+    capture, video, video_name, settings, client_id, further = connection.execute(query, (number,)).fetchone()
+    return JobRequest(
+        capture,
+        video,
+        video_name,
+        AnimateSettings.from_dict(json.loads(settings)),
+        client_id,
+        tuple(FurtherUpload(**one) for one in json.loads(further)),
+    )
 
 
 def _same_request(connection: sqlite3.Connection, job: Job, request: JobRequest, idempotency_key: str) -> JobStatus:

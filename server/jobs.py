@@ -65,6 +65,35 @@ class JobError:
     hint: str = ""
 
 
+MOST_FURTHER_VIDEOS = 3
+"""Synchronised videos beside the driving one."""
+
+
+@dataclass(frozen=True)
+class FurtherUpload:
+    """An uploaded video of the same moments as the driving video's, seen from another side.
+
+    Attributes:
+        video: sha256 of the uploaded video.
+        video_name: Name of the video for messages, without folders; may be empty.
+        azimuth: Where it was seen from, degrees.
+        elevation: The same.
+    """
+
+    video: str
+    video_name: str
+    azimuth: float
+    elevation: float
+
+    def __post_init__(self) -> None:
+        """Check the angles.
+
+        Raises:
+            SettingsError: One lies outside its range, which is that of the settings.
+        """
+        AnimateSettings(azimuth=self.azimuth, elevation=self.elevation)
+
+
 @dataclass(frozen=True)
 class JobRequest:
     """What a client asked for, validated.
@@ -75,6 +104,7 @@ class JobRequest:
         video_name: Name of the video for messages, without folders; may be empty.
         settings: Settings of the animation.
         client_id: Name that the client gave itself, to find its jobs again; may be empty.
+        further: Synchronised videos from other sides.
     """
 
     capture: str
@@ -82,6 +112,7 @@ class JobRequest:
     video_name: str
     settings: AnimateSettings
     client_id: str = ""
+    further: tuple[FurtherUpload, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,21 +23,26 @@ VERTEX_BYTES = 3 * 4 * 3
 """Three copies of a position, per vertex and frame."""
 
 
-def estimated_mb(settings: AnimateSettings, capture: Finding, video: Finding, networks: bool) -> int:
+def estimated_mb(settings: AnimateSettings, capture: Finding, videos: Sequence[Finding], networks: bool) -> int:
     """Memory at the peak of a job, in MB (10^6 bytes).
 
     Args:
         settings: Of the job.
         capture: What is in the capture.
-        video: What is in the video.
+        videos: What is in the driving video, and in each further one.
         networks: Whether the engine `diffusion` will run.
     """
-    usable = max(0, video.pictures - settings.start_frame) // settings.frame_stride + 1
-    frames = min(settings.max_frames, usable)
-    clip = min(frames * video.pixels, MOST_CLIP_PIXELS) * CLIP_BYTES_PER_PIXEL
+    used = [_used_frames(settings, video) for video in videos]
+    frames = used[0]
+    clips = sum(min(n * video.pixels, MOST_CLIP_PIXELS) for n, video in zip(used, videos, strict=True))
     views = capture.pixels * VIEW_BYTES_PER_PIXEL
     motion = frames * (settings.gaussians * VARIATION_BYTES + capture.vertices * VERTEX_BYTES)
-    return PROCESS_MB + (NETWORKS_MB if networks else 0) + round((clip + views + motion) / 1e6)
+    return PROCESS_MB + (NETWORKS_MB if networks else 0) + round((clips * CLIP_BYTES_PER_PIXEL + views + motion) / 1e6)
+
+
+def _used_frames(settings: AnimateSettings, video: Finding) -> int:
+    usable = max(0, video.pictures - settings.start_frame) // settings.frame_stride + 1
+    return min(settings.max_frames, usable)
 
 
 def available_mb(workers: Sequence[int]) -> int:

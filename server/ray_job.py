@@ -1,7 +1,7 @@
 """A job function that lets a Ray cluster do the job. The queue, the states and cancelling stay as they are.
 
 Each worker process of the server keeps one actor on the cluster, which keeps its models between jobs; Ray chooses the
-node by GPU and memory. Capture and video travel to the actor, progress and the result come back. The nodes need the
+node by GPU and memory. Capture and videos travel to the actor, progress and the result come back. The nodes need the
 same release of this package.
 """
 
@@ -13,7 +13,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,9 @@ class RemoteWorker:
         """What it computes on."""
         return describe_here()
 
-    def run(self, task: JobTask, capture: bytes, video: bytes) -> tuple[JobError | None, bytes]:
+    def run(
+        self, task: JobTask, capture: bytes, video: bytes, further: Sequence[bytes]
+    ) -> tuple[JobError | None, bytes]:
         """Do a job; gives why it failed, or its result."""
         self._cancel.clear()
         self._progress = None
@@ -79,10 +81,17 @@ class RemoteWorker:
                 video=inputs / task.video.name,
                 result=Path(folder) / "result",
                 preview=Path(folder) / "preview.png",
+                further=tuple(
+                    dataclasses.replace(one, path=Path(folder) / f"further-{index}" / one.path.name)
+                    for index, one in enumerate(task.further, start=1)
+                ),
             )
             self._preview = here.preview
             here.capture.write_bytes(capture)
             here.video.write_bytes(video)
+            for one, content in zip(here.further, further, strict=True):
+                one.path.parent.mkdir()
+                one.path.write_bytes(content)
             error = perform(self._run_job, here, self._cancel, self._note).error
             return error, b"" if error else here.result.read_bytes()
 
@@ -120,7 +129,8 @@ def ray_job(task: JobTask, on_progress: Callable[[str, float], None], cancelled:
     """
     try:
         actor = _connected_actor()
-        run = actor.run.remote(task, task.capture.read_bytes(), task.video.read_bytes())
+        further = [one.path.read_bytes() for one in task.further]
+        run = actor.run.remote(task, task.capture.read_bytes(), task.video.read_bytes(), further)
         stop_at: float | None = None
         known_preview = 0
         while not ray.wait([run], timeout=POLL_SECONDS)[0]:

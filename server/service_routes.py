@@ -10,6 +10,7 @@ from gvf_core.models.store import default_store
 from gvf_core.settings import RELEASED, EngineName
 from server.build import BUILD
 from server.descriptions import Acknowledgement, Capabilities, Health, LogTail
+from server.jobs import MOST_FURTHER_VIDEOS
 from server.log import tail
 from server.memory_estimate import available_mb
 from server.metrics import CONTENT_TYPE, exposition
@@ -45,6 +46,7 @@ def service_routes(service: Service) -> APIRouter:
             weights=_weights(),
             formats={"capture": ["gvf-capture/1"], "result": ["gvf-animation/1"]},
             limits=service.limits,
+            further_videos=MOST_FURTHER_VIDEOS,
             worker=fleet.state,
             workers=fleet.states,
             devices=fleet.devices,

@@ -131,14 +131,14 @@ class Storage:
         Args:
             sha256: The upload.
             name: What the client called it; characters with a meaning for file systems are replaced.
-            folder: The job's folder.
+            folder: The job's folder, or one in it.
 
         Raises:
             OSError: The disk does not hold the folder for it.
         """
         blob = self.blob(sha256)
         inputs = folder / "inputs"  # of its own: a name must not meet a file that the job writes
-        inputs.mkdir(exist_ok=True)
+        inputs.mkdir(parents=True, exist_ok=True)
         link = inputs / safe_name(name)
         # a file system without hard links (exFAT), or two inputs of one name, cost the name and nothing else
         with contextlib.suppress(OSError):

@@ -20,6 +20,7 @@ from server.worker import Worker
 from server.worker_process import (
     OUT_OF_MEMORY,
     CancelTask,
+    FurtherInput,
     JobTask,
     TaskFinished,
     TaskProgress,
@@ -281,6 +282,15 @@ class Supervisor:
             result=self._storage.unfinished_result(job.id),
             preview=self._storage.unfinished_preview(job.id),
             smaller_chunks=smaller_chunks,
+            further=tuple(
+                FurtherInput(
+                    path=self._storage.named_input(one.video, one.video_name or "video", folder / f"further-{index}"),
+                    sha256=one.video,
+                    azimuth=one.azimuth,
+                    elevation=one.elevation,
+                )
+                for index, one in enumerate(request.further, start=1)
+            ),
         )
 
     def _follow(self, worker: Worker, job: _Running) -> JobError | None:

@@ -128,4 +128,5 @@ class StageTimes:
 def _kind(request: JobRequest) -> str:
     settings = request.settings
     colors = " colors" if settings.follow_colors else ""
-    return f"{settings.engine} {settings.preset} {settings.max_frames}{colors}"
+    videos = f" {1 + len(request.further)} videos" if request.further else ""
+    return f"{settings.engine} {settings.preset} {settings.max_frames}{colors}{videos}"

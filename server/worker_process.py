@@ -33,6 +33,23 @@ OUT_OF_MEMORY = JobError(
 
 
 @dataclass(frozen=True)
+class FurtherInput:
+    """A synchronised video of a job, as the worker gets it.
+
+    Attributes:
+        path: The uploaded video.
+        sha256: Its hash.
+        azimuth: Where it was seen from, degrees.
+        elevation: The same.
+    """
+
+    path: Path
+    sha256: str
+    azimuth: float
+    elevation: float
+
+
+@dataclass(frozen=True)
 class JobTask:
     """One job as the worker gets it.
 
@@ -46,6 +63,7 @@ class JobTask:
         result: Where the finished animation belongs: a file in a folder of the job's own.
         preview: Where a PNG file of the newest frame belongs while the job runs.
         smaller_chunks: Whether an attempt has run out of memory, so that this one should take less at a time.
+        further: Synchronised videos from other sides.
     """
 
     job_id: str
@@ -57,6 +75,7 @@ class JobTask:
     result: Path
     preview: Path
     smaller_chunks: bool = False
+    further: tuple[FurtherInput, ...] = ()
 
 
 JobFunction = Callable[[JobTask, Callable[[str, float], None], Callable[[], bool]], None]

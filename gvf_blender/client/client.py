@@ -5,7 +5,7 @@ import hashlib
 import http.client
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -128,6 +128,7 @@ class Client:
         idempotency_key: str | None = None,
         video_name: str = "",
         client_id: str = "",
+        further: Sequence[dict[str, Any]] = (),
     ) -> JobStatus:
         """Queue a job.
 
@@ -138,7 +139,19 @@ class Client:
             idempotency_key: Submitting again with the same key gives the same job; None for a new key.
             video_name: Name of the video, for the server's messages about it.
             client_id: Name under which `jobs` finds the job again.
+            further: Synchronised videos from other sides, each with `video` (its sha256), `video_name`, `azimuth` and
+                `elevation`.
+
+        Raises:
+            ServerError: Why not; with code "wrong_version" if the server takes one video only.
         """
+        # An older server would leave the further videos out without a word.
+        if further and not self.capabilities().get("further_videos"):
+            raise ServerError(
+                f"The server at {self.address} is older than this add-on and takes one video only.",
+                "Install both from the same release, or animate without the second video.",
+                "wrong_version",
+            )
         body = {
             "capture": capture,
             "video": video,
@@ -146,6 +159,7 @@ class Client:
             "settings": settings,
             "idempotency_key": idempotency_key or uuid.uuid4().hex,
             "client_id": client_id,
+            "further": list(further),
         }
         return self._status(self._http.json("POST", "/v1/jobs", body))
 

@@ -49,6 +49,7 @@ class KeptJob:
         scene: Name of the scene.
         blend: Path of the .blend file; empty if it had none.
         sources: Which vertices of the capture belong to which object.
+        further: Path, azimuth and elevation of every further video.
     """
 
     id: str
@@ -63,6 +64,7 @@ class KeptJob:
     scene: str
     blend: str
     sources: tuple[SourceObject, ...]
+    further: tuple[tuple[str, float, float], ...] = ()
 
     def to_json(self) -> str:
         """As text."""
@@ -86,6 +88,7 @@ class KeptJob:
             for source in values.pop("sources")
         ]
         values["objects"], values["outputs"] = tuple(values["objects"]), tuple(values["outputs"])
+        values["further"] = tuple(map(tuple, values.get("further", ())))
         return cls(**values, sources=tuple(sources))
 
 

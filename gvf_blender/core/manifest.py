@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import FileError, SettingsError
+from .further_video import FurtherVideo, further_videos
 from .motion_settings import MotionSettings
 
 IMPORT_SETTINGS = ("outputs", "frame_start", "views", "movable", "camera")
 """What settings may hold besides those of the motion."""
-_TOP, _RUN = ("output", "settings", "run"), ("assets", "videos", "objects", "settings")
+_TOP, _RUN = ("output", "settings", "run"), ("assets", "videos", "further", "objects", "settings")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class BatchTask:
         objects: Names of the objects to animate; none for all visible meshes.
         settings: Keyword arguments of `api.animate`.
         folder: Where the result goes.
+        further: Videos of the same moments, seen from other sides.
     """
 
     asset: Path
@@ -35,6 +37,7 @@ class BatchTask:
     objects: tuple[str, ...]
     settings: dict[str, Any]
     folder: Path
+    further: tuple[FurtherVideo, ...] = ()
 
     @property
     def key(self) -> str:
@@ -43,7 +46,8 @@ class BatchTask:
         Raises:
             FileError: A file cannot be read.
         """
-        parts = [_content_hash(self.asset), _content_hash(self.video), list(self.objects), self.settings]
+        parts: list[Any] = [_content_hash(self.asset), _content_hash(self.video), list(self.objects), self.settings]
+        parts += [[_content_hash(Path(one.video)), one.azimuth, one.elevation] for one in self.further]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -90,6 +94,12 @@ def _tasks(path: Path, run: Any, common: Mapping[str, Any], folder: Path) -> Ite
     _check_names(path, "a [[run]]", run, _RUN)
     assets, videos = _texts(path, run, "assets"), _texts(path, run, "videos")
     objects = tuple(_texts(path, run, "objects")) if "objects" in run else ()
+    further = _further(path, run)
+    if further and len(videos) > 1:
+        raise SettingsError(
+            f"A [[run]] in {path.name} has further videos for {len(videos)} videos.",
+            "Write a [[run]] for each of them: further videos show the same moments as one video.",
+        )
     variants = run.get("settings", [{}])
     if not isinstance(variants, list) or not variants or not all(isinstance(each, dict) for each in variants):
         raise SettingsError(f"The settings of a [[run]] in {path.name} are no list of tables.", "Write [{seed = 1}].")
@@ -98,7 +108,20 @@ def _tasks(path: Path, run: Any, common: Mapping[str, Any], folder: Path) -> Ite
         known = {field.name for field in fields(MotionSettings)}
         _check_names(path, "the settings", settings, (*sorted(known), *IMPORT_SETTINGS))
         MotionSettings.from_names({name: value for name, value in settings.items() if name in known})
-        yield BatchTask((path.parent / asset).resolve(), (path.parent / video).resolve(), objects, settings, folder)
+        asset_path, video_path = ((path.parent / name).resolve() for name in (asset, video))
+        yield BatchTask(asset_path, video_path, objects, settings, folder, further)
+
+
+def _further(path: Path, run: Mapping[str, Any]) -> tuple[FurtherVideo, ...]:
+    tables = run.get("further", [])
+    names = sorted(FurtherVideo._fields)
+    if not isinstance(tables, list) or not all(isinstance(each, dict) and sorted(each) == names for each in tables):
+        raise SettingsError(
+            f"further of a [[run]] in {path.name} is {tables!r}.",
+            'Write further = [{ video = "side.mp4", azimuth = 90, elevation = 0 }].',
+        )
+    found = further_videos((each["video"], each["azimuth"], each["elevation"]) for each in tables)
+    return tuple(one._replace(video=(path.parent / one.video).resolve()) for one in found)
 
 
 def _check_names(path: Path, where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:

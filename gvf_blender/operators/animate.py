@@ -15,7 +15,14 @@ from ..core.sentence import Sentence
 from ..diffusion_properties import DiffusionProperties
 from ..job import AnimateJob, ProgressCallback
 from ..preferences import results_folder, server_choice
-from ..properties import SHARED_NAMES, SettingsProperties, VideoProperties, motion_settings, ordered_outputs
+from ..properties import (
+    SHARED_NAMES,
+    SettingsProperties,
+    VideoProperties,
+    motion_settings,
+    ordered_outputs,
+    second_video,
+)
 from ..request import AnimateRequest, check_movable, check_outputs, check_video, make_request
 from ..server_choice import ServerChoice
 from ..translations import translated
@@ -72,6 +79,7 @@ class GVF_OT_animate(AssetOperator, VideoProperties, SettingsProperties, Diffusi
             None if use_current else chosen.frame_start,
             chosen.views,
             chosen.movable,
+            second_video(chosen),
         )
         server_choice(context).locate()
         return request
@@ -82,6 +90,8 @@ def animate_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
     settings = context.scene.gvf
     try:
         check_video(settings.video)
+        for second in second_video(settings):
+            check_video(second.video)
         _check_frames(settings)
         check_movable(with_children(context.selected_objects) if settings.movable else (), settings.movable)
         check_outputs(settings.outputs)
@@ -95,15 +105,27 @@ def animate_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
 
 
 def _check_frames(settings: bpy.types.PropertyGroup) -> None:
-    """Whether there is motion to follow; what Blender cannot read, the server is asked for.
+    """Whether there is motion to follow in every video; what Blender cannot read, the server is asked for.
 
     Raises:
-        SettingsError: Fewer than two frames would be used.
+        SettingsError: Fewer than two frames would be used, or fewer of the second video.
     """
-    facts = known_facts(Path(bpy.path.abspath(settings.video)))
-    if facts is not None and facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames) < 2:
+    used = _used_frames(settings, settings.video)
+    if used is not None and used < 2:
         text = Sentence("The video ends before the second used frame.")
         raise SettingsError(text, Sentence("Lower First Frame or Every Nth, or choose a longer video."))
+    for second in second_video(settings):
+        found = _used_frames(settings, second.video)
+        if used is not None and found is not None and found < used:
+            text = Sentence("The second video has {found} frames to use, the first {used}.", found=found, used=used)
+            raise SettingsError(text, Sentence("Choose videos of the same moments, or lower Max Frames."))
+
+
+def _used_frames(settings: bpy.types.PropertyGroup, video: str | Path) -> int | None:
+    facts = known_facts(Path(bpy.path.abspath(str(video))))
+    if facts is None:
+        return None
+    return facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames)
 
 
 def _check_weights(choice: ServerChoice, name: str) -> None:

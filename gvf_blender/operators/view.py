@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import bpy
+from bpy.props import BoolProperty
 
 from ..asset_properties import use_view
 from ..camera_view import direction_of_view, look_from_camera, view_of_camera
@@ -18,6 +19,12 @@ class GVF_OT_view_from_viewport(bpy.types.Operator):
     bl_description = "Set azimuth and elevation to the direction from which this viewport sees the scene"
     bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
 
+    second: BoolProperty(
+        name="Second Video",
+        description="For the second video",
+        options={"HIDDEN", "SKIP_SAVE"},
+    )
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is a 3D viewport to take the view from."""
@@ -28,7 +35,7 @@ class GVF_OT_view_from_viewport(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Set the scene's azimuth and elevation, and from a camera view the field of view as well."""
+        """Set azimuth and elevation of a video, and from a camera view the first one's field of view as well."""
         settings = context.scene.gvf
         viewport = context.region_data
         camera = context.scene.camera
@@ -36,7 +43,10 @@ class GVF_OT_view_from_viewport(bpy.types.Operator):
             view = view_of_camera(context, camera, context.selected_objects, settings.fov)
         else:
             view = VideoView(*direction_of_view(viewport.view_rotation.to_matrix()), settings.fov)
-        use_view(settings, view)
+        if self.second:
+            settings.second_azimuth, settings.second_elevation = view.azimuth, view.elevation
+        else:
+            use_view(settings, view)
         return {"FINISHED"}
 
 

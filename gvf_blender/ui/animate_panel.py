@@ -16,6 +16,7 @@ from ..import_cost import cost_of_settings
 from ..operators.animate import animate_obstacle
 from ..overlay import overlay_camera
 from ..preferences import server_choice
+from ..properties import uses_second_video
 from ..scene_defaults import take_defaults_soon
 from ..translations import translated
 from ..video_check import present_look
@@ -51,6 +52,7 @@ class GVF_PT_animate(GVFPanel, bpy.types.Panel):
         layout.prop(settings, "matting")
         _draw_look(layout, context)
         _draw_view(layout, context)
+        _draw_second_video(layout, context)
         _draw_movable(layout, context)
         row = layout.row()
         # Beside a label the three names would be cut off in a sidebar of usual width.
@@ -172,6 +174,26 @@ def _draw_view(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             "Use {view.azimuth:g}\N{DEGREE SIGN}, {view.elevation:g}\N{DEGREE SIGN} of Start Frame", view=view
         )
         column.operator("gvf.use_start_view", text=text, icon="LOOP_BACK")
+
+
+def _draw_second_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """One row while there is none; with an engine that does not look at it, only what was chosen before."""
+    settings = context.scene.gvf
+    is_used = uses_second_video(settings)
+    if not is_used and not settings.second_video:
+        return
+    column = layout.column(align=True)
+    column.enabled = is_used
+    column.prop(settings, "second_video")
+    if not settings.second_video:
+        return
+    column.prop(settings, "second_azimuth", text="Azimuth")
+    column.prop(settings, "second_elevation", text="Elevation")
+    column.operator("gvf.view_from_viewport", icon="VIEW_CAMERA").second = True
+    if is_used:
+        draw_sentence(layout, context, "Both videos must show the same moments, frame by frame.", icon="INFO")
+    else:
+        draw_sentence(layout, context, "Diffusion uses a second video only where Refine is above 0.", icon="ERROR")
 
 
 CLASSES = (GVF_PT_animate,)

@@ -27,6 +27,7 @@ class ScriptedClient:
         self.cancelled_jobs: list[str] = []
         self.threads: set[str] = set()
         self._capture: Path | None = None
+        self.further: list[dict[str, object]] = []
 
     def connect(self) -> "ScriptedClient":
         self._step("connecting")
@@ -40,7 +41,10 @@ class ScriptedClient:
         on_progress(1.0)
         return path.name
 
-    def submit(self, capture: str, video: str, settings: dict[str, object], video_name: str) -> JobStatus:
+    def submit(
+        self, capture: str, video: str, settings: dict[str, object], video_name: str, further: list[dict[str, object]]
+    ) -> JobStatus:
+        self.further = further
         return _status(JobState.QUEUED, 1)
 
     def events(self, job_id: str) -> Iterator[JobStatus]:

@@ -19,6 +19,8 @@ SEED_FAILS = 1
 SEED_NEVER_ENDS = 2
 SEED_WAITS = 3
 """Until there is a file "go" in GVF_HOME."""
+SEED_TELLS = 4
+"""Fails with the further videos that it was given."""
 
 
 def run(task: JobTask, on_progress: Callable[[str, float], None], cancelled: Callable[[], bool]) -> None:
@@ -27,6 +29,8 @@ def run(task: JobTask, on_progress: Callable[[str, float], None], cancelled: Cal
     on_progress("tracking", 0.5)
     if task.settings.seed == SEED_FAILS:
         raise VideoError("The driving video shows nothing.", "Use a video in which something moves.")
+    if task.settings.seed == SEED_TELLS:
+        raise VideoError(", ".join(f"{one.path.name} {one.azimuth:g} {one.elevation:g}" for one in task.further))
     while task.settings.seed == SEED_NEVER_ENDS:
         if cancelled():
             raise Cancelled()

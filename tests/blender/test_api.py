@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from recording_layout import RecordingLayout, panel_context
 from scripted_client import SHIFT
-from scripted_pipeline import SEED_FAILS, SEED_NEVER_ENDS
+from scripted_pipeline import SEED_FAILS, SEED_NEVER_ENDS, SEED_TELLS
 from server_process import running_server
 
 from gvf_blender.core.errors import (
@@ -63,6 +63,13 @@ def test_the_servers_failure_arrives_with_message_hint_and_code(api, cube, video
     assert raised.value.message == "The driving video shows nothing."
     assert raised.value.hint == "Use a video in which something moves."
     assert raised.value.code == "bad_video"
+
+
+def test_further_videos_reach_the_server(api, cube, video, server):
+    with pytest.raises(ServerError, match=r"^walk\.mp4 135 15, walk\.mp4 -90 0"):
+        api.animate(
+            cube, video, further=[(video, 135, 15), (str(video), -90, 0)], seed=SEED_TELLS, server=server.handshake
+        )
 
 
 def test_a_cancel_while_the_server_works_ends_the_servers_job(api, cube, video, server):

@@ -70,6 +70,40 @@ def test_a_job_imports_all_outputs_where_the_object_stands(make_job, cube):
     assert imported.points is not None
 
 
+def test_further_videos_are_uploaded_and_submitted_with_their_views(make_job, tmp_path):
+    client, side = ScriptedClient(), tmp_path / "side.mp4"
+    side.write_bytes(b"the same moments")
+    fractions = []
+    make_job(client, further=[(str(side), 135, 15)]).wait(lambda stage, fraction: fractions.append(fraction))
+    assert client.further == [{"video": "side.mp4", "video_name": "side.mp4", "azimuth": 135, "elevation": 15}]
+    assert fractions == sorted(fractions)
+
+
+def test_a_further_video_that_disappears_before_the_capture_is_named(make_job, tmp_path):
+    side = tmp_path / "side.mp4"
+    side.write_bytes(b"the same moments")
+    job = make_job(ScriptedClient(), further=[(side, 135, 15)])
+    side.unlink()
+    with pytest.raises(FileError, match=r"side\.mp4 does not exist"):
+        job.wait()
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        ([("none.mp4", 90, 0)], r"The video .*none\.mp4 does not exist"),
+        (["side.mp4"], r"'side\.mp4' is no further video"),
+        ([("side.mp4", 90)], "is no further video"),
+        ([("side.mp4", 900, 0)], "azimuth is 900"),
+        ([("side.mp4", 0, "high")], "elevation is 'high'"),
+        ([("side.mp4", 90, 0)] * 4, "4 further videos"),
+    ],
+)
+def test_a_further_video_that_is_none_is_refused_before_the_job_begins(make_job, further, message):
+    with pytest.raises(GvfBlenderError, match=message):
+        make_job(ScriptedClient(), further=further)
+
+
 def test_only_the_chosen_outputs_are_imported(make_job):
     imported = make_job(ScriptedClient(), outputs=["points"]).wait()
     assert imported.points is not None

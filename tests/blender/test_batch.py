@@ -10,7 +10,7 @@ from pathlib import Path
 import bpy
 import pytest
 from fabricated_animation import fabricate
-from scripted_pipeline import SEED_FAILS
+from scripted_pipeline import SEED_FAILS, SEED_TELLS
 
 from gvf_blender.core.batch_state import state_path
 from gvf_blender.core.errors import FileError, SettingsError
@@ -54,6 +54,9 @@ settings = [{seed = 5}]
 """
 
 
+SIDE = 'further = [{video = "side.mp4", azimuth = 135, elevation = 15}]'
+
+
 def test_every_asset_moves_in_a_blend_file_of_its_own_and_failures_do_not_stop_the_rest(api, assets, server):
     stages = []
     outcomes = api.batch(
@@ -92,6 +95,30 @@ def test_a_second_run_does_only_what_is_not_done(api, assets, server):
     assert [outcome.skipped for outcome in changed] == [False, True, False]
     assert all(outcome.output.is_file() for outcome in (*first, *changed))
     assert not any(outcome.skipped for outcome in api.batch(manifest, server=server.handshake, resume=False))
+
+
+def test_further_videos_of_a_run_reach_the_server(api, assets, server):
+    (assets / "side.mp4").write_bytes(b"side")
+    run = f'[[run]]\nassets = ["scene.blend"]\nvideos = ["walk.mp4"]\nsettings = [{{seed = {SEED_TELLS}}}]\n{SIDE}'
+    (outcome,) = api.batch(write(assets, run), server=server.handshake)
+    assert outcome.error.message == "side.mp4 135 15"
+
+
+def test_another_further_video_or_view_makes_a_task_new(assets):
+    def key(further):
+        run = f'[[run]]\nassets = ["asset.glb"]\nvideos = ["walk.mp4"]\n{further}'
+        (task,) = read_manifest(write(assets, run))
+        return task.key
+
+    side = assets / "side.mp4"
+    side.write_bytes(b"side")
+    keys = [key(""), key(SIDE), key(SIDE.replace("135", "140"))]
+    side.write_bytes(b"another side")
+    assert len({*keys, key(SIDE)}) == 4
+    side.rename(assets / "moved.mp4")
+    assert key(SIDE.replace("side.mp4", "moved.mp4")) not in keys
+    with pytest.raises(FileError, match=r"side\.mp4 cannot be read"):
+        key(SIDE)
 
 
 def test_a_failed_task_is_noted_with_its_reason_and_tried_again(api, assets, server):
@@ -154,6 +181,10 @@ def test_the_commands_of_the_documentation_run_a_batch_in_a_process_of_their_own
         ('[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\nsettings = [{sed = 1}]', "no 'sed' for the settings"),
         ('[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\nsettings = [{seed = -1}]', "seed"),
         ('[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\nsettings = {seed = 1}', "no list of tables"),
+        ('[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\nfurther = ["b.mp4"]', "further of a"),
+        ('[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\nfurther = [{video = "b.mp4"}]', "further of a"),
+        (f'[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\n{SIDE.replace("135", "735")}', "azimuth is 735"),
+        (f'[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4", "b.mp4"]\n{SIDE}', "further videos for 2 videos"),
         ('output = 1\n[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]', "output"),
     ],
 )

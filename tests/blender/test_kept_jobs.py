@@ -1,5 +1,6 @@
 """Jobs outlive the Blender that started them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -86,6 +87,7 @@ def some_job(name="a1"):
         scene="Scene",
         blend="",
         sources=(SourceObject("Cube", np.eye(4), 0, 8, False),),
+        further=(("/videos/side.mp4", 135.0, 15.0),),
     )
 
 
@@ -218,6 +220,34 @@ def test_a_kept_job_comes_back_as_it_was_and_damaged_files_are_left_out(tmp_path
         release(tmp_path, name)
     (job,) = kept_jobs(tmp_path)
     assert job.to_json() == some_job().to_json()
+    assert job.further == some_job().further
+
+
+def test_a_job_that_is_taken_up_asks_for_the_same_videos_and_an_older_one_for_its_only_one(addon):
+    from gvf_blender.kept_jobs import request_of
+
+    assert request_of(some_job()).further == ((Path("/videos/side.mp4"), 135.0, 15.0),)
+    values = json.loads(some_job().to_json())
+    del values["further"]
+    assert request_of(KeptJob.from_json(json.dumps(values))).further == ()
+
+
+def test_a_running_job_is_written_down_with_its_further_videos(addon, cube, video, tmp_path):
+    from gvf_blender.core.job_phase import Phase
+    from gvf_blender.core.motion_settings import MotionSettings
+    from gvf_blender.job import AnimateJob
+    from gvf_blender.request import make_request
+
+    client = ScriptedClient(hold_at="running")
+    request = make_request(cube, video, MotionSettings(), further=[(video, 90, 0)])
+    job = AnimateJob(request, client.connect, tmp_path / "results")
+    while job.phase is not Phase.RUNNING:
+        assert not job.finished, job.message
+        job.poll()
+    assert job.kept.further == ((str(video), 90, 0),)
+    job.leave()
+    client.released.set()
+    assert [kept.further for kept in offered()] == [((str(video), 90, 0),)]
 
 
 def test_a_finished_and_a_cancelled_job_leave_nothing_to_take_up(addon, cube, video, tmp_path):

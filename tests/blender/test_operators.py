@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mathutils import Euler, Matrix, Vector
 from scripted_client import ScriptedClient
+from scripted_pipeline import SEED_TELLS
 
 from gvf_blender.core.job_phase import Phase
 from gvf_blender.importer.compat import fcurves_of
@@ -79,6 +80,30 @@ def test_the_result_tells_seed_and_settings_of_the_scene_that_it_was_made_with(w
     for name in ("Cube", "Cube splats", "Cube points"):
         stored = provenance_of(bpy.data.objects[name])["settings"]
         assert (stored["seed"], stored["engine"], stored["preset"]) == (4711, "fit", "best")
+
+
+def test_a_second_video_goes_to_the_server_from_the_call_or_from_the_scene(with_server, cube, video, tmp_path):
+    side = tmp_path / "side.mp4"
+    side.write_bytes(b"side")
+    with pytest.raises(RuntimeError, match=r"side\.mp4 135 0"):
+        bpy.ops.gvf.animate(video=str(video), second_video=str(side), second_azimuth=135, seed=SEED_TELLS)
+    settings = bpy.context.scene.gvf
+    settings.video, settings.second_video, settings.second_elevation = str(video), str(side), 12.1
+    with pytest.raises(RuntimeError, match=r"side\.mp4 90 12\.1"):
+        bpy.ops.gvf.animate(seed=SEED_TELLS)
+
+
+def test_a_second_video_that_the_engine_would_not_look_at_is_left_out(addon):
+    from gvf_blender.properties import second_video
+
+    settings = bpy.context.scene.gvf
+    assert second_video(settings) == ()
+    settings.second_video, settings.second_azimuth = "//side.mp4", 33.3
+    assert second_video(settings) == (("//side.mp4", 33.3, 0.0),)
+    settings.engine = "diffusion"
+    assert second_video(settings) == ()
+    settings.refine_seconds = 10
+    assert len(second_video(settings)) == 1
 
 
 def _first_and_last_key(item):
@@ -273,13 +298,15 @@ def test_transparent_bounces_are_raised_on_request_and_nothing_is_changed_where_
     assert "300 transparent surfaces in this scene already" in capfd.readouterr().out
 
 
-def test_reset_brings_the_defaults_back_but_keeps_the_video(addon):
+def test_reset_brings_the_defaults_back_but_keeps_the_videos(addon):
     settings = bpy.context.scene.gvf
+    settings.second_video, settings.second_azimuth = "//side.mp4", 135
     settings.gaussians, settings.outputs, settings.video = 500, {"points"}, "//walk.mp4"
     bpy.ops.gvf.reset_settings()
     assert settings.gaussians == 20_000
     assert settings.outputs == {"splats", "points", "motion"}
     assert settings.video == "//walk.mp4"
+    assert (settings.second_video, settings.second_azimuth) == ("//side.mp4", 135)
 
 
 class Defaults:
@@ -376,6 +403,10 @@ def test_view_from_viewport_sets_the_scene(addon):
     with bpy.context.temp_override(window=window, area=area, region=region):
         assert bpy.ops.gvf.view_from_viewport() == {"FINISHED"}
         settings = bpy.context.scene.gvf
+        assert (settings.azimuth, settings.elevation) == pytest.approx((90, 30), abs=0.1)
+        viewport.view_rotation = _viewer_rotation(45, 10).to_quaternion()
+        bpy.ops.gvf.view_from_viewport(second=True)
+        assert (settings.second_azimuth, settings.second_elevation) == pytest.approx((45, 10), abs=0.1)
         assert (settings.azimuth, settings.elevation) == pytest.approx((90, 30), abs=0.1)
         bpy.ops.object.camera_add(rotation=(math.radians(75), 0, math.radians(45)))
         camera = bpy.context.scene.camera = bpy.context.object

@@ -68,6 +68,63 @@ def test_the_panel_offers_every_setting_and_an_enabled_button(ready, draw):
     assert "gvf.view_from_viewport" in layout.names("operator")
 
 
+def second_row(layout):
+    return next(entry[2] for entry in layout.record if entry[:2] == ("prop", "second_video"))
+
+
+def test_a_second_video_takes_one_row_until_it_is_chosen(ready, video, draw):
+    layout = draw("GVF_PT_animate")
+    assert second_row(layout).enabled and "second_azimuth" not in layout.names("prop")
+    assert layout.names("operator").count("gvf.view_from_viewport") == 1
+    bpy.context.scene.gvf.second_video = str(video)
+    layout = draw("GVF_PT_animate", width=4000)
+    assert {"second_azimuth", "second_elevation"} <= set(layout.names("prop"))
+    assert layout.names("operator").count("gvf.view_from_viewport") == 2
+    assert "Both videos must show the same moments" in layout.texts()
+    assert layout.button("gvf.animate").enabled
+
+
+def test_diffusion_takes_a_second_video_only_where_it_is_refined(ready, video, draw):
+    settings = bpy.context.scene.gvf
+    settings.engine = "diffusion"
+    assert "second_video" not in draw("GVF_PT_animate").names("prop")
+    settings.second_video = str(video)
+    layout = draw("GVF_PT_animate", width=4000)
+    assert not second_row(layout).enabled and "only where Refine is above 0" in layout.texts()
+    settings.refine_seconds = 30
+    layout = draw("GVF_PT_animate", width=4000)
+    assert second_row(layout).enabled and "only where Refine" not in layout.texts()
+
+
+def test_with_an_unusable_second_video_the_button_is_off_until_the_engine_does_not_look_at_it(ready, draw, tmp_path):
+    settings = bpy.context.scene.gvf
+    settings.second_video = str(tmp_path / "side.mp4")
+    layout = draw("GVF_PT_animate", width=4000)
+    assert not layout.button("gvf.animate").enabled
+    assert "side.mp4 does not exist" in layout.texts()
+    settings.engine = "diffusion"
+    layout = draw("GVF_PT_animate")
+    assert layout.button("gvf.animate").enabled
+
+
+def test_a_second_video_that_is_shorter_than_what_is_used_of_the_first_turns_the_button_off(
+    ready, draw, tmp_path, monkeypatch
+):
+    from gvf_blender.operators import animate
+    from gvf_blender.video_facts import VideoFacts
+
+    frames = {"walk.mp4": 24, "side.mp4": 20}
+    monkeypatch.setattr(animate, "known_facts", lambda path: VideoFacts(96, 64, 24.0, frames[path.name], 0))
+    settings, side = bpy.context.scene.gvf, tmp_path / "side.mp4"
+    side.write_bytes(b"side")
+    settings.second_video = str(side)
+    layout = draw("GVF_PT_animate", width=4000)
+    assert not layout.button("gvf.animate").enabled
+    assert "The second video has 20 frames to use, the first 24." in layout.texts()
+    settings.max_frames = 20
+    assert draw("GVF_PT_animate").button("gvf.animate").enabled
+
+
 def test_without_a_selection_the_button_is_off_and_says_why(ready, draw):
     bpy.ops.object.select_all(action="DESELECT")
     layout = draw("GVF_PT_animate")

@@ -167,9 +167,9 @@ def test_values_are_filled_in_after_the_translation(german):
     text = Sentence("{stage}, {left}", stage=SERVER_STAGES[0], left=time_left(61))
     assert text == "Reading the video, about 65 s left"
     assert translated(text) == "Video wird gelesen, noch etwa 65 s"
-    error = FileError(Sentence("The driving video {path} is empty.", path="{a}"), "Choose a video file with content.")
-    assert str(error) == error.text == "The driving video {a} is empty. Choose a video file with content."
-    assert translated(error.text).startswith("Das Vorlagevideo {a} ist leer. ")
+    error = FileError(Sentence("The video {path} is empty.", path="{a}"), "Choose a video file with content.")
+    assert str(error) == error.text == "The video {a} is empty. Choose a video file with content."
+    assert translated(error.text).startswith("Das Video {a} ist leer. ")
     assert translated("What nobody translated") == "What nobody translated"
 
 

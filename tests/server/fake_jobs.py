@@ -29,6 +29,9 @@ def scripted(task, on_progress, cancelled):
                 on_progress(str(os.getpid()), 0.1)
             case "tell-gpu":
                 on_progress(os.environ["CUDA_VISIBLE_DEVICES"], 0.1)
+            case "tell-further":
+                for one in task.further:
+                    on_progress(f"{one.path.name} {one.azimuth:g} {one.elevation:g} {one.path.read_text()}", 0.1)
             case "wait-for":  # a file, or a request to cancel
                 while not Path(argument).exists():
                     if cancelled():
@@ -76,8 +79,9 @@ def fabricated_animation(task, on_progress, cancelled):
     from gvf_core.gaussians import Gaussians, VariationField
     from server.animation_job import animate_job
 
-    def fake_animate(capture, video, settings, on_progress, cancelled, on_preview):
+    def fake_animate(capture, video, settings, on_progress, cancelled, further, on_preview):
         on_progress("fabricating", 0.5)
+        views = [f"{one.path.name} {one.azimuth} {one.elevation}" for one in further]
         count = settings.gaussians
         gaussians = Gaussians(*(torch.zeros(count, width) for width in (3, 3, 4, 3)), torch.zeros(count))
         return Animation(
@@ -86,7 +90,7 @@ def fabricated_animation(task, on_progress, cancelled):
             vertices=np.stack([capture.vertices, capture.vertices]),
             world_from_unit=capture.world_from_unit,
             fps=24.0,
-            provenance={"engine": "fake"},
+            provenance={"engine": "fake", "views": views},
         )
 
     animate_job(task, on_progress, cancelled, animate=fake_animate)

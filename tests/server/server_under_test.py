@@ -78,6 +78,11 @@ class Server:
         """Submit a job that does what the script says; see fake_jobs.py."""
         return self.client.submit(self.upload("capture"), self.upload(script), settings or {}, **options)
 
+    def further(self, content: str | bytes, **values) -> dict:
+        """A further video for `submit`, uploaded."""
+        view = {"video_name": "side.mp4", "azimuth": 90, "elevation": 0}
+        return view | {"video": self.upload(content)} | values
+
     def run(self, script: str, **options) -> JobStatus:
         return self.outcome(self.submit(script, **options))
 

@@ -16,10 +16,12 @@ from server.admission import Admission
 from server.announcements import Announcements
 from server.database import Database
 from server.errors import NotEnoughMemoryError
+from server.finding import Finding
 from server.job_table import JobTable
 from server.jobs import JobRequest
 from server.limits import Limits
 from server.media import MediaProbe
+from server.memory_estimate import estimated_mb
 from server.storage import Storage
 
 
@@ -63,6 +65,21 @@ def test_a_video_beyond_the_limits_is_refused_with_numbers(strict, tmp_path, siz
     with pytest.raises(ServerError) as caught:
         submit(strict, capture_bytes(), video_bytes(tmp_path / "v.mp4", **size), video_name="walk.mp4")
     assert (str(caught.value), caught.value.code) == (words, "beyond_limits")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ({"frames": 21}, "side.mp4 has 21 frames; this server takes 20. Cut it shorter."),
+        (None, "side.mp4 "),
+    ],
+)
+def test_a_further_video_is_looked_into_like_the_driving_one(strict, tmp_path, size, words):
+    video = video_bytes(tmp_path / "v.mp4")
+    side = strict.further(video_bytes(tmp_path / "side.mp4", **size) if size else b"no video")
+    with pytest.raises(ServerError) as caught:
+        submit(strict, capture_bytes(), video, further=[side])
+    assert str(caught.value).startswith(words)
 
 
 def test_an_asset_beyond_the_limits_is_refused_with_numbers(strict, tmp_path):
@@ -121,6 +138,14 @@ def test_a_job_that_would_not_fit_into_memory_is_refused_with_numbers(tmp_path):
         admission.submit(JobRequest(*hashes, "walk.mp4", settings), "key")
     assert caught.value.status == 507
     assert table.jobs() == []
+
+
+def test_every_further_video_counts_in_the_memory_that_a_job_is_expected_to_take():
+    settings = AnimateSettings(engine="fit", max_frames=10)
+    front, short = Finding(pixels=1_000_000, pictures=100), Finding(pixels=1_000_000, pictures=4)
+    alone = estimated_mb(settings, Finding(), [front], networks=False)
+    assert estimated_mb(settings, Finding(), [front, front], networks=False) - alone == 200
+    assert estimated_mb(settings, Finding(), [front, front, short], networks=False) - alone == 300
 
 
 def test_a_full_queue_answers_429_and_when_to_come_back(tmp_path):

@@ -1,5 +1,7 @@
 """Races between a cancel and an outcome, decided by the table; order of the queue; idempotency."""
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,12 +15,14 @@ from server.errors import (
     IdempotencyConflictError,
     NotRetryableError,
     QueueFullError,
+    StartError,
     UnknownJobError,
 )
 from server.job_table import JobTable
-from server.jobs import JobError, JobRequest, JobState
+from server.jobs import FurtherUpload, JobError, JobRequest, JobState
 
 REQUEST = JobRequest("capture", "video", "", AnimateSettings())
+TWO_VIDEOS = replace(REQUEST, further=(FurtherUpload("side", "side.mp4", 90.0, 12.5),))
 ERROR = JobError("code", "message")
 
 
@@ -122,12 +126,12 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(table):
 
 @pytest.mark.parametrize("end", [JobState.FAILED, JobState.INTERRUPTED])
 def test_a_job_that_ended_without_success_is_tried_again_as_one_new_job(table, end):
-    job = table.submit(REQUEST, "key").id
+    job = table.submit(TWO_VIDEOS, "key").id
     table.start(job)
     table.finish(job, end, ERROR)
     again = table.retry(job)
     assert (table.retry(job), table.job(again.id).retry_of) == (again, job)
-    assert table.request(again.id) == REQUEST
+    assert table.request(again.id) == TWO_VIDEOS
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
@@ -155,6 +159,35 @@ def test_the_history_forgets_the_oldest_finished_jobs_and_nothing_else(table):
         table.cancel(job)
     table.forget_oldest(kept=1)
     assert [job.status.id for job in table.jobs()] == ids[1:]
+
+
+def test_every_upload_of_an_unfinished_job_is_in_use(table):
+    job = table.submit(TWO_VIDEOS, "key").id
+    assert table.inputs_in_use() == {"capture", "video", "side"}
+    table.cancel(job)
+    assert table.inputs_in_use() == set()
+
+
+def test_jobs_that_a_server_without_further_videos_wrote_down_are_still_known(tmp_path):
+    path = tmp_path / "jobs.sqlite"
+    database = Database(path)
+    job = JobTable(database, Announcements(), max_queued=3).submit(REQUEST, "old").id
+    database.close()
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.executescript("ALTER TABLE jobs DROP COLUMN further; PRAGMA user_version = 1;")
+    table = JobTable(Database(path), Announcements(), max_queued=3)
+    assert (table.oldest_queued(), table.request(job)) == (job, REQUEST)
+    assert table.submit(REQUEST, "old").id == job
+    assert table.request(table.submit(TWO_VIDEOS, "new").id) == TWO_VIDEOS
+
+
+def test_the_jobs_of_a_newer_server_are_left_alone(tmp_path):
+    path = tmp_path / "jobs.sqlite"
+    Database(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA user_version = 999")
+    with pytest.raises(StartError, match="schema 999"):
+        Database(path)
 
 
 def test_jobs_and_events_outlive_the_process_that_wrote_them(tmp_path):

@@ -91,6 +91,65 @@ def test_a_job_that_names_something_never_uploaded_is_refused(server, missing):
     assert len(server.client.jobs()) == count
 
 
+def test_further_videos_reach_the_worker_under_their_names_and_with_their_views(server):
+    left = server.further("seen from the left", video_name="../walk.mp4", azimuth=-90)
+    above = server.further("seen from above", video_name="../walk.mp4", azimuth=12.5, elevation=80)
+    job = server.submit("tell-further", video_name="walk.mp4", further=[left, above])
+    stages = [event.stage for event in server.client.events(job.id) if event.state is JobState.RUNNING]
+    name = "_walk.mp4"
+    assert [stage for stage in stages if stage.startswith(name)] == [
+        f"{name} -90 0 seen from the left",
+        f"{name} 12.5 80 seen from above",
+    ]
+
+
+def test_the_same_idempotency_key_with_another_further_video_is_refused(server):
+    side = server.further("side")
+    first = server.submit("", idempotency_key="two", further=[side])
+    assert server.submit("", idempotency_key="two", further=[side]).id == first.id
+    for other in ([], [side | {"azimuth": 91}], [server.further("another side")]):
+        with pytest.raises(ServerError) as caught:
+            server.submit("", idempotency_key="two", further=other)
+        assert caught.value.code == "idempotency_conflict"
+    server.outcome(first)
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "message"),
+    [
+        ({"video": "0" * 64}, "unknown_blob", "The further video 000.* has not been uploaded"),
+        ({"video": "side.mp4"}, "invalid_request", "'side.mp4' is not a sha256"),
+        ({"azimuth": 361}, "bad_settings", "azimuth is 361"),
+        ({"elevation": 90}, "bad_settings", "elevation is 90"),
+        ({"elevation": float("nan")}, "bad_settings", "elevation is nan"),
+        ({"elevation": None}, "invalid_request", "elevation"),
+    ],
+)
+def test_a_further_video_that_is_none_is_refused_before_the_job_is_queued(server, values, code, message):
+    count = len(server.client.jobs())
+    with pytest.raises(ServerError, match=message) as caught:
+        server.submit("", further=[server.further("side") | values])
+    assert (caught.value.code, len(server.client.jobs())) == (code, count)
+
+
+def test_a_server_that_takes_one_video_only_is_named_instead_of_leaving_the_others_out(server, monkeypatch):
+    count, side = len(server.client.jobs()), server.further("side")
+    capture, video = server.upload("capture"), server.upload("")
+    monkeypatch.setattr(Client, "capabilities", lambda client: {})
+    with pytest.raises(ServerError, match="takes one video only") as caught:
+        server.client.submit(capture, video, {}, further=[side])
+    assert (caught.value.code, len(server.client.jobs())) == ("wrong_version", count)
+
+
+def test_more_than_three_further_videos_are_refused(server):
+    side = server.further("side")
+    assert server.client.capabilities()["further_videos"] == 3
+    assert server.run("", further=[side] * 3).state is JobState.SUCCEEDED
+    with pytest.raises(ServerError, match="further") as caught:
+        server.submit("", further=[side] * 4)
+    assert caught.value.code == "invalid_request"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

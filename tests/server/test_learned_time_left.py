@@ -1,12 +1,14 @@
 """Time left as a value: what the clock of a job makes of what was learned."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gvf_core.settings import AnimateSettings
 from server.database import Database
-from server.jobs import JobRequest
+from server.jobs import FurtherUpload, JobRequest
 from server.time_left import REMEMBERED_JOBS, JobClock, Stage, StageTimes
 
 LEARNED = [Stage("read", 2.0, 0.1), Stage("find", 10.0, 0.9), Stage("move", 1.0, 1.0)]
@@ -46,8 +48,10 @@ def test_what_was_measured_is_learned_as_medians_of_the_newest_jobs(tmp_path):
 def test_jobs_with_other_settings_are_learned_apart(tmp_path):
     times = StageTimes(Database(tmp_path / "jobs.sqlite"))
     times.learn(REQUEST, 1, LEARNED)
-    other = JobRequest("capture", "video", "", AnimateSettings(preset="best"))
-    assert times.clock(other).report("read", 0.0, now=0.0) is None
+    better = replace(REQUEST, settings=AnimateSettings(preset="best"))
+    two_videos = replace(REQUEST, further=(FurtherUpload("side", "", 90.0, 0.0),))
+    for other in (better, two_videos):
+        assert times.clock(other).report("read", 0.0, now=0.0) is None
 
 
 @given(st.lists(st.tuples(st.sampled_from(["read", "find", "move", "new"]), st.floats(0, 1), st.floats(0, 1e6))))

@@ -74,6 +74,12 @@ def test_two_jobs_run_at_once_on_two_actors_and_a_third_waits(clustered, tmp_pat
     assert b"seed=7" in (tmp_path / "result").read_bytes()
 
 
+def test_further_videos_travel_to_the_cluster(clustered):
+    further = [clustered.further(text, azimuth=angle) for text, angle in (("left", -90), ("right", 90))]
+    job = clustered.submit("tell-further\nsleep 0.3", further=further)
+    assert "side.mp4 90 0 right" in [event.stage for event in clustered.client.events(job.id)]
+
+
 def test_actors_stay_warm_between_jobs(clustered):
     pids = {actor_pid(clustered, clustered.submit("tell-pid\nsleep 0.3")) for _ in range(5)}
     assert len(pids) <= 2

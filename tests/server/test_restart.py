@@ -34,7 +34,8 @@ def test_finished_jobs_and_their_results_outlive_a_killed_server(tmp_path):
 def test_a_killed_server_interrupts_what_ran_keeps_what_waited_and_both_can_still_be_done(tmp_path):
     with started(tmp_path) as server:
         running = server.submit(f"progress begun 0.3\nwait-for {tmp_path / 'go'}")
-        waiting = server.submit("progress next 0.5", idempotency_key="waiting")
+        side = server.further("the side")
+        waiting = server.submit("tell-further", idempotency_key="waiting", further=[side])
         server.event(running, lambda status: status.stage == "begun")
         kill(server)
     (tmp_path / "go").touch()
@@ -43,8 +44,10 @@ def test_a_killed_server_interrupts_what_ran_keeps_what_waited_and_both_can_stil
         assert (interrupted.state, interrupted.error.code) == (JobState.INTERRUPTED, "interrupted")
         assert interrupted.progress == 0.3
         assert list(server.client.events(running.id))[-1] == interrupted
-        assert server.outcome(waiting).state is JobState.SUCCEEDED
-        assert server.submit("progress next 0.5", idempotency_key="waiting").id == waiting.id
+        events = list(server.client.events(waiting.id))
+        assert events[-1].state is JobState.SUCCEEDED
+        assert "side.mp4 90 0 the side" in [event.stage for event in events]
+        assert server.submit("tell-further", idempotency_key="waiting", further=[side]).id == waiting.id
 
         again = server.client.retry(running.id)
         assert again.id != running.id

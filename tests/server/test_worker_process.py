@@ -1,5 +1,6 @@
 """The worker process: warm, alone with torch, replaceable."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -112,14 +113,18 @@ def test_a_worker_that_cannot_start_fails_each_job_with_the_reason(tmp_path):
 def test_a_result_knows_its_inputs_and_only_the_worker_loads_torch(tmp_path):
     with started(tmp_path, job_function="fake_jobs:fabricated_animation") as server:
         capture, video = server.upload(capture_bytes()), server.upload("video")
-        job = server.outcome(server.client.submit(capture, video, {"gaussians": 100}))
+        side = server.further("side", azimuth=135, elevation=15)
+        job = server.outcome(server.client.submit(capture, video, {"gaussians": 100}, further=[side]))
         assert job.error is None
         server.client.download(job.id, tmp_path / "result.safetensors")
         tensors, metadata = read_tensors(tmp_path / "result.safetensors")
         assert tensors["vertices"].shape == (1, 3, 3)
         assert metadata["format"] == "gvf-animation"
-        for part in ('"engine": "fake"', f'"capture_sha256": "{capture}"', f'"video_sha256": "{video}"'):
-            assert part in metadata["provenance"]
+        provenance = json.loads(metadata["provenance"])
+        assert provenance["engine"] == "fake"
+        assert (provenance["capture_sha256"], provenance["video_sha256"]) == (capture, video)
+        assert provenance["views"] == ["side.mp4 135.0 15.0"]
+        assert provenance["further"] == [{"video_sha256": side["video"], "azimuth": 135.0, "elevation": 15.0}]
         children = {
             pid
             for task in Path(f"/proc/{server.process.pid}/task").iterdir()
