@@ -105,7 +105,10 @@ def ask(
         answer: dict[str, Any] = json.loads(output)
     except ValueError as error:
         LOGGER.warning(
-            "looking into %s ended with status %d: %s", path.name, process.returncode, complaints.decode()[-2000:]
+            "looking into %s ended with status %d: %s",
+            path.name,
+            process.returncode,
+            complaints.decode(errors="replace")[-2000:],
         )
         raise BrokenError(f"the process that looks into uploads ended with status {process.returncode}") from error
     if "error" in answer:
