@@ -64,7 +64,11 @@ class GVF_OT_remove_result(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Remove what the import of the active object made."""
-        removed = remove_result(context.object, context.scene.objects)
+        try:
+            removed = remove_result(context.object, context.scene.objects)
+        except GvfBlenderError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         self.report({"INFO"}, translated("Removed the result: {names}.", names=", ".join(removed)))
         return {"FINISHED"}
 
