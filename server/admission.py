@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from gvf_core.models.store import default_store
 from gvf_core.settings import AnimateSettings
-from server.errors import NotEnoughMemoryError, UnknownBlobError
+from server.errors import NotEnoughMemoryError
 from server.finding import Finding
 from server.job_table import JobTable
 from server.jobs import JobRequest, JobStatus
@@ -76,11 +76,7 @@ class Admission:
     def _check_inputs(self, request: JobRequest) -> None:
         further = [("further video", one.video) for one in request.further]
         for kind, sha256 in (("capture", request.capture), ("video", request.video), *further):
-            if not self._storage.has_blob(sha256):
-                raise UnknownBlobError(
-                    f"The {kind} {sha256} has not been uploaded, or made room for others.",
-                    f"Upload it with PUT /v1/blobs/{sha256} first.",
-                )
+            self._storage.require_blob(sha256, f"{kind} {sha256}")
 
     def _check_memory(
         self, settings: AnimateSettings, capture: Finding, videos: Sequence[Finding], networks: bool

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.errors import InvalidRequestError, StorageFullError
+from server.errors import InvalidRequestError, StorageFullError, UnknownBlobError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9._ ()-]")
@@ -66,6 +66,23 @@ class Storage:
             InvalidRequestError: That is not a sha256.
         """
         return _touch(self.blob(sha256))
+
+    def require_blob(self, sha256: str, what: str) -> None:
+        """See that an upload is here.
+
+        Args:
+            sha256: The upload.
+            what: What it is, for the message.
+
+        Raises:
+            InvalidRequestError: That is not a sha256.
+            UnknownBlobError: It is not here.
+        """
+        if not self.has_blob(sha256):
+            raise UnknownBlobError(
+                f"The {what} has not been uploaded, or made room for others.",
+                f"Upload it with PUT /v1/blobs/{sha256} first.",
+            )
 
     # Results
 

@@ -8,7 +8,6 @@ from fastapi.concurrency import run_in_threadpool
 
 from gvf_core.settings import AnimateSettings
 from server.descriptions import VideoWish
-from server.errors import UnknownBlobError
 from server.finding import VideoLook
 from server.service import Service
 from server.storage import safe_name
@@ -25,11 +24,7 @@ def video_routes(service: Service) -> APIRouter:
     async def check_video(sha256: str, wish: VideoWish, request: Request) -> VideoLook:
         """What a job would cut out of an uploaded video; ends with the connection. 409 while another is looked at."""
         settings = AnimateSettings.from_dict(wish.settings)
-        if not await run_in_threadpool(storage.has_blob, sha256):
-            raise UnknownBlobError(
-                f"The video {safe_name(wish.video_name or sha256)} has not been uploaded, or made room for others.",
-                f"Upload it with PUT /v1/blobs/{sha256} first.",
-            )
+        await run_in_threadpool(storage.require_blob, sha256, f"video {safe_name(wish.video_name or sha256)}")
         gone = threading.Event()
         watching = asyncio.create_task(_watch(request, gone))
         try:

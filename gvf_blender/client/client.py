@@ -374,14 +374,18 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.") from error
+        raise _unreadable(path, error) from error
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> FileError:
+    return FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.")
 
 
 def _pieces(path: Path, start: int, size: int, on_progress: Progress) -> Iterator[bytes]:
@@ -404,4 +408,4 @@ def _pieces(path: Path, start: int, size: int, on_progress: Progress) -> Iterato
                 sent += len(piece)
                 on_progress(sent / size)
     except OSError as error:
-        raise FileError(f"{path} cannot be read ({error.strerror}).", "Choose another file.") from error
+        raise _unreadable(path, error) from error
