@@ -9,9 +9,9 @@ from typing import Any
 
 from gvf_core.errors import GvfError
 from server.confined import OUT_OF_MEMORY
+from server.memory import memory_ran_out
 
 MEGABYTE = 10**6
-CV2_NO_MEMORY = -4
 
 
 def main(arguments: list[str]) -> int:
@@ -21,16 +21,14 @@ def main(arguments: list[str]) -> int:
     answer: dict[str, Any]
     try:
         answer = _ROLES[role](Path(path), json.loads(details))
-    except GvfError as error:
+    except Exception as error:
+        if memory_ran_out(error):
+            return OUT_OF_MEMORY
+        if not isinstance(error, GvfError):
+            raise
         # the artist knows the file by another name than that under which it is stored
         message = error.message.replace(Path(path).name, name)
         answer = {"error": {"message": message, "hint": error.hint, "code": error.code}}
-    except MemoryError:
-        return OUT_OF_MEMORY
-    except Exception as error:
-        if getattr(error, "code", None) == CV2_NO_MEMORY:
-            return OUT_OF_MEMORY
-        raise
     sys.stdout.write(json.dumps(answer))
     return 0
 

@@ -20,6 +20,7 @@ from gvf_core.settings import AnimateSettings
 from server.device import Device, describe_device
 from server.jobs import SMALLEST_PROGRESS_STEP, JobError
 from server.log import about_job, log_through
+from server.memory import memory_ran_out
 
 LOGGER = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ def perform(
         return TaskFinished(task.job_id, JobError(error.code, error.message, error.hint))
     except Exception as error:
         LOGGER.exception("the job failed")
-        if _is_out_of_memory(error):
+        if memory_ran_out(error):
             return TaskFinished(task.job_id, OUT_OF_MEMORY)
         return TaskFinished(
             task.job_id,
@@ -228,15 +229,6 @@ def perform(
             ),
         )
     return TaskFinished(task.job_id, None)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on the GPU or the host; torch's CPU allocator says so in words only."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
 
 
 class _Sender:

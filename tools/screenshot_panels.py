@@ -53,8 +53,8 @@ WINDOW_SECONDS = 450
 INHERITED = frozenset({"HOME", "USER", "LANG", "LC_ALL", "TMPDIR"})
 NEEDED = ("blender", "Xvfb")
 OLDEST = (4, 2)
-COMPLAINTS = ("Traceback", "rna_ui")
-"""What Blender prints where a panel raised, or asked for a property or an operator that is not there."""
+COMPLAINTS = ("Traceback", "rna_ui", "could not be opened")
+"""What Blender prints where a panel raised, asked for a property or an operator that is not there, or for a file."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,6 +86,11 @@ def obstacle() -> str | None:
     version = re.search(r"Blender (\d+)\.(\d+)", said)
     if version is None or tuple(map(int, version.groups())) < OLDEST:
         return f"needs Blender {'.'.join(map(str, OLDEST))} or newer"
+    with tempfile.NamedTemporaryFile(prefix="gvf-") as file:  # one in a container may have other folders than this
+        look = f"import os, sys; sys.exit(not all(map(os.path.exists, {[__file__, file.name]})))"
+        command = ["blender", "--background", "--factory-startup", "--python-expr", look]
+        if subprocess.run(command, capture_output=True, timeout=60).returncode != 0:
+            return f"needs a Blender that sees {ROOT} and {tempfile.gettempdir()}"
     return None
 
 
