@@ -30,12 +30,14 @@ class MorphMesh:
         targets: What each target adds [K, V, 3].
         times: Seconds of the keys [T].
         weights: Of every target at every key [T, K].
+        places: Of the node at every key [T, 3]; [1, 3] if it does not move.
     """
 
     base: np.ndarray
     targets: np.ndarray
     times: np.ndarray
     weights: np.ndarray
+    places: np.ndarray
 
     def at_key(self, index: int) -> np.ndarray:
         """Positions at a key [V, 3]."""
@@ -60,9 +62,15 @@ def read_morph_mesh(path: Path) -> MorphMesh:
             np.concatenate([read(primitive["targets"][index]["POSITION"]) for primitive in primitives])
             for index in range(count)
         ]
-        sampler = _weights_sampler(file)
-        times = read(sampler["input"])
-        return MorphMesh(base, np.stack(targets), times, read(sampler["output"]).reshape(len(times), count))
+        sampler = _sampler(file, "weights")
+        if sampler is None:
+            raise ValueError("no animated weights")
+        times, weights = read(sampler["input"]), read(sampler["output"])
+        node = next(node for node in file["nodes"] if node.get("mesh") == 0)
+        going = _sampler(file, "translation")
+        still = np.array([node.get("translation", (0.0, 0.0, 0.0))], np.float32)
+        places = still if going is None else read(going["output"])
+        return MorphMesh(base, np.stack(targets), times, weights.reshape(len(times), count), places)
     except OSError as error:
         raise FileError(f"{path} could not be read ({error.strerror}).", "Choose another file.") from error
     except (KeyError, IndexError, ValueError, StopIteration, struct.error) as error:
@@ -91,14 +99,15 @@ def add_asset_extras(path: Path, values: dict[str, Any]) -> None:
         raise FileError(f"{path} is no GLB file ({error!r}).", "Export it again.") from error
 
 
-def _weights_sampler(file: dict[str, Any]) -> dict[str, Any]:
+def _sampler(file: dict[str, Any], path: str) -> dict[str, Any] | None:
+    """The first one that animates something."""
     found = (
         animation["samplers"][channel["sampler"]]
         for animation in file["animations"]
         for channel in animation["channels"]
-        if channel["target"]["path"] == "weights"
+        if channel["target"]["path"] == path
     )
-    return next(found)
+    return next(found, None)
 
 
 class _Reader:

@@ -1,7 +1,7 @@
 """GLB with one morph target per frame: the format of web viewers and game engines.
 
 A motion is absolute shape keys or a modifier, neither of which glTF knows, so a copy of the mesh gets relative shape
-keys whose weights rise and fall one after another.
+keys whose weights rise and fall one after another. Where the object goes, its node goes, as engines want their roots.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from mathutils import Matrix
 from ..core.errors import FileError
 from ..core.glb_file import add_asset_extras, read_morph_mesh
 from ..importer import PROVENANCE_PROPERTY
+from ..importer.placement import transform_points
 from .provenance import provenance_note
 from .vertex_tracks import VertexTracks
 
@@ -32,7 +33,8 @@ def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, trac
     Raises:
         FileError: The file cannot be written.
     """
-    local = tracks.local.astype(np.float32)
+    way = tracks.places - tracks.places[0]
+    local = transform_points(np.linalg.inv(tracks.first_matrix), tracks.world - way[:, None]).astype(np.float32)
     scene.frame_set(tracks.frames[0])
     depsgraph = bpy.context.evaluated_depsgraph_get()
     mesh = bpy.data.meshes.new_from_object(
@@ -54,9 +56,13 @@ def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, trac
             if other < len(local):
                 block.value = weight
                 block.keyframe_insert("value", frame=tracks.frames[other])
+    for frame, place in zip(tracks.frames, tracks.places, strict=True):
+        if way.any():
+            copy.location = place
+            copy.keyframe_insert("location", frame=frame)
     _write(path)
     add_asset_extras(path, {PROVENANCE_PROPERTY: provenance_note(thing)})
-    return _error(path, copy, local, tracks)
+    return _error(path, local, tracks)
 
 
 def _write(path: Path) -> None:
@@ -83,7 +89,7 @@ def _write(path: Path) -> None:
         raise FileError(f"Blender could not write {path}.", "Choose another folder.")
 
 
-def _error(path: Path, copy: bpy.types.Object, local: np.ndarray, tracks: VertexTracks) -> float:
+def _error(path: Path, local: np.ndarray, tracks: VertexTracks) -> float:
     """Follow every vertex of the file, of which the exporter makes several at seams, to the one that it came from."""
     read = read_morph_mesh(path)
     if len(read.times) != len(local):
@@ -93,10 +99,12 @@ def _error(path: Path, copy: bpy.types.Object, local: np.ndarray, tracks: Vertex
     expected = _gltf(local)
     candidates = _same_places(expected[0], read.base)
     found = np.stack([read.at_key(index) for index in range(len(local))])
-    linear = np.array(copy.matrix_world.to_3x3(), np.float64)
+    linear = tracks.first_matrix[:3, :3]
+    places = (_blender(read.places) - tracks.places)[:, None]
     # Vertices that coincide at first may part later; whichever of them fits is the one.
     distances = [
-        np.linalg.norm(_blender(found - expected[:, choice]) @ linear.T, axis=-1).max(axis=0) for choice in candidates
+        np.linalg.norm(_blender(found - expected[:, choice]) @ linear.T + places, axis=-1).max(axis=0)
+        for choice in candidates
     ]
     return float(np.min(distances, axis=0).max())
 

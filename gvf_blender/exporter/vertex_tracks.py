@@ -17,12 +17,22 @@ class VertexTracks:
     Attributes:
         frames: Scene frames [T].
         world: Positions in metres, float64 [T, V, 3].
-        first_matrix: The object's matrix at the first frame, [4, 4].
+        matrices: Of the object, [T, 4, 4].
     """
 
     frames: tuple[int, ...]
     world: np.ndarray
-    first_matrix: np.ndarray
+    matrices: np.ndarray
+
+    @property
+    def first_matrix(self) -> np.ndarray:
+        """Of the object at the first frame, [4, 4]."""
+        return self.matrices[0]
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where the object stands [T, 3]."""
+        return self.matrices[:, :3, 3]
 
     @property
     def local(self) -> np.ndarray:
@@ -57,4 +67,4 @@ def read_vertex_tracks(scene: bpy.types.Scene, thing: bpy.types.Object, frames: 
                 f"{thing.name!r} has {len(world[0])} vertices at frame {frames[0]} but {len(world[-1])} at {frame}.",
                 "Turn off the modifiers that change their number.",
             )
-    return VertexTracks(tuple(frames), np.stack(world), matrices[0])
+    return VertexTracks(tuple(frames), np.stack(world), np.stack(matrices))
