@@ -230,16 +230,17 @@ def start_frame(
 
 
 def export(
-    thing: str | bpy.types.Object,
+    objects: Objects,
     path: str | Path,
     *,
     frame_start: int | None = None,
     frame_end: int | None = None,
 ) -> ExportReport:
-    """Write the animation of an object for other programs, and measure how exact the file is.
+    """Write the animation of objects for other programs, and measure how exact the file is.
 
     Args:
-        thing: Splats or points for PLY files, one per frame; a mesh that moves for the other formats.
+        objects: Splats or points for PLY files, one per frame; meshes that move for the other formats, of which all but
+            the point cache hold several.
         path: The suffix tells the format: .ply, .abc, .usd, .usda, .usdc, .glb (morph targets) or .pc2; "//" stands
             for the folder of the .blend file.
         frame_start: First scene frame; None takes that of the animation.
@@ -249,11 +250,13 @@ def export(
         The files, and the largest distance in metres between what is shown and what was read back from them.
 
     Raises:
-        SelectionError: The object does not go into that format, or it is not one.
+        SelectionError: An object does not go into that format, several do not, or there is none.
         SettingsError: An unknown suffix, or no frames.
         FileError: The file cannot be written.
     """
-    found = _the_one(thing, "Export one object after the other.")
+    found = find_objects(object_names(objects))
+    if not found:
+        raise SelectionError("No object is given.", "Name the objects to export.")
     target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
     return write_export(bpy.context, found, target, frame_start, frame_end)
 

@@ -44,8 +44,12 @@ class MorphMesh:
         return self.base + np.tensordot(self.weights[index].astype(np.float64), self.targets, axes=1)
 
 
-def read_morph_mesh(path: Path) -> MorphMesh:
-    """The first mesh of a GLB file and its animation of weights.
+def read_morph_mesh(path: Path, name: str | None = None) -> MorphMesh:
+    """The mesh of a node of a GLB file, and its animation of weights and places.
+
+    Args:
+        path: The file.
+        name: Of the node; None takes the first with a mesh.
 
     Raises:
         FileError: It cannot be read, or holds nothing of that kind.
@@ -55,19 +59,20 @@ def read_morph_mesh(path: Path) -> MorphMesh:
         length = _HEADER.unpack_from(content)[3]
         file = json.loads(content[_HEADER.size : _HEADER.size + length])
         read = _Reader(file, content[_HEADER.size + length + 8 :])
-        primitives = file["meshes"][0]["primitives"]
+        index = next(i for i, one in enumerate(file["nodes"]) if "mesh" in one and name in (None, one["name"]))
+        node = file["nodes"][index]
+        primitives = file["meshes"][node["mesh"]]["primitives"]
         base = np.concatenate([read(primitive["attributes"]["POSITION"]) for primitive in primitives])
         count = len(primitives[0]["targets"])
         targets = [
             np.concatenate([read(primitive["targets"][index]["POSITION"]) for primitive in primitives])
             for index in range(count)
         ]
-        sampler = _sampler(file, "weights")
+        sampler = _sampler(file, index, "weights")
         if sampler is None:
             raise ValueError("no animated weights")
         times, weights = read(sampler["input"]), read(sampler["output"])
-        node = next(node for node in file["nodes"] if node.get("mesh") == 0)
-        going = _sampler(file, "translation")
+        going = _sampler(file, index, "translation")
         still = np.array([node.get("translation", (0.0, 0.0, 0.0))], np.float32)
         places = still if going is None else read(going["output"])
         return MorphMesh(base, np.stack(targets), times, weights.reshape(len(times), count), places)
@@ -99,13 +104,13 @@ def add_asset_extras(path: Path, values: dict[str, Any]) -> None:
         raise FileError(f"{path} is no GLB file ({error!r}).", "Export it again.") from error
 
 
-def _sampler(file: dict[str, Any], path: str) -> dict[str, Any] | None:
-    """The first one that animates something."""
+def _sampler(file: dict[str, Any], node: int, path: str) -> dict[str, Any] | None:
+    """The one that animates something of a node."""
     found = (
         animation["samplers"][channel["sampler"]]
         for animation in file["animations"]
         for channel in animation["channels"]
-        if channel["target"]["path"] == path
+        if channel["target"] == {"node": node, "path": path}
     )
     return next(found, None)
 

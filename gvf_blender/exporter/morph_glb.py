@@ -4,6 +4,7 @@ A motion is absolute shape keys or a modifier, neither of which glTF knows, so a
 keys whose weights rise and fall one after another. Where the object goes, its node goes, as engines want their roots.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import bpy
@@ -18,14 +19,16 @@ from .provenance import provenance_note
 from .vertex_tracks import VertexTracks
 
 
-def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, tracks: VertexTracks) -> float:
-    """Write the object as it is at the first frame, with its materials, and its motion as morph targets.
+def export_glb(
+    scene: bpy.types.Scene, things: Sequence[bpy.types.Object], path: Path, tracks: Sequence[VertexTracks]
+) -> float:
+    """Write objects as they are at the first frame, with their materials, and their motion as morph targets.
 
     Args:
-        scene: The current scene, which shows only the object.
-        thing: The object.
+        scene: The current scene, which shows only the objects.
+        things: The objects.
         path: The file.
-        tracks: Where its vertices are.
+        tracks: Where their vertices are.
 
     Returns:
         The largest distance in metres between the tracks and what is in the file.
@@ -33,16 +36,23 @@ def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, trac
     Raises:
         FileError: The file cannot be written.
     """
-    way = tracks.places - tracks.places[0]
-    local = transform_points(np.linalg.inv(tracks.first_matrix), tracks.world - way[:, None]).astype(np.float32)
-    scene.frame_set(tracks.frames[0])
+    scene.frame_set(tracks[0].frames[0])
+    copies = [_add_copy(scene, *each) for each in zip(things, tracks, strict=True)]
+    for thing in things:
+        scene.collection.objects.unlink(thing)
+    _write(path)
+    add_asset_extras(path, {PROVENANCE_PROPERTY: provenance_note(things[0])})
+    return max(_error(path, copy.name, each) for copy, each in zip(copies, tracks, strict=True))
+
+
+def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTracks) -> bpy.types.Object:
+    local = _relative(tracks).astype(np.float32)
     depsgraph = bpy.context.evaluated_depsgraph_get()
     mesh = bpy.data.meshes.new_from_object(
         thing.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
     )
     copy = bpy.data.objects.new(thing.name, mesh)
     copy.matrix_world = Matrix(tracks.first_matrix)
-    scene.collection.objects.unlink(thing)
     scene.collection.objects.link(copy)
     copy.shape_key_clear()
     mesh.vertices.foreach_set("co", local[0].ravel())
@@ -56,13 +66,17 @@ def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, trac
             if other < len(local):
                 block.value = weight
                 block.keyframe_insert("value", frame=tracks.frames[other])
-    for frame, place in zip(tracks.frames, tracks.places, strict=True):
-        if way.any():
+    if np.ptp(tracks.places, axis=0).any():
+        for frame, place in zip(tracks.frames, tracks.places, strict=True):
             copy.location = place
             copy.keyframe_insert("location", frame=frame)
-    _write(path)
-    add_asset_extras(path, {PROVENANCE_PROPERTY: provenance_note(thing)})
-    return _error(path, local, tracks)
+    return copy
+
+
+def _relative(tracks: VertexTracks) -> np.ndarray:
+    """Positions relative to where the object stands, turned and scaled as it is at the first frame, [T, V, 3]."""
+    way = tracks.places - tracks.places[0]
+    return transform_points(np.linalg.inv(tracks.first_matrix), tracks.world - way[:, None])
 
 
 def _write(path: Path) -> None:
@@ -89,9 +103,10 @@ def _write(path: Path) -> None:
         raise FileError(f"Blender could not write {path}.", "Choose another folder.")
 
 
-def _error(path: Path, local: np.ndarray, tracks: VertexTracks) -> float:
+def _error(path: Path, node: str, tracks: VertexTracks) -> float:
     """Follow every vertex of the file, of which the exporter makes several at seams, to the one that it came from."""
-    read = read_morph_mesh(path)
+    local = _relative(tracks).astype(np.float32)
+    read = read_morph_mesh(path, node)
     if len(read.times) != len(local):
         raise FileError(
             f"{path} has {len(read.times)} frames instead of {len(local)}.", "Please report this with the .blend file."

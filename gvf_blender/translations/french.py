@@ -451,6 +451,7 @@ TEXTS = {
     "Window": "Fenêtre",
     "Windows": "Fenêtres",
     "With CUDA where an NVIDIA driver is installed": "Avec CUDA où un pilote NVIDIA est installé",
+    "Write all meshes that move by the same import into one file; a point cache holds the active one": "Écrire dans un seul fichier tous les maillages que le même import anime ; un cache de points ne contient que l'actif",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "Écrire l'animation de l'objet actif : splats et points en séquence PLY ; maillages en Alembic, USD, GLB avec cibles de morphing ou cache de points PC2, selon l'extension du nom de fichier",
     "about {count} h left": "reste environ {count} h",
     "about {count} min left": "reste environ {count} min",

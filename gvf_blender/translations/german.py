@@ -451,6 +451,7 @@ TEXTS = {
     "Window": "Fenster",
     "Windows": "Fenster",
     "With CUDA where an NVIDIA driver is installed": "Mit CUDA, wo ein NVIDIA-Treiber installiert ist",
+    "Write all meshes that move by the same import into one file; a point cache holds the active one": "Alle Meshes, die sich durch denselben Import bewegen, in eine Datei schreiben; ein Punkt-Cache enthält nur das aktive",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "Die Animation des aktiven Objekts schreiben: Splats und Punkte als PLY-Folge; Meshes als Alembic, USD, GLB mit Morph-Targets oder PC2-Punktcache, nach der Endung des Dateinamens",
     "about {count} h left": "noch etwa {count} h",
     "about {count} min left": "noch etwa {count} min",

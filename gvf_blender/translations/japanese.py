@@ -451,6 +451,7 @@ TEXTS = {
     "Window": "ウィンドウ",
     "Windows": "ウィンドウ",
     "With CUDA where an NVIDIA driver is installed": "NVIDIA ドライバーがあれば CUDA を使います",
+    "Write all meshes that move by the same import into one file; a point cache holds the active one": "同じインポートで動くすべてのメッシュを1つのファイルに書き出します。ポイントキャッシュにはアクティブなものだけが入ります",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "アクティブオブジェクトのアニメーションを書き出します：スプラットとポイントは PLY 連番、メッシュはファイル名の拡張子により Alembic、USD、モーフターゲット付き GLB、PC2 ポイントキャッシュ",
     "about {count} h left": "残り約 {count} 時間",
     "about {count} min left": "残り約 {count} 分",

@@ -451,6 +451,7 @@ TEXTS = {
     "Window": "窗口",
     "Windows": "窗口",
     "With CUDA where an NVIDIA driver is installed": "装有 NVIDIA 驱动时使用 CUDA",
+    "Write all meshes that move by the same import into one file; a point cache holds the active one": "将同一次导入驱动的所有网格写入一个文件；点缓存只包含活动网格",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "写出活动物体的动画：泼溅和点写为 PLY 序列；网格按文件名后缀写为 Alembic、USD、带变形目标的 GLB 或 PC2 点缓存",
     "about {count} h left": "剩余约 {count} 小时",
     "about {count} min left": "剩余约 {count} 分钟",

@@ -451,6 +451,7 @@ TEXTS = {
     "Window": "Ventana",
     "Windows": "Ventanas",
     "With CUDA where an NVIDIA driver is installed": "Con CUDA donde hay un controlador NVIDIA instalado",
+    "Write all meshes that move by the same import into one file; a point cache holds the active one": "Escribir en un solo archivo todas las mallas que mueve la misma importación; una caché de puntos contiene solo la activa",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "Escribir la animación del objeto activo: splats y puntos como secuencia PLY; mallas como Alembic, USD, GLB con morph targets o caché de puntos PC2, según la extensión del nombre de archivo",
     "about {count} h left": "quedan unas {count} h",
     "about {count} min left": "quedan unos {count} min",
