@@ -1,5 +1,7 @@
 """Root on Object: the way over the ground as keys of the objects, in worlds that stay as they were."""
 
+from dataclasses import replace
+
 import bpy
 import numpy as np
 import pytest
@@ -186,9 +188,15 @@ def test_a_frame_that_the_artist_eased_is_followed_at_every_frame_of_the_scene(c
     for key in playback_of(crate).curve.keyframe_points:
         key.interpolation = "BEZIER"
         key.handle_left_type = key.handle_right_type = "AUTO_CLAMPED"
-    times = range(-1, 12)
+    crate.gvf.play_speed = 0.5
+    times = range(-1, 20)
     before = shown("Crate", times=times)
     crate.gvf.play_root = True
+    assert_same(shown("Crate", times=times), before)
+    crate.gvf.play_root = False
+    crate.gvf.play_held = True
+    crate.gvf.play_root = True
+    crate.gvf.play_held = False
     assert_same(shown("Crate", times=times), before)
 
 
@@ -387,14 +395,19 @@ def node_places(path):
     return np.column_stack([x, -z, y])
 
 
-def test_a_glb_file_has_the_way_on_its_node(crate, tmp_path):
+def test_a_glb_file_has_the_way_on_its_node(crate, tmp_path, monkeypatch):
     from gvf_blender import api
+    from gvf_blender.exporter import morph_glb
 
     moving(crate, path=tmp_path, points=False, splats=False)
     crate.gvf.play_root = True
     report = api.export(crate, tmp_path / "a.glb")
     assert report.error < 1e-5
     np.testing.assert_allclose(node_places(tmp_path / "a.glb"), places("Crate", times=range(1, FRAMES + 1)), atol=1e-5)
+    with monkeypatch.context() as patch:
+        read = morph_glb.read_morph_mesh
+        patch.setattr(morph_glb, "read_morph_mesh", lambda *a: replace(read(*a), places=read(*a).places + 1))
+        assert api.export(crate, tmp_path / "a.glb").error > 1
     crate.gvf.play_root = False
     assert api.export(crate, tmp_path / "b.glb").error < 1e-5
     assert len(node_places(tmp_path / "b.glb")) == 1
