@@ -24,6 +24,7 @@ from .exporter import ExportReport
 from .exporter import export as write_export
 from .importer import Imported
 from .importer import import_splats as read_splats
+from .importer.root import can_have_root, has_root, obstacle_to_root, set_root
 from .job import AnimateJob, ProgressCallback
 from .preferences import results_folder, server_choice
 from .request import OUTPUTS, check_selection, find_objects, make_request, object_names
@@ -229,16 +230,17 @@ def start_frame(
 
 
 def export(
-    thing: str | bpy.types.Object,
+    objects: Objects,
     path: str | Path,
     *,
     frame_start: int | None = None,
     frame_end: int | None = None,
 ) -> ExportReport:
-    """Write the animation of an object for other programs, and measure how exact the file is.
+    """Write the animation of objects for other programs, and measure how exact the file is.
 
     Args:
-        thing: Splats or points for PLY files, one per frame; a mesh that moves for the other formats.
+        objects: Splats or points for PLY files, one per frame; meshes that move for the other formats, of which all but
+            the point cache hold several.
         path: The suffix tells the format: .ply, .abc, .usd, .usda, .usdc, .glb (morph targets) or .pc2; "//" stands
             for the folder of the .blend file.
         frame_start: First scene frame; None takes that of the animation.
@@ -248,13 +250,34 @@ def export(
         The files, and the largest distance in metres between what is shown and what was read back from them.
 
     Raises:
-        SelectionError: The object does not go into that format, or it is not one.
+        SelectionError: An object does not go into that format, several do not, or there is none.
         SettingsError: An unknown suffix, or no frames.
         FileError: The file cannot be written.
     """
-    found = _the_one(thing, "Export one object after the other.")
+    found = find_objects(object_names(objects))
+    if not found:
+        raise SelectionError("No object is given.", "Name the objects to export.")
     target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
     return write_export(bpy.context, found, target, frame_start, frame_end)
+
+
+def root_on_object(thing: str | bpy.types.Object, on: bool = True) -> None:
+    """Key the way over the ground on the objects of an import, whose vertices then stay on the spot, or take that back.
+
+    Args:
+        thing: One of the import.
+        on: False lets the vertices go their way again.
+
+    Raises:
+        SelectionError: It has no imported motion, or cannot be keyed.
+    """
+    found = _the_one(thing, "Name one object of an import.")
+    if not (can_have_root(found) or has_root(found)):
+        raise SelectionError(f"{found.name!r} is of an import with no motion of a mesh.", "Import the motion, too.")
+    obstacle = obstacle_to_root(found)
+    if obstacle is not None:
+        raise SelectionError(obstacle, "Then try again.")
+    set_root(found, on)
 
 
 def import_splats(path: str | Path) -> Imported:

@@ -15,6 +15,7 @@ from .importer.in_place import can_be_in_place, is_in_place, set_in_place
 from .importer.nodes import modifier_input, set_modifier_input
 from .importer.render_choice import RENDERED, is_replaced_in_renders, kind_of, render_only, rendered_kinds
 from .importer.retiming import LOOPS, MAX_SPEED, MIN_SPEED, Playback, playback_of
+from .importer.root import can_have_root, has_root, is_carried, obstacle_to_root, set_root
 from .importer.same_import import same_import
 from .importer.splats import DISPLAYS, display_of, set_display
 
@@ -29,6 +30,8 @@ def result_controls(thing: bpy.types.Object) -> tuple[str, ...]:
         names += _PLAYBACK_NAMES
     if can_be_in_place(thing):
         names.append("play_in_place")
+    if can_have_root(thing) or has_root(thing):
+        names.append("play_root")
     if names and len(_same_import(thing)) > 1:
         names.append("play_together")
     if _can_choose_rendered(thing):
@@ -72,9 +75,21 @@ def _same_import(thing: bpy.types.Object) -> list[bpy.types.Object]:
     return same_import(thing, bpy.context.scene.objects)
 
 
+def _get_in_place(group: bpy.types.PropertyGroup) -> bool:
+    return is_in_place(group.id_data) and not is_carried(group.id_data)
+
+
 def _set_in_place(group: bpy.types.PropertyGroup, in_place: bool) -> None:
+    if in_place:
+        _set_root(group, False)
     for thing in _played_together(group.id_data):
-        set_in_place(thing, in_place)
+        if not is_carried(thing):
+            set_in_place(thing, in_place)
+
+
+def _set_root(group: bpy.types.PropertyGroup, on: bool) -> None:
+    if obstacle_to_root(group.id_data) is None:
+        set_root(group.id_data, on)
 
 
 def _set_loop(playback: Playback, scene: bpy.types.Scene, index: int) -> None:
@@ -170,8 +185,14 @@ class ResultProperties:
     play_in_place: BoolProperty(
         name="In Place",
         description="Stay on the spot: the way over the ground is taken out",
-        get=lambda group: is_in_place(group.id_data),
+        get=_get_in_place,
         set=_set_in_place,
+    )
+    play_root: BoolProperty(
+        name="Root on Object",
+        description="The way over the ground is keyed on the objects, and their vertices move relative to them",
+        get=lambda group: has_root(group.id_data),
+        set=_set_root,
     )
     play_together: BoolProperty(
         name="Whole Result",

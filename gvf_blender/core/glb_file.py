@@ -30,20 +30,26 @@ class MorphMesh:
         targets: What each target adds [K, V, 3].
         times: Seconds of the keys [T].
         weights: Of every target at every key [T, K].
+        places: Of the node at every key [T, 3]; [1, 3] if it does not move.
     """
 
     base: np.ndarray
     targets: np.ndarray
     times: np.ndarray
     weights: np.ndarray
+    places: np.ndarray
 
     def at_key(self, index: int) -> np.ndarray:
         """Positions at a key [V, 3]."""
         return self.base + np.tensordot(self.weights[index].astype(np.float64), self.targets, axes=1)
 
 
-def read_morph_mesh(path: Path) -> MorphMesh:
-    """The first mesh of a GLB file and its animation of weights.
+def read_morph_mesh(path: Path, name: str | None = None) -> MorphMesh:
+    """The mesh of a node of a GLB file, and its animation of weights and places.
+
+    Args:
+        path: The file.
+        name: Of the node; None takes the first with a mesh.
 
     Raises:
         FileError: It cannot be read, or holds nothing of that kind.
@@ -53,16 +59,23 @@ def read_morph_mesh(path: Path) -> MorphMesh:
         length = _HEADER.unpack_from(content)[3]
         file = json.loads(content[_HEADER.size : _HEADER.size + length])
         read = _Reader(file, content[_HEADER.size + length + 8 :])
-        primitives = file["meshes"][0]["primitives"]
+        index = next(i for i, one in enumerate(file["nodes"]) if "mesh" in one and name in (None, one["name"]))
+        node = file["nodes"][index]
+        primitives = file["meshes"][node["mesh"]]["primitives"]
         base = np.concatenate([read(primitive["attributes"]["POSITION"]) for primitive in primitives])
         count = len(primitives[0]["targets"])
         targets = [
             np.concatenate([read(primitive["targets"][index]["POSITION"]) for primitive in primitives])
             for index in range(count)
         ]
-        sampler = _weights_sampler(file)
-        times = read(sampler["input"])
-        return MorphMesh(base, np.stack(targets), times, read(sampler["output"]).reshape(len(times), count))
+        sampler = _sampler(file, index, "weights")
+        if sampler is None:
+            raise ValueError("no animated weights")
+        times, weights = read(sampler["input"]), read(sampler["output"])
+        going = _sampler(file, index, "translation")
+        still = np.array([node.get("translation", (0.0, 0.0, 0.0))], np.float32)
+        places = still if going is None else read(going["output"])
+        return MorphMesh(base, np.stack(targets), times, weights.reshape(len(times), count), places)
     except OSError as error:
         raise FileError(f"{path} could not be read ({error.strerror}).", "Choose another file.") from error
     except (KeyError, IndexError, ValueError, StopIteration, struct.error) as error:
@@ -91,14 +104,15 @@ def add_asset_extras(path: Path, values: dict[str, Any]) -> None:
         raise FileError(f"{path} is no GLB file ({error!r}).", "Export it again.") from error
 
 
-def _weights_sampler(file: dict[str, Any]) -> dict[str, Any]:
+def _sampler(file: dict[str, Any], node: int, path: str) -> dict[str, Any] | None:
+    """The one that animates something of a node."""
     found = (
         animation["samplers"][channel["sampler"]]
         for animation in file["animations"]
         for channel in animation["channels"]
-        if channel["target"]["path"] == "weights"
+        if channel["target"] == {"node": node, "path": path}
     )
-    return next(found)
+    return next(found, None)
 
 
 class _Reader:

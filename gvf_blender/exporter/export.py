@@ -1,7 +1,8 @@
-"""One door for all formats: which object goes into which, over which frames, and how exact the file is."""
+"""One door for all formats: which objects go into which, over which frames, and how exact the file is."""
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import numpy as np
 from ..core.errors import FileError, SelectionError, SettingsError
 from ..core.pc2_file import read_pc2, write_pc2
 from ..core.sentence import Sentence
+from ..importer import has_motion
 from ..importer.gaussians import shows_gaussians
 from ..importer.retiming import playback_of
+from ..importer.same_import import same_import
 from .morph_glb import export_glb
 from .provenance import noted_on
 from .scene_formats import error_of, read_alembic, read_usd, write_alembic, write_usd
@@ -28,6 +31,8 @@ FORMATS = {
     "PC2": (".pc2",),
 }
 """Suffixes by format; the first one is the usual."""
+SEVERAL = ("ALEMBIC", "USD", "GLB")
+"""Those of which a file can hold several objects."""
 MAX_FRAMES = 10_000
 
 
@@ -58,39 +63,44 @@ class ExportReport:
 
 def export(
     context: bpy.types.Context,
-    thing: bpy.types.Object,
+    things: Sequence[bpy.types.Object],
     path: Path,
     frame_start: int | None = None,
     frame_end: int | None = None,
 ) -> ExportReport:
-    """Write the animation of one object; existing files are replaced.
+    """Write the animation of objects; existing files are replaced.
 
     Splats and points go into PLY files, one per frame ("name_0001.ply"); a mesh that moves into Alembic, USD, GLB with
-    morph targets, or a PC2 point cache. What the exporter writes is what the viewport shows.
+    morph targets, or a PC2 point cache; several meshes into one file of these but the last. What the exporter writes is
+    what the viewport shows.
 
     Args:
         context: Its scene is the one that plays; neither its frame nor its selection changes.
-        thing: The object.
+        things: The objects, at least one.
         path: Where to; the suffix tells the format.
-        frame_start: First scene frame; None takes that of the animation, else of the scene.
+        frame_start: First scene frame; None takes that of the animation of the first object, else of the scene.
         frame_end: Last scene frame; likewise.
 
     Raises:
-        SelectionError: The object does not go into that format.
+        SelectionError: An object does not go into that format, or several do not.
         SettingsError: An unknown suffix, or no frames.
         FileError: The file cannot be written, or does not hold what was written.
     """
     kind = _format(path)
-    obstacle = export_obstacle(thing, kind)
-    if obstacle is not None:
-        raise obstacle
+    for thing in things:
+        obstacle = export_obstacle(thing, kind)
+        if obstacle is not None:
+            raise obstacle
+    if len(things) > 1 and kind not in SEVERAL:
+        names = ", ".join(repr(thing.name) for thing in things)
+        raise SelectionError(f"{path.name} holds one object, and given are: {names}.", "Export one after the other.")
     if not path.parent.is_dir():
         raise FileError(f"There is no folder {path.parent} for the export.", "Choose an existing folder.")
-    frames = _frames(context.scene, thing, frame_start, frame_end)
+    frames = _frames(context.scene, things[0], frame_start, frame_end)
     if kind == "PLY":
-        paths, error = export_splats(context, thing, path, frames)
+        paths, error = export_splats(context, things[0], path, frames)
     else:
-        paths, error = [path], _export_mesh(context, thing, kind, path, frames)
+        paths, error = [path], _export_meshes(context, things, kind, path, frames)
     size = sum(written.stat().st_size for written in paths)
     return ExportReport(tuple(paths), len(frames), error, size)
 
@@ -113,6 +123,11 @@ def export_obstacle(thing: bpy.types.Object | None, kind: str | None = None) -> 
             "Choose Alembic, USD, GLB or PC2, or export the splats.",
         )
     return None
+
+
+def of_one_result(thing: bpy.types.Object) -> list[bpy.types.Object]:
+    """A mesh, and those that move by the same import, which one file can hold; fit for drawing."""
+    return [thing, *(one for one in same_import(thing, bpy.context.scene.objects)[1:] if has_motion(one))]
 
 
 def usual_format(thing: bpy.types.Object) -> str:
@@ -154,19 +169,21 @@ def _frames(
     return range(first, last + 1)
 
 
-def _export_mesh(
-    context: bpy.types.Context, thing: bpy.types.Object, kind: str, path: Path, frames: Sequence[int]
+def _export_meshes(
+    context: bpy.types.Context, things: Sequence[bpy.types.Object], kind: str, path: Path, frames: Sequence[int]
 ) -> float:
-    with stage(context, [thing], frames) as scene:
-        tracks = read_vertex_tracks(scene, thing, frames)
+    with stage(context, things, frames) as scene:
+        tracks = read_vertex_tracks(scene, things, frames)
         if kind == "GLB":
-            return export_glb(scene, thing, path, tracks)
+            return export_glb(scene, things, path, tracks)
         if kind == "PC2":
-            local = tracks.local
+            local = tracks[0].local
             write_pc2(path, local, frames[0])
-            linear = tracks.first_matrix[:3, :3]
+            linear = tracks[0].first_matrix[:3, :3]
             return float(np.linalg.norm((read_pc2(path) - local) @ linear.T, axis=-1).max())
         write, read = (write_alembic, read_alembic) if kind == "ALEMBIC" else (write_usd, read_usd)
-        with noted_on(thing):
+        with ExitStack() as notes:
+            for thing in things:
+                notes.enter_context(noted_on(thing))
             write(path, frames)
     return error_of(context, path, read, tracks)

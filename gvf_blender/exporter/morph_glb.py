@@ -1,9 +1,10 @@
 """GLB with one morph target per frame: the format of web viewers and game engines.
 
 A motion is absolute shape keys or a modifier, neither of which glTF knows, so a copy of the mesh gets relative shape
-keys whose weights rise and fall one after another.
+keys whose weights rise and fall one after another. Where the object goes, its node goes, as engines want their roots.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import bpy
@@ -13,18 +14,21 @@ from mathutils import Matrix
 from ..core.errors import FileError
 from ..core.glb_file import add_asset_extras, read_morph_mesh
 from ..importer import PROVENANCE_PROPERTY
+from ..importer.placement import transform_points
 from .provenance import provenance_note
 from .vertex_tracks import VertexTracks
 
 
-def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, tracks: VertexTracks) -> float:
-    """Write the object as it is at the first frame, with its materials, and its motion as morph targets.
+def export_glb(
+    scene: bpy.types.Scene, things: Sequence[bpy.types.Object], path: Path, tracks: Sequence[VertexTracks]
+) -> float:
+    """Write objects as they are at the first frame, with their materials, and their motion as morph targets.
 
     Args:
-        scene: The current scene, which shows only the object.
-        thing: The object.
+        scene: The current scene, which shows only the objects.
+        things: The objects.
         path: The file.
-        tracks: Where its vertices are.
+        tracks: Where their vertices are.
 
     Returns:
         The largest distance in metres between the tracks and what is in the file.
@@ -32,15 +36,23 @@ def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, trac
     Raises:
         FileError: The file cannot be written.
     """
-    local = tracks.local.astype(np.float32)
-    scene.frame_set(tracks.frames[0])
+    scene.frame_set(tracks[0].frames[0])
+    copies = [_add_copy(scene, *each) for each in zip(things, tracks, strict=True)]
+    for thing in things:
+        scene.collection.objects.unlink(thing)
+    _write(path)
+    add_asset_extras(path, {PROVENANCE_PROPERTY: provenance_note(things[0])})
+    return max(_error(path, copy.name, each) for copy, each in zip(copies, tracks, strict=True))
+
+
+def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTracks) -> bpy.types.Object:
+    local = _relative(tracks).astype(np.float32)
     depsgraph = bpy.context.evaluated_depsgraph_get()
     mesh = bpy.data.meshes.new_from_object(
         thing.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
     )
     copy = bpy.data.objects.new(thing.name, mesh)
     copy.matrix_world = Matrix(tracks.first_matrix)
-    scene.collection.objects.unlink(thing)
     scene.collection.objects.link(copy)
     copy.shape_key_clear()
     mesh.vertices.foreach_set("co", local[0].ravel())
@@ -54,9 +66,17 @@ def export_glb(scene: bpy.types.Scene, thing: bpy.types.Object, path: Path, trac
             if other < len(local):
                 block.value = weight
                 block.keyframe_insert("value", frame=tracks.frames[other])
-    _write(path)
-    add_asset_extras(path, {PROVENANCE_PROPERTY: provenance_note(thing)})
-    return _error(path, copy, local, tracks)
+    if np.ptp(tracks.places, axis=0).any():
+        for frame, place in zip(tracks.frames, tracks.places, strict=True):
+            copy.location = place
+            copy.keyframe_insert("location", frame=frame)
+    return copy
+
+
+def _relative(tracks: VertexTracks) -> np.ndarray:
+    """Positions relative to where the object stands, turned and scaled as it is at the first frame, [T, V, 3]."""
+    way = tracks.places - tracks.places[0]
+    return transform_points(np.linalg.inv(tracks.first_matrix), tracks.world - way[:, None])
 
 
 def _write(path: Path) -> None:
@@ -83,9 +103,10 @@ def _write(path: Path) -> None:
         raise FileError(f"Blender could not write {path}.", "Choose another folder.")
 
 
-def _error(path: Path, copy: bpy.types.Object, local: np.ndarray, tracks: VertexTracks) -> float:
+def _error(path: Path, node: str, tracks: VertexTracks) -> float:
     """Follow every vertex of the file, of which the exporter makes several at seams, to the one that it came from."""
-    read = read_morph_mesh(path)
+    local = _relative(tracks).astype(np.float32)
+    read = read_morph_mesh(path, node)
     if len(read.times) != len(local):
         raise FileError(
             f"{path} has {len(read.times)} frames instead of {len(local)}.", "Please report this with the .blend file."
@@ -93,10 +114,12 @@ def _error(path: Path, copy: bpy.types.Object, local: np.ndarray, tracks: Vertex
     expected = _gltf(local)
     candidates = _same_places(expected[0], read.base)
     found = np.stack([read.at_key(index) for index in range(len(local))])
-    linear = np.array(copy.matrix_world.to_3x3(), np.float64)
+    linear = tracks.first_matrix[:3, :3]
+    places = (_blender(read.places) - tracks.places)[:, None]
     # Vertices that coincide at first may part later; whichever of them fits is the one.
     distances = [
-        np.linalg.norm(_blender(found - expected[:, choice]) @ linear.T, axis=-1).max(axis=0) for choice in candidates
+        np.linalg.norm(_blender(found - expected[:, choice]) @ linear.T + places, axis=-1).max(axis=0)
+        for choice in candidates
     ]
     return float(np.min(distances, axis=0).max())
 

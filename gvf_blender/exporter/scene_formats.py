@@ -45,23 +45,34 @@ def read_usd(path: Path) -> None:
     _run(path, bpy.ops.wm.usd_import, set_frame_range=False)
 
 
-def error_of(context: bpy.types.Context, path: Path, read: Callable[[Path], None], tracks: VertexTracks) -> float:
+def error_of(
+    context: bpy.types.Context, path: Path, read: Callable[[Path], None], tracks: Sequence[VertexTracks]
+) -> float:
     """The largest distance in metres between the tracks and what Blender reads from a file.
 
     Raises:
-        FileError: The file does not hold one mesh with as many vertices.
+        FileError: The file does not hold as many meshes with as many vertices.
     """
-    with stage(context, (), tracks.frames) as scene:
+    with stage(context, (), tracks[0].frames) as scene:
         read(path)
         meshes = [thing for thing in scene.objects if thing.type == "MESH"]
-        counts = [len(thing.data.vertices) for thing in meshes]
-        if counts != [tracks.world.shape[1]]:
+        counts = sorted(len(thing.data.vertices) for thing in meshes)
+        expected = sorted(each.world.shape[1] for each in tracks)
+        if counts != expected:
             raise FileError(
-                f"{path} holds meshes with {counts} vertices instead of one with {tracks.world.shape[1]}.",
+                f"{path} holds meshes with {counts} vertices instead of {expected}.",
                 "Please report this with the .blend file.",
             )
-        found = read_vertex_tracks(scene, meshes[0], tracks.frames)
-    return float(np.linalg.norm(found.world - tracks.world, axis=-1).max())
+        found = read_vertex_tracks(scene, meshes, tracks[0].frames)
+    # Names come back changed, so that each is compared with the nearest that it can be.
+    return max(
+        min(
+            float(np.linalg.norm(other.world - each.world, axis=-1).max())
+            for other in found
+            if other.world.shape == each.world.shape
+        )
+        for each in tracks
+    )
 
 
 def _run(path: Path, operator: Callable[..., set[str]], **options: object) -> None:

@@ -1,4 +1,4 @@
-"""Where the vertices of a mesh object are at every frame, as the viewport shows them."""
+"""Where the vertices of mesh objects are at every frame, as the viewport shows them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,22 @@ class VertexTracks:
     Attributes:
         frames: Scene frames [T].
         world: Positions in metres, float64 [T, V, 3].
-        first_matrix: The object's matrix at the first frame, [4, 4].
+        matrices: Of the object, [T, 4, 4].
     """
 
     frames: tuple[int, ...]
     world: np.ndarray
-    first_matrix: np.ndarray
+    matrices: np.ndarray
+
+    @property
+    def first_matrix(self) -> np.ndarray:
+        """Of the object at the first frame, [4, 4]."""
+        return self.matrices[0]
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where the object stands [T, 3]."""
+        return self.matrices[:, :3, 3]
 
     @property
     def local(self) -> np.ndarray:
@@ -30,31 +40,38 @@ class VertexTracks:
         return transform_points(np.linalg.inv(self.first_matrix), self.world)
 
 
-def read_vertex_tracks(scene: bpy.types.Scene, thing: bpy.types.Object, frames: Sequence[int]) -> VertexTracks:
-    """Evaluate an object of the scene frame by frame.
+def read_vertex_tracks(
+    scene: bpy.types.Scene, things: Sequence[bpy.types.Object], frames: Sequence[int]
+) -> list[VertexTracks]:
+    """Evaluate objects of the scene frame by frame.
 
     Args:
         scene: The current scene; its frame changes.
-        thing: A mesh object in it.
+        things: Mesh objects in it.
         frames: Scene frames.
 
     Raises:
-        SelectionError: The object is hidden, or the number of its vertices changes.
+        SelectionError: An object is hidden, or the number of its vertices changes.
     """
-    if not thing.visible_get(view_layer=scene.view_layers[0]):
-        # Blender does not evaluate it, so it would stand still.
-        raise SelectionError(f"{thing.name!r} is hidden.", "Make it visible in the Outliner (the screen icon).")
-    world, matrices = [], []
+    for thing in things:
+        if not thing.visible_get(view_layer=scene.view_layers[0]):
+            # Blender does not evaluate it, so it would stand still.
+            raise SelectionError(f"{thing.name!r} is hidden.", "Make it visible in the Outliner (the screen icon).")
+    world: list[list[np.ndarray]] = [[] for _ in things]
+    matrices: list[list[np.ndarray]] = [[] for _ in things]
     for frame in frames:
         scene.frame_set(frame)
-        evaluated = thing.evaluated_get(bpy.context.evaluated_depsgraph_get())
-        positions = np.empty((len(evaluated.data.vertices), 3), np.float32)
-        evaluated.data.vertices.foreach_get("co", positions.ravel())
-        matrices.append(np.array(evaluated.matrix_world, np.float64))
-        world.append(transform_points(matrices[-1], positions.astype(np.float64)))
-        if len(world[-1]) != len(world[0]):
-            raise SelectionError(
-                f"{thing.name!r} has {len(world[0])} vertices at frame {frames[0]} but {len(world[-1])} at {frame}.",
-                "Turn off the modifiers that change their number.",
-            )
-    return VertexTracks(tuple(frames), np.stack(world), matrices[0])
+        depsgraph = bpy.context.evaluated_depsgraph_get()
+        for thing, positions, places in zip(things, world, matrices, strict=True):
+            evaluated = thing.evaluated_get(depsgraph)
+            local = np.empty((len(evaluated.data.vertices), 3), np.float32)
+            evaluated.data.vertices.foreach_get("co", local.ravel())
+            places.append(np.array(evaluated.matrix_world, np.float64))
+            positions.append(transform_points(places[-1], local.astype(np.float64)))
+            if len(positions[-1]) != len(positions[0]):
+                raise SelectionError(
+                    f"{thing.name!r} has {len(positions[0])} vertices at frame {frames[0]} but {len(positions[-1])} at "
+                    f"{frame}.",
+                    "Turn off the modifiers that change their number.",
+                )
+    return [VertexTracks(tuple(frames), np.stack(one), np.stack(two)) for one, two in zip(world, matrices, strict=True)]

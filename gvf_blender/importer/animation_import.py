@@ -24,6 +24,7 @@ from .points import new_point_cloud_object
 from .provenance import PROVENANCE_PROPERTY
 from .render_choice import choose_rendered
 from .result_removal import COLLECTION_MARK
+from .root import without_root
 from .same_import import mark_import
 from .splats import new_splat_object
 from .track_cache import TrackCache, move_to_cache
@@ -97,8 +98,9 @@ def import_animation(
     _check_sources(path, animation, sources)
     # Matrices of objects that were moved by a script are stale until then.
     context.view_layer.update()
+    replaced = _replaced(context, sources) if options.motion and len(animation.vertices) > 1 else []
     mapping = FrameMapping.of_scene(context.scene, animation.fps, animation.frame_count, options.frame_start)
-    with Transaction() as transaction:
+    with without_root(context, replaced), Transaction() as transaction:
         title = (_name(context, sources[0]) if sources else path.stem) + _mark(animation)
         run = _Run(context, transaction, animation, sources, mapping, title, warnings=list(animation.warnings))
         splats, points = run.add_results(options)
@@ -110,6 +112,12 @@ def import_animation(
     for warning in run.warnings:
         LOGGER.warning(warning)
     return Imported(splats, points, motion, tuple(run.warnings))
+
+
+def _replaced(context: bpy.types.Context, sources: Sequence[SourceObject]) -> list[bpy.types.Object]:
+    """The objects whose earlier motion, if they have one, makes room for the new one."""
+    found = ((source, find_source(context.view_layer.objects, source)) for source in sources)
+    return [each for source, each in found if each and obstacle_to_motion(context, source, each) is None]
 
 
 def _name(context: bpy.types.Context, source: SourceObject) -> str:

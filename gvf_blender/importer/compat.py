@@ -20,18 +20,19 @@ def fcurves_of(datablock: bpy.types.ID) -> list[bpy.types.FCurve]:
 
 def action_fcurves(action: bpy.types.Action, slot: "bpy.types.ActionSlot | None") -> list[bpy.types.FCurve]:
     """The F-curves of one slot of an action; before Blender 4.4 those of the whole action."""
+    return [curve for bag in curve_bags(action, slot) for curve in bag.fcurves]
+
+
+def curve_bags(
+    action: bpy.types.Action, slot: "bpy.types.ActionSlot | None"
+) -> list["bpy.types.Action | bpy.types.ActionChannelbag"]:
+    """What holds the F-curves of one slot of an action; before Blender 4.4 the action itself."""
     if not hasattr(action, "slots"):
-        return list(action.fcurves)
+        return [action]
     if slot is None:
         return []
-    return [
-        curve
-        for layer in action.layers
-        for strip in layer.strips
-        for bag in [strip.channelbag(slot)]
-        if bag is not None
-        for curve in bag.fcurves
-    ]
+    bags = (strip.channelbag(slot) for layer in action.layers for strip in layer.strips)
+    return [bag for bag in bags if bag is not None]
 
 
 def assign_action(datablock: bpy.types.ID, action: bpy.types.Action) -> None:

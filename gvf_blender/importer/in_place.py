@@ -52,6 +52,13 @@ def is_in_place(thing: bpy.types.Object) -> bool:
     return any(_IS_IN_PLACE in owner for owner, _ in _motions(thing))
 
 
+def way_of(thing: bpy.types.Object) -> np.ndarray | None:
+    """The way over the ground of the motion of a mesh, in its own coordinates [T or 1, 3]; None for anything else."""
+    ways = [np.array(owner[_WAY], np.float64).reshape(-1, 3) for owner, _ in _motions(thing)]
+    # A modifier comes after shape keys, and decides.
+    return ways[-1] if ways else None
+
+
 def set_in_place(thing: bpy.types.Object, in_place: bool) -> None:
     """Let the object's result stay on the spot or go its way."""
     shown = modifier_with(thing, IN_PLACE_INPUT)

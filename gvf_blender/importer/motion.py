@@ -17,6 +17,7 @@ from .modifier_motion import (
 from .own_animation import moves_on_its_own
 from .placement import is_invertible, transform_points
 from .render_choice import restore_render
+from .root import set_root
 from .same_import import forget_import
 from .shape_key_motion import (
     add_shape_key_motion,
@@ -100,11 +101,13 @@ def has_motion(thing: bpy.types.Object) -> bool:
 def remove_motion(mesh_object: bpy.types.Object) -> bool:
     """Take an imported motion off an object, which is then as it was before the import.
 
-    Shape keys to which the artist has added own ones are the artist's, and stay.
+    Shape keys to which the artist has added own ones are the artist's, and stay. A root on the objects of its import
+    goes back into their vertices first.
 
     Returns:
         Whether there was a motion.
     """
+    set_root(mesh_object, False)
     modifiers = find_modifier_motion(mesh_object)
     for modifier in modifiers:
         remove_modifier_motion(mesh_object, modifier)

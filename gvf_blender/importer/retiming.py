@@ -14,6 +14,7 @@ from .gaussians import FRAME_INPUT, modifier_with
 from .keyframes import read_playback
 from .modifier_motion import FRAME_PATH, find_modifier_motion
 from .nodes import modifier_input_path
+from .root_keys import root_curves
 from .shape_key_motion import find_shape_key_motion
 
 _LOOPS = {"ONCE": None, "REPEAT": "REPEAT", "MIRROR": "MIRROR"}
@@ -33,12 +34,14 @@ class Playback:
         curve: The keys; at least two.
         fps: Frames per second of the animation.
         unit: By how much the curve's value grows per frame of the animation.
+        root: Curves that move the object along, and are timed alike.
     """
 
     owner: bpy.types.ID
     curve: bpy.types.FCurve
     fps: float
     unit: float
+    root: tuple[bpy.types.FCurve, ...] = ()
 
     @property
     def start(self) -> float:
@@ -83,8 +86,9 @@ class Playback:
         # Cycles must be the first modifier of a curve.
         self._remove("STEPPED")
         if _LOOPS[name] is not None:
-            cycles = self.curve.modifiers.new("CYCLES")
-            cycles.mode_before, cycles.mode_after = "NONE", _LOOPS[name]
+            for curve in self._curves:
+                cycles = curve.modifiers.new("CYCLES")
+                cycles.mode_before, cycles.mode_after = "NONE", _LOOPS[name]
         self.hold(held)
 
     @property
@@ -97,23 +101,23 @@ class Playback:
         """Let frames stand still, or mix them."""
         self._remove("STEPPED")
         if held:
-            self.curve.modifiers.new("STEPPED")
+            for curve in self._curves:
+                curve.modifiers.new("STEPPED")
             self._fit_step()
         self._changed()
 
     def _set_times(self, start: float, stretch: float) -> None:
         before = self.start
-        for key in self.curve.keyframe_points:
+        for key in (key for curve in self._curves for key in curve.keyframe_points):
             for point in (key.co, key.handle_left, key.handle_right):
                 point.x = start + (point.x - before) * stretch
         self._fit_step()
         self._changed()
 
     def _fit_step(self) -> None:
-        stepped = self._modifier("STEPPED")
-        if stepped is not None:
-            keys = self.curve.keyframe_points
-            frames = max(abs(keys[-1].co.y - keys[0].co.y) / self.unit, 1.0)
+        keys = self.curve.keyframe_points
+        frames = max(abs(keys[-1].co.y - keys[0].co.y) / self.unit, 1.0)
+        for stepped in (found for curve in self._curves for found in curve.modifiers if found.type == "STEPPED"):
             stepped.frame_step = (self.end - self.start) / frames * (1.0 - _STEP_SLACK)
             stepped.frame_offset = self.start
 
@@ -121,13 +125,19 @@ class Playback:
         return next((found for found in self.curve.modifiers if found.type == kind), None)
 
     def _remove(self, kind: str) -> None:
-        for found in [found for found in self.curve.modifiers if found.type == kind]:
-            self.curve.modifiers.remove(found)
+        for curve in self._curves:
+            for found in [found for found in curve.modifiers if found.type == kind]:
+                curve.modifiers.remove(found)
+
+    @property
+    def _curves(self) -> tuple[bpy.types.FCurve, ...]:
+        return self.curve, *self.root
 
     def _changed(self) -> None:
-        self.curve.update()
+        for curve in self._curves:
+            curve.update()
+            curve.id_data.update_tag()
         self.owner.update_tag()
-        self.owner.animation_data.action.update_tag()
 
 
 def playback_of(thing: bpy.types.Object) -> Playback | None:
@@ -142,7 +152,7 @@ def playback_of(thing: bpy.types.Object) -> Playback | None:
             continue
         first, last = curve.keyframe_points[0].co, curve.keyframe_points[-1].co
         if last.x > first.x and last.y != first.y:
-            return Playback(owner, curve, *known)
+            return Playback(owner, curve, *known, root=tuple(root_curves(thing)))
     return None
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import bpy
-from bpy.props import EnumProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 
 from ..core.errors import GvfBlenderError
 from ..exporter import FORMATS, export, export_obstacle
-from ..exporter.export import animation_frames, format_of, usual_format
+from ..exporter.export import SEVERAL, animation_frames, format_of, of_one_result, usual_format
 from ..translations import translated
 
 
@@ -44,6 +44,13 @@ class GVF_OT_export(bpy.types.Operator):
     )
     frame_end: IntProperty(
         name="Last Frame", description="Scene frame; left out: that of the animation", options={"SKIP_SAVE"}
+    )
+
+    whole: BoolProperty(
+        name="Whole Result",
+        description="Write all meshes that move by the same import into one file; a point cache holds the active one",
+        default=True,
+        options={"SKIP_SAVE"},
     )
 
     @classmethod
@@ -95,6 +102,8 @@ class GVF_OT_export(bpy.types.Operator):
         layout.use_property_split = True
         if self._offers_formats(context):
             layout.prop(self, "format")
+            if self.format in SEVERAL and len(of_one_result(context.object)) > 1:
+                layout.prop(self, "whole")
         column = layout.column(align=True)
         column.prop(self, "frame_start")
         column.prop(self, "frame_end")
@@ -108,7 +117,9 @@ class GVF_OT_export(bpy.types.Operator):
         try:
             path = Path(bpy.path.abspath(self.filepath)).expanduser()
             frames = (self._frame(name) for name in ("frame_start", "frame_end"))
-            report = export(context, context.object, path, *frames)
+            is_whole = self.whole and format_of(path) in SEVERAL
+            things = of_one_result(context.object) if is_whole else [context.object]
+            report = export(context, things, path, *frames)
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

@@ -7,12 +7,13 @@ import bpy
 from ..core.sentence import Sentence
 from ..importer import bounces_warning, has_motion, has_result
 from ..importer.render_choice import is_replaced_in_renders
+from ..importer.root import obstacle_to_root
 from ..importer.track_cache import lost_tracks, tracks_elsewhere
 from ..result_properties import result_controls
 from .place import GVFPanel
 from .text import draw_sentence
 
-_PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place", "play_together")
+_PLAYING = ("play_start", "play_speed", "play_loop", "play_held", "play_in_place", "play_root", "play_together")
 # Their names would be cut off before them, and stand inside.
 _SLIDERS = ("display_amount", "display_confidence")
 
@@ -40,13 +41,17 @@ class GVF_PT_result(GVFPanel, bpy.types.Panel):
             layout.operator("gvf.copy_tracks", icon="DUPLICATE")
         result = context.object.gvf
         controls = result_controls(context.object)
+        obstacle = obstacle_to_root(context.object) if "play_root" in controls else None
         for names in (_PLAYING, tuple(name for name in controls if name not in _PLAYING)):
             column = layout.column(align=True)
             for name in names:
                 if name in controls:
                     row = column.row(align=True)
                     row.use_property_split = name not in _SLIDERS
+                    row.enabled = name != "play_root" or obstacle is None
                     row.prop(result, name)
+        if obstacle is not None:
+            draw_sentence(layout, context, obstacle, icon="INFO")
         if is_replaced_in_renders(context.object):
             text = "Renders show its splats or points instead of {name}."
             draw_sentence(layout, context, Sentence(text, name=context.object.name), icon="RESTRICT_RENDER_ON")

@@ -252,13 +252,60 @@ def test_what_does_not_fit_together_is_named(api, tmp_path):
         api.export(imported.splats, tmp_path / "a.ply")
 
 
-def test_several_objects_are_refused_with_a_sentence(api, tmp_path):
-    for name in ("A", "B"):
-        new_ball().name = name
-    with pytest.raises(SelectionError, match="given are: 'A', 'B'"):
-        api.export(["A", "B"], tmp_path / "a.abc")
-    with pytest.raises(SelectionError, match="given are: none"):
+@pytest.fixture
+def pair(api, tmp_path):
+    """Two meshes of one import, one hanging on the other, and a third that is of none."""
+    first, second, other = (new_ball() for _ in range(3))
+    first.name, second.name, other.name = "First part", "Second", "Other"
+    second.location, second.parent = (2, 1, 0), first
+    # Else each would be as like the other as itself.
+    second.scale = (1, 2, 0.5)
+    animation = fabricate(tmp_path, first, second, frames=FRAMES)
+    import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=11))
+    bpy.context.view_layer.objects.active = second
+    return first, second
+
+
+@pytest.mark.parametrize("name", ["a.abc", "a.usdc", "a.glb"])
+@pytest.mark.parametrize("root", [False, True])
+def test_several_objects_of_one_result_are_one_file(api, pair, tmp_path, name, root):
+    pair[0].gvf.play_root = root
+    before = state()
+    report = api.export([thing.name for thing in pair], tmp_path / name)
+    assert state() == before
+    assert report.frames == FRAMES and report.error < 1e-5
+    assert bpy.ops.gvf.export(filepath=str(tmp_path / f"whole_{name}")) == {"FINISHED"}
+    assert (tmp_path / f"whole_{name}").stat().st_size == pytest.approx(report.size, rel=0.01)
+    bpy.ops.gvf.export(filepath=str(tmp_path / f"one_{name}"), whole=False)
+    assert (tmp_path / f"one_{name}").stat().st_size < 0.7 * report.size
+    bpy.ops.wm.read_homefile(use_empty=True)
+    read = {".abc": bpy.ops.wm.alembic_import, ".usdc": bpy.ops.wm.usd_import, ".glb": bpy.ops.import_scene.gltf}
+    read[f".{name.split('.')[1]}"](filepath=str(tmp_path / name))
+    assert sum(thing.type == "MESH" for thing in bpy.data.objects) == 2
+
+
+def test_an_error_in_one_of_several_objects_is_told(api, pair, tmp_path, monkeypatch):
+    from gvf_blender.exporter import scene_formats
+
+    read = scene_formats.read_vertex_tracks
+
+    def shifted(scene, things, frames):
+        found = read(scene, things, frames)
+        if len(things) == 2 and things[0] != pair[0]:
+            found[1].world[3, 5] += 1
+        return found
+
+    monkeypatch.setattr(scene_formats, "read_vertex_tracks", shifted)
+    assert api.export(pair, tmp_path / "a.abc").error > 0.5
+
+
+def test_a_file_of_one_object_refuses_several_with_a_sentence(api, pair, tmp_path):
+    with pytest.raises(SelectionError, match="given are: 'First part', 'Second'"):
+        api.export(pair, tmp_path / "a.pc2")
+    with pytest.raises(SelectionError, match="No object"):
         api.export([], tmp_path / "a.abc")
+    assert bpy.ops.gvf.export(filepath=str(tmp_path / "a.pc2")) == {"FINISHED"}
+    assert read_pc2(tmp_path / "a.pc2").shape == (FRAMES, len(pair[1].data.vertices), 3)
 
 
 def test_a_mesh_whose_number_of_vertices_changes_is_refused(api, tmp_path):
@@ -311,7 +358,10 @@ def dialog(addon):
         def shown(self):
             layout = RecordingLayout()
             drawn = SimpleNamespace(
-                layout=layout, _offers_formats=self._offers_formats, bl_rna=bpy.ops.gvf.export.get_rna_type()
+                layout=layout,
+                format=self.format,
+                _offers_formats=self._offers_formats,
+                bl_rna=bpy.ops.gvf.export.get_rna_type(),
             )
             GVF_OT_export.draw(drawn, bpy.context)
             return layout.names("prop")
@@ -326,6 +376,16 @@ def test_the_dialog_shows_the_frames_of_the_animation(dialog, tmp_path):
     assert (dialog.frame_start, dialog.frame_end) == (11, 11 + FRAMES - 1)
     assert dialog.filepath == "Ball_splats.ply"
     assert dialog.shown() == ["frame_start", "frame_end"]
+
+
+def test_the_dialog_offers_the_whole_result_where_a_file_can_hold_it(dialog, pair):
+    dialog.open()
+    assert "whole" in dialog.shown()
+    dialog.format = "PC2"
+    assert "whole" not in dialog.shown()
+    bpy.context.view_layer.objects.active = bpy.data.objects["Other"]
+    dialog.format = "GLB"
+    assert "whole" not in dialog.shown()
 
 
 def test_the_dialogs_format_and_the_suffix_follow_each_other(dialog):

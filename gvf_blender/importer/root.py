@@ -1,0 +1,151 @@
+"""Root on Object: the way over the ground as keys of the objects, while their meshes stay on the spot.
+
+Together they move as they did: what the keys add, `set_in_place` has taken out. It is one choice for all of an import.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import bpy
+import numpy as np
+
+from ..core.sentence import Sentence
+from .in_place import set_in_place, way_of
+from .retiming import Playback, playback_of
+from .root_keys import add_root_keys, has_root_keys, obstacle_to_root_keys, remove_root_keys
+from .same_import import same_import
+
+# Of the way: by how much that of what hangs on an object may differ from the object's.
+_SAME_WAY = 1e-4
+# Parents that take what hangs on them along with their vertices, and these move as before.
+_VERTICES = ("VERTEX", "VERTEX_3")
+
+
+def can_have_root(thing: bpy.types.Object) -> bool:
+    """Whether the import of an object moves a mesh, whose way can be on its object."""
+    return any(way_of(member) is not None for member in _members(thing))
+
+
+def has_root(thing: bpy.types.Object) -> bool:
+    """Whether the way of an object's import is on the objects."""
+    return any(map(has_root_keys, _members(thing)))
+
+
+def is_carried(thing: bpy.types.Object) -> bool:
+    """Whether the object goes the way of its import by keys, of its own or of what it hangs on."""
+    members = _members(thing)
+    return any(has_root_keys(one) for one in (thing, *_carriers(thing)) if one in members)
+
+
+def obstacle_to_root(thing: bpy.types.Object) -> Sentence | None:
+    """Why the choice cannot be changed, as a sentence; None if it can. Fit for drawing."""
+    members = _members(thing)
+    editing = next((member for member in members if member.mode == "EDIT"), None)
+    if editing is not None:
+        return Sentence("{name} is in Edit Mode, which keeps the vertices where they are: leave it.", name=editing.name)
+    if has_root(thing):
+        return None
+    moving = [member for member in members if way_of(member) is not None]
+    for member in members:
+        carrier = next((one for one in _carriers(member) if one in moving), None)
+        if carrier is not None and not _goes_along(member, carrier):
+            text = "{name} hangs on {parent}, but was turned, scaled or timed apart from it: clear its parent first."
+            return Sentence(text, name=member.name, parent=carrier.name)
+        if carrier is None and member in moving:
+            if playback_of(member) is None:
+                text = "The motion of {name} has lost the keys that play it, so there is nothing to key the root to."
+                return Sentence(text, name=member.name)
+            obstacle = obstacle_to_root_keys(member)
+            if obstacle is not None:
+                return obstacle
+    return None
+
+
+def set_root(thing: bpy.types.Object, on: bool) -> None:
+    """Let objects of an import go its way by keys of their own, or let their vertices go it again.
+
+    What hangs on one of them goes along, so that it stays on the spot, too. Nothing is keyed where `obstacle_to_root`
+    tells a reason.
+    """
+    if on == has_root(thing) or (on and obstacle_to_root(thing) is not None):
+        return
+    members = _members(thing)
+    moving = [member for member in members if way_of(member) is not None]
+    for member in members:
+        hangs = any(carrier in moving for carrier in _carriers(member))
+        if not on:
+            remove_root_keys(member)
+        elif member in moving and not hangs:
+            _add_keys(member)
+        if hangs or member in moving:
+            set_in_place(member, on)
+
+
+@contextmanager
+def without_root(context: bpy.types.Context, objects: Iterable[bpy.types.Object]) -> Iterator[None]:
+    """Take the root of objects back, for good unless the block fails."""
+    taken = [thing for thing in objects if has_root(thing)]
+    for thing in taken:
+        set_root(thing, False)
+    if taken:
+        context.view_layer.update()
+    try:
+        yield
+    except BaseException:
+        for thing in taken:
+            set_root(thing, True)
+        raise
+
+
+def _add_keys(thing: bpy.types.Object) -> None:
+    playback, way = playback_of(thing), way_of(thing)
+    times, moments = _timing(playback)
+    linear = np.array(thing.matrix_basis, np.float64)[:3, :3]
+    frames = np.arange(len(way))
+    local = np.column_stack([np.interp(moments, frames, axis) for axis in way.T])
+    add_root_keys(thing, times, local @ linear.T, playback.curve)
+
+
+def _timing(playback: Playback) -> tuple[np.ndarray, np.ndarray]:
+    """Scene frames, and which frames of the animation show there; every scene frame where the artist eased them."""
+    curve, first = playback.curve, playback.curve.keyframe_points[0]
+    steps = round(abs(curve.keyframe_points[-1].co.y - first.co.y) / playback.unit)
+    if len(curve.keyframe_points) == 2 and first.interpolation == "LINEAR":
+        times = np.linspace(playback.start, playback.end, max(steps, 1) + 1)
+    else:
+        times = np.union1d(np.arange(math.ceil(playback.start), playback.end), (playback.start, playback.end))
+    heard = [modifier for modifier in curve.modifiers if not modifier.mute]
+    for modifier in heard:
+        modifier.mute = True
+    values = np.array([curve.evaluate(time) for time in times])
+    for modifier in heard:
+        modifier.mute = False
+    origin = playback.owner.key_blocks[1].frame if isinstance(playback.owner, bpy.types.Key) else 0.0
+    return times, (values - origin) / playback.unit
+
+
+def _members(thing: bpy.types.Object) -> list[bpy.types.Object]:
+    return same_import(thing, bpy.data.objects)
+
+
+def _carriers(thing: bpy.types.Object) -> list[bpy.types.Object]:
+    """What takes an object along when it is moved, the nearest first."""
+    found: list[bpy.types.Object] = []
+    while thing.parent is not None and thing.parent_type not in _VERTICES:
+        thing = thing.parent
+        found.append(thing)
+    return found
+
+
+def _goes_along(thing: bpy.types.Object, carrier: bpy.types.Object) -> bool:
+    """Whether an object goes the same way as what it hangs on, at the same time."""
+    ways = [(each, way_of(each)) for each in (thing, carrier)]
+    world = [way @ np.array(each.matrix_world, np.float64)[:3, :3].T for each, way in ways if way is not None]
+    times = [_times(playback) for each in (thing, carrier) if (playback := playback_of(each)) is not None]
+    same_way = np.allclose(world[0], world[-1], rtol=0, atol=_SAME_WAY * max(np.abs(world[-1]).max(), 1e-6))
+    return bool(same_way) and times[0] == times[-1]
+
+
+def _times(playback: Playback) -> tuple[object, ...]:
+    return playback.start, playback.end, playback.loop, playback.is_held
