@@ -608,6 +608,13 @@ def test_points_that_were_moved_by_hand_do_not_turn_the_way(addon, tmp_path):
     np.testing.assert_allclose(places("Crate"), expected, atol=1e-5)
 
 
+def test_for_an_object_of_no_import_nobody_looks_through_the_scene(addon):
+    from gvf_blender.importer.same_import import same_import
+
+    crate = new_crate()
+    assert same_import(crate, (1 / 0 for _ in range(1))) == [crate]
+
+
 def node_places(path):
     """Where the node of a GLB file's mesh is at every key, in Blender's axes."""
     from gvf_blender.core.glb_file import read_morph_mesh
