@@ -24,7 +24,7 @@ from .exporter import ExportReport
 from .exporter import export as write_export
 from .importer import Imported
 from .importer import import_splats as read_splats
-from .importer.root import can_have_root, has_root, obstacle_to_root, set_root
+from .importer.root import can_have_root, obstacle_to_root, set_root
 from .job import AnimateJob, ProgressCallback
 from .preferences import results_folder, server_choice
 from .request import OUTPUTS, check_selection, find_objects, make_request, object_names
@@ -272,7 +272,7 @@ def root_on_object(thing: str | bpy.types.Object, on: bool = True) -> None:
         SelectionError: It has no imported motion, or cannot be keyed.
     """
     found = _the_one(thing, "Name one object of an import.")
-    if not (can_have_root(found) or has_root(found)):
+    if not can_have_root(found):
         raise SelectionError(f"{found.name!r} is of an import with no motion of a mesh.", "Import the motion, too.")
     obstacle = obstacle_to_root(found)
     if obstacle is not None:

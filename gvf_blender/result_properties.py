@@ -15,7 +15,7 @@ from .importer.in_place import can_be_in_place, is_in_place, set_in_place
 from .importer.nodes import modifier_input, set_modifier_input
 from .importer.render_choice import RENDERED, is_replaced_in_renders, kind_of, render_only, rendered_kinds
 from .importer.retiming import LOOPS, MAX_SPEED, MIN_SPEED, Playback, playback_of
-from .importer.root import can_have_root, has_root, is_carried, obstacle_to_root, set_root
+from .importer.root import can_have_root, has_root, is_carried, obstacle_in_edit_mode, obstacle_to_root, set_root
 from .importer.same_import import same_import
 from .importer.splats import DISPLAYS, display_of, set_display
 
@@ -30,7 +30,7 @@ def result_controls(thing: bpy.types.Object) -> tuple[str, ...]:
         names += _PLAYBACK_NAMES
     if can_be_in_place(thing):
         names.append("play_in_place")
-    if can_have_root(thing) or has_root(thing):
+    if can_have_root(thing):
         names.append("play_root")
     if names and len(_same_import(thing)) > 1:
         names.append("play_together")
@@ -80,6 +80,8 @@ def _get_in_place(group: bpy.types.PropertyGroup) -> bool:
 
 
 def _set_in_place(group: bpy.types.PropertyGroup, in_place: bool) -> None:
+    if obstacle_in_edit_mode(group.id_data) is not None:
+        return
     if in_place:
         _set_root(group, False)
     for thing in _played_together(group.id_data):

@@ -82,8 +82,13 @@ def read_morph_mesh(path: Path, name: str | None = None) -> MorphMesh:
         raise FileError(f"{path} holds no mesh that moves by morph targets ({error!r}).", "Export it again.") from error
 
 
-def add_asset_extras(path: Path, values: dict[str, Any]) -> None:
-    """Note what other programs keep and show with the file: the `extras` of its `asset`.
+def add_asset_extras(path: Path, values: dict[str, Any], names: dict[str, dict[str, str]]) -> None:
+    """Note what other programs keep and show with the file: the `extras` of its `asset`, and names.
+
+    Args:
+        path: The file.
+        values: For the extras.
+        names: New names by old ones, by the kind of what has them, such as "nodes".
 
     Raises:
         FileError: It cannot be read or written, or is no GLB file.
@@ -93,6 +98,9 @@ def add_asset_extras(path: Path, values: dict[str, Any]) -> None:
         magic, version, _, length, kind = _HEADER.unpack_from(content)
         file = json.loads(content[_HEADER.size : _HEADER.size + length])
         file["asset"].setdefault("extras", {}).update(values)
+        for named, renamed in names.items():
+            for each in file[named]:
+                each["name"] = renamed.get(each["name"], each["name"])
         text = json.dumps(file, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
         rest = content[_HEADER.size + length :]

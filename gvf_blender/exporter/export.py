@@ -14,6 +14,7 @@ from ..core.pc2_file import read_pc2, write_pc2
 from ..core.sentence import Sentence
 from ..importer import has_motion
 from ..importer.gaussians import shows_gaussians
+from ..importer.placement import is_invertible
 from ..importer.retiming import playback_of
 from ..importer.same_import import same_import
 from .morph_glb import export_glb
@@ -21,7 +22,7 @@ from .provenance import noted_on
 from .scene_formats import error_of, read_alembic, read_usd, write_alembic, write_usd
 from .splats import export_splats
 from .stage import stage
-from .vertex_tracks import read_vertex_tracks
+from .vertex_tracks import VertexTracks, read_vertex_tracks
 
 FORMATS = {
     "PLY": (".ply",),
@@ -82,7 +83,7 @@ def export(
         frame_end: Last scene frame; likewise.
 
     Raises:
-        SelectionError: An object does not go into that format, or several do not.
+        SelectionError: An object does not go into that format, or several do not, or it has a scale of zero.
         SettingsError: An unknown suffix, or no frames.
         FileError: The file cannot be written, or does not hold what was written.
     """
@@ -126,8 +127,9 @@ def export_obstacle(thing: bpy.types.Object | None, kind: str | None = None) -> 
 
 
 def of_one_result(thing: bpy.types.Object) -> list[bpy.types.Object]:
-    """A mesh, and those that move by the same import, which one file can hold; fit for drawing."""
-    return [thing, *(one for one in same_import(thing, bpy.context.scene.objects)[1:] if has_motion(one))]
+    """A mesh, and the visible ones that move by the same import, which one file can hold; fit for drawing."""
+    others = same_import(thing, bpy.context.scene.objects)[1:]
+    return [thing, *(one for one in others if has_motion(one) and one.visible_get())]
 
 
 def usual_format(thing: bpy.types.Object) -> str:
@@ -174,6 +176,8 @@ def _export_meshes(
 ) -> float:
     with stage(context, things, frames) as scene:
         tracks = read_vertex_tracks(scene, things, frames)
+        if kind in ("GLB", "PC2"):
+            _check_scales(things, tracks)
         if kind == "GLB":
             return export_glb(scene, things, path, tracks)
         if kind == "PC2":
@@ -187,3 +191,12 @@ def _export_meshes(
                 notes.enter_context(noted_on(thing))
             write(path, frames)
     return error_of(context, path, read, tracks)
+
+
+def _check_scales(things: Sequence[bpy.types.Object], tracks: Sequence[VertexTracks]) -> None:
+    for thing, each in zip(things, tracks, strict=True):
+        if not is_invertible(each.first_matrix):
+            raise SelectionError(
+                f"{thing.name!r} has a scale of zero at frame {each.frames[0]}, so no position is relative to it.",
+                "Choose Alembic or USD, or start at another frame.",
+            )

@@ -41,8 +41,13 @@ def export_glb(
     for thing in things:
         scene.collection.objects.unlink(thing)
     _write(path)
-    add_asset_extras(path, {PROVENANCE_PROPERTY: provenance_note(things[0])})
-    return max(_error(path, copy.name, each) for copy, each in zip(copies, tracks, strict=True))
+    error = max(_error(path, copy.name, each) for copy, each in zip(copies, tracks, strict=True))
+    names = {
+        "nodes": {copy.name: thing.name for copy, thing in zip(copies, things, strict=True)},
+        "meshes": {copy.data.name: thing.data.name for copy, thing in zip(copies, things, strict=True)},
+    }
+    add_asset_extras(path, {PROVENANCE_PROPERTY: provenance_note(things[0])}, names)
+    return error
 
 
 def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTracks) -> bpy.types.Object:
@@ -52,7 +57,7 @@ def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTra
         thing.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
     )
     copy = bpy.data.objects.new(thing.name, mesh)
-    copy.matrix_world = Matrix(tracks.first_matrix)
+    copy.matrix_world = _node_matrix(tracks)
     scene.collection.objects.link(copy)
     copy.shape_key_clear()
     mesh.vertices.foreach_set("co", local[0].ravel())
@@ -74,9 +79,14 @@ def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTra
 
 
 def _relative(tracks: VertexTracks) -> np.ndarray:
-    """Positions relative to where the object stands, turned and scaled as it is at the first frame, [T, V, 3]."""
+    """Positions relative to where the object stands, turned and scaled as its node is, [T, V, 3]."""
     way = tracks.places - tracks.places[0]
-    return transform_points(np.linalg.inv(tracks.first_matrix), tracks.world - way[:, None])
+    return transform_points(np.linalg.inv(_node_matrix(tracks)), tracks.world - way[:, None])
+
+
+def _node_matrix(tracks: VertexTracks) -> Matrix:
+    """Of the object at the first frame, as far as a node can have it: not sheared."""
+    return Matrix.LocRotScale(*Matrix(tracks.first_matrix).decompose())
 
 
 def _write(path: Path) -> None:
@@ -114,7 +124,7 @@ def _error(path: Path, node: str, tracks: VertexTracks) -> float:
     expected = _gltf(local)
     candidates = _same_places(expected[0], read.base)
     found = np.stack([read.at_key(index) for index in range(len(local))])
-    linear = tracks.first_matrix[:3, :3]
+    linear = np.array(_node_matrix(tracks))[:3, :3]
     places = (_blender(read.places) - tracks.places)[:, None]
     # Vertices that coincide at first may part later; whichever of them fits is the one.
     distances = [

@@ -93,14 +93,14 @@ def import_animation(
 
     Raises:
         FileError: The file is not a valid animation, or not one of this capture.
+        SelectionError: An object whose root would be taken back is in Edit Mode.
     """
     animation = read_animation(path)
     _check_sources(path, animation, sources)
     # Matrices of objects that were moved by a script are stale until then.
     context.view_layer.update()
-    replaced = _replaced(context, sources) if options.motion and len(animation.vertices) > 1 else []
     mapping = FrameMapping.of_scene(context.scene, animation.fps, animation.frame_count, options.frame_start)
-    with without_root(context, replaced), Transaction() as transaction:
+    with without_root(context, _moved(context, sources)), Transaction() as transaction:
         title = (_name(context, sources[0]) if sources else path.stem) + _mark(animation)
         run = _Run(context, transaction, animation, sources, mapping, title, warnings=list(animation.warnings))
         splats, points = run.add_results(options)
@@ -114,8 +114,8 @@ def import_animation(
     return Imported(splats, points, motion, tuple(run.warnings))
 
 
-def _replaced(context: bpy.types.Context, sources: Sequence[SourceObject]) -> list[bpy.types.Object]:
-    """The objects whose earlier motion, if they have one, makes room for the new one."""
+def _moved(context: bpy.types.Context, sources: Sequence[SourceObject]) -> list[bpy.types.Object]:
+    """The objects that must stand where they stand without their earlier motion, if they have one."""
     found = ((source, find_source(context.view_layer.objects, source)) for source in sources)
     return [each for source, each in found if each and obstacle_to_motion(context, source, each) is None]
 

@@ -18,6 +18,8 @@ _FLAT = 1e-3
 # Relative to the first axis: by how much the witness may be elsewhere. Who moves some of the points in Edit Mode, which
 # shows nothing, has applied nothing.
 _SAME = 3e-3
+# Of a mesh, whose points are cheaper to read than by nodes.
+_WITNESSES = 16
 
 
 class AppliedTransform:
@@ -106,6 +108,30 @@ class AppliedTransform:
 
     def _parts(self, matrix: bpy.types.NodeSocket) -> bpy.types.NodeOutputs:
         return self._writer.node("FunctionNodeSeparateTransform", {"Transform": matrix}).outputs
+
+
+def note_points(points: np.ndarray) -> tuple[list[int], list[float]]:
+    """Which points tell later what was applied, and where these are now, for `applied_since`.
+
+    Args:
+        points: [N, 3].
+    """
+    guides, _ = _guides(np.asarray(points, np.float64))
+    indices = [*guides, *np.linspace(0, len(points) - 1, _WITNESSES).astype(int).tolist()]
+    return indices, points[indices].ravel().tolist()
+
+
+def applied_since(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """How the axes were turned and scaled from noted points to where these are now, [3, 3].
+
+    Exactly the identity where nothing was applied, or something else moved the points.
+    """
+    if np.array_equal(before, now):
+        return np.eye(3)
+    axes = _axes(now[:-_WITNESSES])
+    linear = axes.T @ np.linalg.inv(_axes(before[:-_WITNESSES]).T)
+    errors = np.linalg.norm(now - now[0] - (before - before[0]) @ linear.T, axis=1)
+    return linear if errors.max() <= _SAME * np.linalg.norm(axes[0]) else np.eye(3)
 
 
 class _Sampler:

@@ -1,5 +1,7 @@
 """The differences between the Blenders that the importer meets, guarded by capability."""
 
+from collections.abc import Iterator
+
 import bpy
 import numpy as np
 
@@ -21,6 +23,23 @@ def fcurves_of(datablock: bpy.types.ID) -> list[bpy.types.FCurve]:
 def action_fcurves(action: bpy.types.Action, slot: "bpy.types.ActionSlot | None") -> list[bpy.types.FCurve]:
     """The F-curves of one slot of an action; before Blender 4.4 those of the whole action."""
     return [curve for bag in curve_bags(action, slot) for curve in bag.fcurves]
+
+
+def bags_of(datablock: bpy.types.ID, muted: bool = True) -> Iterator["bpy.types.Action | bpy.types.ActionChannelbag"]:
+    """What holds the F-curves that animate a datablock: its action, and those of its NLA strips.
+
+    Args:
+        datablock: What is animated.
+        muted: Also those of muted tracks and strips.
+    """
+    animation = datablock.animation_data
+    if animation is None:
+        return
+    tracks = (track for track in animation.nla_tracks if muted or not track.mute)
+    strips = (strip for track in tracks for strip in track.strips if muted or not strip.mute)
+    for user in (animation, *strips):
+        if user.action is not None:
+            yield from curve_bags(user.action, getattr(user, "action_slot", None))
 
 
 def curve_bags(

@@ -4,18 +4,20 @@ The way is the mean of all Gaussians in x and y of the scene, relative to the fi
 Splats and points subtract it in their node trees; the motion of a mesh has it subtracted from its stored positions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import bpy
 import numpy as np
 
 from ..core.animation_file import Animation
+from .applied_transform import applied_since, note_points
 from .gaussians import IN_PLACE_INPUT, modifier_with
 from .modifier_motion import find_modifier_motion, motion_attributes
 from .nodes import modifier_input, set_modifier_input
 from .shape_key_motion import find_shape_key_motion
 
 _WAY, _IS_IN_PLACE = "gvf_way", "gvf_in_place"
+_GUIDES, _PLACES = "gvf_way_guides", "gvf_way_places"
 
 
 def way_over_ground(animation: Animation, matrix_world: np.ndarray) -> np.ndarray:
@@ -34,9 +36,16 @@ def way_over_ground(animation: Animation, matrix_world: np.ndarray) -> np.ndarra
     return (world @ np.linalg.inv(matrix_world[:3, :3]).T).astype(np.float32)
 
 
-def note_way(owner: bpy.types.Key | bpy.types.NodeTree, way: np.ndarray) -> None:
-    """Store the way of a motion with it, so that `set_in_place` can take it out."""
+def note_way(owner: bpy.types.Key | bpy.types.NodeTree, way: np.ndarray, positions: np.ndarray) -> None:
+    """Store the way of a motion with it, so that `set_in_place` can take it out.
+
+    Args:
+        owner: What the motion is in.
+        way: As from `way_over_ground`.
+        positions: Of the vertices at the first frame [V, 3]; *Object > Apply* changes them as it would the way.
+    """
     owner[_WAY] = way.ravel().tolist()
+    owner[_GUIDES], owner[_PLACES] = note_points(positions)
 
 
 def can_be_in_place(thing: bpy.types.Object) -> bool:
@@ -54,9 +63,17 @@ def is_in_place(thing: bpy.types.Object) -> bool:
 
 def way_of(thing: bpy.types.Object) -> np.ndarray | None:
     """The way over the ground of the motion of a mesh, in its own coordinates [T or 1, 3]; None for anything else."""
-    ways = [np.array(owner[_WAY], np.float64).reshape(-1, 3) for owner, _ in _motions(thing)]
+    ways = [_way(*motion) for motion in _motions(thing)]
     # A modifier comes after shape keys, and decides.
     return ways[-1] if ways else None
+
+
+def is_shared(thing: bpy.types.Object, members: Sequence[bpy.types.Object]) -> bool:
+    """Whether objects besides the given ones show the motion of a mesh: what is taken out of it, they lack, too."""
+    owners = [thing.data if isinstance(owner, bpy.types.Key) else owner for owner, _ in _motions(thing)]
+    used = [member.data for member in members]
+    used += [found.node_group for member in members for found in member.modifiers if found.type == "NODES"]
+    return any(owner.users - int(owner.use_fake_user) > used.count(owner) for owner in owners)
 
 
 def set_in_place(thing: bpy.types.Object, in_place: bool) -> None:
@@ -66,7 +83,7 @@ def set_in_place(thing: bpy.types.Object, in_place: bool) -> None:
         set_modifier_input(shown, IN_PLACE_INPUT, in_place)
     for owner, frames in _motions(thing):
         if (_IS_IN_PLACE in owner) != in_place:
-            _shift(frames, np.array(owner[_WAY], np.float32).reshape(-1, 3) * (-1 if in_place else 1))
+            _shift(frames, _way(owner, frames).astype(np.float32) * (-1 if in_place else 1))
             if in_place:
                 owner[_IS_IN_PLACE] = True
             else:
@@ -85,6 +102,19 @@ def _motions(thing: bpy.types.Object) -> Iterator[tuple[bpy.types.ID, list[tuple
         if _WAY in modifier.node_group:
             frames = motion_attributes(modifier.node_group)
             yield modifier.node_group, [(attribute.data, "vector") for attribute in frames]
+
+
+def _way(owner: bpy.types.ID, frames: list[tuple[bpy.types.bpy_prop_collection, str]]) -> np.ndarray:
+    way = np.array(owner[_WAY], np.float64).reshape(-1, 3)
+    # Results of earlier versions know no points.
+    if _GUIDES not in owner or not frames:
+        return way
+    points, name = frames[0]
+    indices = list(owner[_GUIDES])
+    if max(indices) >= len(points):
+        return way
+    now = np.array([getattr(points[index], name) for index in indices], np.float64)
+    return way @ applied_since(np.array(owner[_PLACES], np.float64).reshape(-1, 3), now).T
 
 
 def _shift(frames: list[tuple[bpy.types.bpy_prop_collection, str]], offsets: np.ndarray) -> None:

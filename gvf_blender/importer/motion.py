@@ -14,10 +14,11 @@ from .modifier_motion import (
     find_modifier_motion,
     remove_modifier_motion,
 )
-from .own_animation import moves_on_its_own
+from .own_animation import moves_on_its_own, with_parents
 from .placement import is_invertible, transform_points
 from .render_choice import restore_render
-from .root import set_root
+from .root import remove_root
+from .root_keys import has_root_keys
 from .same_import import forget_import
 from .shape_key_motion import (
     add_shape_key_motion,
@@ -85,12 +86,12 @@ def add_motion(
     if use_shape_keys:
         transaction.on_failure(lambda: mesh_object.data.shape_keys and mesh_object.shape_key_clear())
         add_shape_key_motion(mesh_object, positions, mapping, animation.provenance)
-        note_way(mesh_object.data.shape_keys, way)
+        note_way(mesh_object.data.shape_keys, way, positions[0])
     else:
         known = {modifier.name for modifier in mesh_object.modifiers}
         transaction.on_failure(lambda: _remove_modifiers_except(mesh_object, known))
         added = add_modifier_motion(mesh_object, positions, mapping, animation.provenance)
-        note_way(added.node_group, way)
+        note_way(added.node_group, way, positions[0])
 
 
 def has_motion(thing: bpy.types.Object) -> bool:
@@ -101,13 +102,13 @@ def has_motion(thing: bpy.types.Object) -> bool:
 def remove_motion(mesh_object: bpy.types.Object) -> bool:
     """Take an imported motion off an object, which is then as it was before the import.
 
-    Shape keys to which the artist has added own ones are the artist's, and stay. A root on the objects of its import
-    goes back into their vertices first.
+    Shape keys to which the artist has added own ones are the artist's, and stay. A root of the object goes, and what
+    hangs on it goes its own way again.
 
     Returns:
         Whether there was a motion.
     """
-    set_root(mesh_object, False)
+    remove_root(mesh_object)
     modifiers = find_modifier_motion(mesh_object)
     for modifier in modifiers:
         remove_modifier_motion(mesh_object, modifier)
@@ -120,8 +121,11 @@ def remove_motion(mesh_object: bpy.types.Object) -> bool:
 
 
 def own_movement(mesh_object: bpy.types.Object) -> Sentence | None:
-    """A sentence if the object as a whole is animated already: the imported motion comes on top of that."""
-    if not moves_on_its_own(mesh_object):
+    """A sentence if the object as a whole is animated already: the imported motion comes on top of that.
+
+    A root is part of an imported motion, and the next import takes it back.
+    """
+    if any(map(has_root_keys, with_parents(mesh_object))) or not moves_on_its_own(mesh_object):
         return None
     return Sentence(
         "{name} is moved as a whole by an animation of its own or of a parent, which adds to the imported motion: mute "

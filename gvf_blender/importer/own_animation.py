@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from .compat import action_fcurves, fcurves_of
+from .compat import bags_of
 from .placement import is_invertible
 
 _TRANSFORM = ("location", "rotation_", "scale", "delta_")
@@ -29,11 +29,12 @@ def can_be_followed(thing: bpy.types.Object) -> bool:
 
     Not if the object moves by itself, which its video may have shown already, or shows its children as instances.
     """
-    is_still = not moves_on_its_own(thing) and not any(each.constraints for each in _with_parents(thing))
+    is_still = not moves_on_its_own(thing) and not any(each.constraints for each in with_parents(thing))
     return is_still and thing.instance_type == "NONE" and is_invertible(np.array(thing.matrix_world))
 
 
-def _with_parents(thing: bpy.types.Object) -> Iterator[bpy.types.Object]:
+def with_parents(thing: bpy.types.Object) -> Iterator[bpy.types.Object]:
+    """An object, and all that it hangs on, the nearest first."""
     each: bpy.types.Object | None = thing
     while each is not None:
         yield each
@@ -41,13 +42,6 @@ def _with_parents(thing: bpy.types.Object) -> Iterator[bpy.types.Object]:
 
 
 def _animated_paths(thing: bpy.types.Object) -> Iterator[str]:
-    animation = thing.animation_data
-    if animation is None:
-        return
-    curves = [*fcurves_of(thing), *animation.drivers]
-    for track in animation.nla_tracks:
-        if not track.mute:
-            for strip in track.strips:
-                if not strip.mute and strip.action is not None:
-                    curves += action_fcurves(strip.action, getattr(strip, "action_slot", None))
+    curves = [curve for bag in bags_of(thing, muted=False) for curve in bag.fcurves]
+    curves += thing.animation_data.drivers if thing.animation_data is not None else ()
     yield from (curve.data_path for curve in curves if not curve.mute)

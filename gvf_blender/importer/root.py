@@ -4,16 +4,27 @@ Together they move as they did: what the keys add, `set_in_place` has taken out.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 
 import bpy
 import numpy as np
 
+from ..core.errors import SelectionError
 from ..core.sentence import Sentence
-from .in_place import set_in_place, way_of
+from .in_place import is_shared, set_in_place, way_of
+from .own_animation import with_parents
 from .retiming import Playback, playback_of
-from .root_keys import add_root_keys, has_root_keys, obstacle_to_root_keys, remove_root_keys
+from .root_keys import (
+    add_root_keys,
+    has_root_keys,
+    not_as_keyed,
+    not_its_own,
+    obstacle_to_root_keys,
+    plays_as_keyed,
+    remove_root_keys,
+)
 from .same_import import same_import
 
 # Of the way: by how much that of what hangs on an object may differ from the object's.
@@ -23,8 +34,8 @@ _VERTICES = ("VERTEX", "VERTEX_3")
 
 
 def can_have_root(thing: bpy.types.Object) -> bool:
-    """Whether the import of an object moves a mesh, whose way can be on its object."""
-    return any(way_of(member) is not None for member in _members(thing))
+    """Whether the import of an object moves a mesh, whose way can be on its object, or is."""
+    return any(way_of(member) is not None or has_root_keys(member) for member in _members(thing))
 
 
 def has_root(thing: bpy.types.Object) -> bool:
@@ -38,28 +49,22 @@ def is_carried(thing: bpy.types.Object) -> bool:
     return any(has_root_keys(one) for one in (thing, *_carriers(thing)) if one in members)
 
 
+def obstacle_in_edit_mode(thing: bpy.types.Object) -> Sentence | None:
+    """Why the way of an import cannot be taken out or put back, as a sentence; None if it can. Fit for drawing."""
+    return _editing(_members(thing))
+
+
 def obstacle_to_root(thing: bpy.types.Object) -> Sentence | None:
     """Why the choice cannot be changed, as a sentence; None if it can. Fit for drawing."""
+    if not thing.is_editable:
+        return not_its_own(thing)
     members = _members(thing)
-    editing = next((member for member in members if member.mode == "EDIT"), None)
-    if editing is not None:
-        return Sentence("{name} is in Edit Mode, which keeps the vertices where they are: leave it.", name=editing.name)
-    if has_root(thing):
-        return None
+    obstacle = _editing(members)
+    if obstacle is not None or any(map(has_root_keys, members)):
+        return obstacle
     moving = [member for member in members if way_of(member) is not None]
-    for member in members:
-        carrier = next((one for one in _carriers(member) if one in moving), None)
-        if carrier is not None and not _goes_along(member, carrier):
-            text = "{name} hangs on {parent}, but was turned, scaled or timed apart from it: clear its parent first."
-            return Sentence(text, name=member.name, parent=carrier.name)
-        if carrier is None and member in moving:
-            if playback_of(member) is None:
-                text = "The motion of {name} has lost the keys that play it, so there is nothing to key the root to."
-                return Sentence(text, name=member.name)
-            obstacle = obstacle_to_root_keys(member)
-            if obstacle is not None:
-                return obstacle
-    return None
+    obstacles = (_obstacle(member, members, moving) for member in members)
+    return next((found for found in obstacles if found is not None), None)
 
 
 def set_root(thing: bpy.types.Object, on: bool) -> None:
@@ -78,14 +83,29 @@ def set_root(thing: bpy.types.Object, on: bool) -> None:
             remove_root_keys(member)
         elif member in moving and not hangs:
             _add_keys(member)
-        if hangs or member in moving:
-            set_in_place(member, on)
+        set_in_place(member, on and (hangs or member in moving))
+
+
+def remove_root(thing: bpy.types.Object) -> None:
+    """Take the root off an object whose motion goes, too; what hangs on it goes its own way again."""
+    if has_root_keys(thing):
+        remove_root_keys(thing)
+        for member in _members(thing):
+            if thing in _carriers(member):
+                set_in_place(member, False)
 
 
 @contextmanager
 def without_root(context: bpy.types.Context, objects: Iterable[bpy.types.Object]) -> Iterator[None]:
-    """Take the root of objects back, for good unless the block fails."""
+    """Take the root of objects back, for good unless the block fails.
+
+    Raises:
+        SelectionError: An object of their imports is in Edit Mode.
+    """
     taken = [thing for thing in objects if has_root(thing)]
+    for obstacle in map(obstacle_in_edit_mode, taken):
+        if obstacle is not None:
+            raise SelectionError(obstacle, "Then import again.")
     for thing in taken:
         set_root(thing, False)
     if taken:
@@ -96,6 +116,33 @@ def without_root(context: bpy.types.Context, objects: Iterable[bpy.types.Object]
         for thing in taken:
             set_root(thing, True)
         raise
+
+
+def _editing(members: Iterable[bpy.types.Object]) -> Sentence | None:
+    found = next((member for member in members if member.mode == "EDIT" and way_of(member) is not None), None)
+    if found is None:
+        return None
+    return Sentence("{name} is in Edit Mode, which keeps the vertices where they are: leave it.", name=found.name)
+
+
+def _obstacle(
+    member: bpy.types.Object, members: Sequence[bpy.types.Object], moving: Sequence[bpy.types.Object]
+) -> Sentence | None:
+    carrier = next((one for one in _carriers(member) if one in moving), None)
+    if carrier is None and member not in moving:
+        return None
+    playback = playback_of(member)
+    if carrier is not None and not _goes_along(member, carrier):
+        text = "{name} hangs on {parent}, but was turned, scaled or timed apart from it: clear its parent first."
+        return Sentence(text, name=member.name, parent=carrier.name)
+    if playback is None:
+        text = "The motion of {name} has lost the keys that play it, so there is nothing to key the root to."
+        return Sentence(text, name=member.name)
+    if not plays_as_keyed(playback.owner, playback.curve):
+        return not_as_keyed(member)
+    if is_shared(member, members):
+        return not_its_own(member)
+    return obstacle_to_root_keys(member)
 
 
 def _add_keys(thing: bpy.types.Object) -> None:
@@ -126,26 +173,29 @@ def _timing(playback: Playback) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _members(thing: bpy.types.Object) -> list[bpy.types.Object]:
-    return same_import(thing, bpy.data.objects)
+    """The objects of the import that the scene has, and that can be changed."""
+    found = same_import(thing, bpy.context.scene.objects)
+    return [one for one in found if one == thing or one.is_editable]
 
 
 def _carriers(thing: bpy.types.Object) -> list[bpy.types.Object]:
     """What takes an object along when it is moved, the nearest first."""
-    found: list[bpy.types.Object] = []
-    while thing.parent is not None and thing.parent_type not in _VERTICES:
-        thing = thing.parent
-        found.append(thing)
-    return found
+    hanging = takewhile(lambda one: one.parent is not None and one.parent_type not in _VERTICES, with_parents(thing))
+    return [one.parent for one in hanging]
 
 
 def _goes_along(thing: bpy.types.Object, carrier: bpy.types.Object) -> bool:
-    """Whether an object goes the same way as what it hangs on, at the same time."""
+    """Whether an object goes the same way as what it hangs on, at the same time; of splats, their turn is unknown."""
     ways = [(each, way_of(each)) for each in (thing, carrier)]
     world = [way @ np.array(each.matrix_world, np.float64)[:3, :3].T for each, way in ways if way is not None]
-    times = [_times(playback) for each in (thing, carrier) if (playback := playback_of(each)) is not None]
     same_way = np.allclose(world[0], world[-1], rtol=0, atol=_SAME_WAY * max(np.abs(world[-1]).max(), 1e-6))
-    return bool(same_way) and times[0] == times[-1]
+    return bool(same_way) and _timing_of(thing) == _timing_of(carrier)
 
 
-def _times(playback: Playback) -> tuple[object, ...]:
-    return playback.start, playback.end, playback.loop, playback.is_held
+def _timing_of(thing: bpy.types.Object) -> tuple[object, ...] | None:
+    playback = playback_of(thing)
+    if playback is None:
+        return None
+    points = playback.curve.keyframe_points
+    keys = [(point.co.x, (point.co.y - points[0].co.y) / playback.unit, point.interpolation) for point in points]
+    return playback.loop, playback.is_held, *((round(x, 3), round(y, 3), kind) for x, y, kind in keys)

@@ -35,7 +35,9 @@ def forget_import(thing: bpy.types.Object) -> None:
 def same_import(thing: bpy.types.Object, objects: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
     """An object, and those of others that come from the same import; fit for drawing."""
     mark = thing.get(_ID)
-    return [thing, *(other for other in objects if mark and other.get(_ID) == mark and other != thing)]
+    if mark is None:
+        return [thing]
+    return [thing, *(other for other in objects if other.get(_ID) == mark and other != thing)]
 
 
 def _set(thing: bpy.types.Object, mark: str | None) -> None:

@@ -363,6 +363,7 @@ TEXTS = {
     "The folder {folder} cannot be written. Choose another Data Folder.": "Impossible d'écrire dans le dossier {folder}. Choisissez un autre dossier de données.",
     "The installation of the server did not come to its end.": "L'installation du serveur n'est pas allée à son terme.",
     "The installed server is not the one that came with this version of the extension.": "Le serveur installé n'est pas celui qui accompagne cette version de l'extension.",
+    "The keys of {name} are muted, extrapolated, changed by modifiers or mixed with NLA strips: undo that.": "Les clés de {name} sont muettes, extrapolées, changées par des modificateurs ou mêlées à des bandes NLA : annulez cela.",
     "The last frame stays": "La dernière image reste",
     "The log is in the text {name}; choose it in a Text Editor.": "Le journal est dans le texte {name} ; choisissez-le dans un éditeur de texte.",
     "The modifier {modifier} of {name} differs between viewport and render: set both alike, or its motion may not show in renders.": "Le modificateur {modifier} de {name} diffère entre vue et rendu : réglez les deux de la même façon, sinon son mouvement risque de ne pas apparaître dans les rendus.",

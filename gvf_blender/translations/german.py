@@ -363,6 +363,7 @@ TEXTS = {
     "The folder {folder} cannot be written. Choose another Data Folder.": "In den Ordner {folder} kann nicht geschrieben werden. Einen anderen Datenordner wählen.",
     "The installation of the server did not come to its end.": "Die Installation des Servers wurde nicht zu Ende geführt.",
     "The installed server is not the one that came with this version of the extension.": "Der installierte Server ist nicht der, der mit dieser Version der Erweiterung kam.",
+    "The keys of {name} are muted, extrapolated, changed by modifiers or mixed with NLA strips: undo that.": "Die Keyframes von {name} sind stumm, extrapoliert, durch Modifikatoren geändert oder mit NLA-Strips gemischt: bitte rückgängig machen.",
     "The last frame stays": "Das letzte Bild bleibt stehen",
     "The log is in the text {name}; choose it in a Text Editor.": "Das Log steht im Text {name}; in einem Texteditor auswählen.",
     "The modifier {modifier} of {name} differs between viewport and render: set both alike, or its motion may not show in renders.": "Der Modifikator {modifier} von {name} ist in Ansicht und Rendern verschieden: beide gleich einstellen, sonst erscheint seine Bewegung beim Rendern vielleicht nicht.",

@@ -363,6 +363,7 @@ TEXTS = {
     "The folder {folder} cannot be written. Choose another Data Folder.": "フォルダー {folder} に書き込めません。別のデータフォルダーを選んでください。",
     "The installation of the server did not come to its end.": "サーバーのインストールが最後まで完了していません。",
     "The installed server is not the one that came with this version of the extension.": "インストール済みのサーバーは、このバージョンの拡張機能に付属するものではありません。",
+    "The keys of {name} are muted, extrapolated, changed by modifiers or mixed with NLA strips: undo that.": "{name} のキーは、ミュート、外挿、モディファイアーによる変更、または NLA ストリップとの混合の状態にあります。元に戻してください。",
     "The last frame stays": "最終フレームのまま止まります",
     "The log is in the text {name}; choose it in a Text Editor.": "ログはテキスト {name} にあります。テキストエディターで選んでください。",
     "The modifier {modifier} of {name} differs between viewport and render: set both alike, or its motion may not show in renders.": "{name} のモディファイアー {modifier} はビューポートとレンダーで異なります：同じにしないと、レンダーで動きが出ないことがあります。",

@@ -363,6 +363,7 @@ TEXTS = {
     "The folder {folder} cannot be written. Choose another Data Folder.": "无法写入文件夹 {folder}。请选择其他数据文件夹。",
     "The installation of the server did not come to its end.": "服务器的安装未完成。",
     "The installed server is not the one that came with this version of the extension.": "已安装的服务器不是此版本扩展自带的服务器。",
+    "The keys of {name} are muted, extrapolated, changed by modifiers or mixed with NLA strips: undo that.": "{name} 的关键帧被静音、外插、被修改器更改或与 NLA 片段混合：请撤销。",
     "The last frame stays": "停留在最后一帧",
     "The log is in the text {name}; choose it in a Text Editor.": "日志在文本 {name} 中；请在文本编辑器中选择它。",
     "The modifier {modifier} of {name} differs between viewport and render: set both alike, or its motion may not show in renders.": "{name} 的修改器 {modifier} 在视图和渲染中不同：请设为一致，否则其运动可能不会在渲染中显示。",

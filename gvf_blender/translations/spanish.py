@@ -363,6 +363,7 @@ TEXTS = {
     "The folder {folder} cannot be written. Choose another Data Folder.": "No se puede escribir en la carpeta {folder}. Elija otra carpeta de datos.",
     "The installation of the server did not come to its end.": "La instalación del servidor no llegó a su fin.",
     "The installed server is not the one that came with this version of the extension.": "El servidor instalado no es el que vino con esta versión de la extensión.",
+    "The keys of {name} are muted, extrapolated, changed by modifiers or mixed with NLA strips: undo that.": "Las claves de {name} están silenciadas, extrapoladas, cambiadas por modificadores o mezcladas con tiras de NLA: deshágalo.",
     "The last frame stays": "El último fotograma permanece",
     "The log is in the text {name}; choose it in a Text Editor.": "El registro está en el texto {name}; elíjalo en un editor de texto.",
     "The modifier {modifier} of {name} differs between viewport and render: set both alike, or its motion may not show in renders.": "El modificador {modifier} de {name} difiere entre vista y procesamiento: ajuste ambos igual, o quizá su movimiento no se vea al procesar.",

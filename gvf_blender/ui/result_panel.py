@@ -7,7 +7,7 @@ import bpy
 from ..core.sentence import Sentence
 from ..importer import bounces_warning, has_motion, has_result
 from ..importer.render_choice import is_replaced_in_renders
-from ..importer.root import obstacle_to_root
+from ..importer.root import obstacle_in_edit_mode, obstacle_to_root
 from ..importer.track_cache import lost_tracks, tracks_elsewhere
 from ..result_properties import result_controls
 from .place import GVFPanel
@@ -42,13 +42,15 @@ class GVF_PT_result(GVFPanel, bpy.types.Panel):
         result = context.object.gvf
         controls = result_controls(context.object)
         obstacle = obstacle_to_root(context.object) if "play_root" in controls else None
+        editing = None if obstacle is None else obstacle_in_edit_mode(context.object)
+        held = {"play_root": obstacle, "play_in_place": editing}
         for names in (_PLAYING, tuple(name for name in controls if name not in _PLAYING)):
             column = layout.column(align=True)
             for name in names:
                 if name in controls:
                     row = column.row(align=True)
                     row.use_property_split = name not in _SLIDERS
-                    row.enabled = name != "play_root" or obstacle is None
+                    row.enabled = held.get(name) is None
                     row.prop(result, name)
         if obstacle is not None:
             draw_sentence(layout, context, obstacle, icon="INFO")

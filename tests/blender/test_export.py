@@ -269,7 +269,12 @@ def pair(api, tmp_path):
 @pytest.mark.parametrize("name", ["a.abc", "a.usdc", "a.glb"])
 @pytest.mark.parametrize("root", [False, True])
 def test_several_objects_of_one_result_are_one_file(api, pair, tmp_path, name, root):
+    if name == "a.glb":
+        # Shears the second, which a node cannot be; what Blender reads of other formats cannot be either.
+        pair[0].scale = (1, 3, 1)
     pair[0].gvf.play_root = root
+    bpy.context.scene.frame_set(11 + 3)
+    expected = evaluated_world_vertices("Second")
     before = state()
     report = api.export([thing.name for thing in pair], tmp_path / name)
     assert state() == before
@@ -282,6 +287,25 @@ def test_several_objects_of_one_result_are_one_file(api, pair, tmp_path, name, r
     read = {".abc": bpy.ops.wm.alembic_import, ".usdc": bpy.ops.wm.usd_import, ".glb": bpy.ops.import_scene.gltf}
     read[f".{name.split('.')[1]}"](filepath=str(tmp_path / name))
     assert sum(thing.type == "MESH" for thing in bpy.data.objects) == 2
+    if name == "a.glb":
+        assert {"First part", "Second"} <= set(bpy.data.objects.keys())
+        bpy.context.scene.frame_set(3)
+        found = evaluated_world_vertices("Second")
+        assert_same_box(found, expected)
+
+
+def assert_same_box(found, expected):
+    for end in (np.min, np.max):
+        np.testing.assert_allclose(end(found, axis=0), end(expected, axis=0), atol=1e-4)
+
+
+def test_the_whole_result_is_what_shows_of_it(api, pair):
+    from gvf_blender.exporter.export import of_one_result
+
+    assert of_one_result(pair[1]) == [pair[1], pair[0]]
+    pair[0].hide_viewport = True
+    bpy.context.view_layer.update()
+    assert of_one_result(pair[1]) == [pair[1]]
 
 
 def test_an_error_in_one_of_several_objects_is_told(api, pair, tmp_path, monkeypatch):
@@ -315,6 +339,16 @@ def test_a_mesh_whose_number_of_vertices_changes_is_refused(api, tmp_path):
     with pytest.raises(SelectionError, match="vertices at frame"):
         api.export(ball, tmp_path / "a.pc2", frame_start=5, frame_end=15)
     assert "GVF export" not in bpy.data.scenes
+
+
+def test_a_mesh_without_a_size_goes_where_positions_are_in_the_world(api, tmp_path):
+    ball = new_ball()
+    moving(ball, tmp_path)
+    ball.scale = (0, 0, 0)
+    assert api.export(ball, tmp_path / "a.abc").error < 1e-5
+    for name in ("a.glb", "a.pc2"):
+        with pytest.raises(SelectionError, match="'Ball' has a scale of zero at frame 11"):
+            api.export(ball, tmp_path / name)
 
 
 def test_a_hidden_mesh_is_refused_because_it_would_stand_still(api, tmp_path):

@@ -244,7 +244,8 @@ def sharing_its_action(crate):
     other = new_crate("Other")
     crate.keyframe_insert("location", frame=1)
     other.animation_data_create().action = crate.animation_data.action
-    other.animation_data.action_slot = crate.animation_data.action_slot
+    if hasattr(other.animation_data, "action_slot"):
+        other.animation_data.action_slot = crate.animation_data.action_slot
 
 
 def without_keys_of_its_frame(crate):
@@ -286,6 +287,100 @@ def test_what_would_break_the_motion_is_refused_with_a_sentence(crate, tmp_path,
     layout = RecordingLayout()
     bpy.types.GVF_PT_result.draw(type("Drawn", (), {"layout": layout}), panel_context())
     assert OBSTACLES[hinder] in layout.texts()
+
+
+def half_as_strong(crate, animation, curve):
+    animation.action_influence = 0.5
+
+
+def added(crate, animation, curve):
+    animation.action_blend_type = "ADD"
+
+
+def beside_a_solo_track(crate, animation, curve):
+    animation.nla_tracks[0].is_solo = True
+
+
+def extrapolated(crate, animation, curve):
+    curve.extrapolation = "LINEAR"
+
+
+def noisy(crate, animation, curve):
+    curve.modifiers.new("NOISE")
+
+
+def drifting(crate, animation, curve):
+    crate.gvf.play_loop = "REPEAT"
+    curve.modifiers[0].mode_after = "REPEAT_OFFSET"
+
+
+def muted(crate, animation, curve):
+    curve.mute = True
+
+
+@pytest.mark.parametrize("of_motion", [False, True])
+def test_keys_that_do_not_play_as_they_say_are_refused(addon, tmp_path, of_motion):
+    from gvf_blender.importer.retiming import playback_of
+
+    changes = [half_as_strong, added, beside_a_solo_track]
+    for index, change in enumerate([*changes, extrapolated, noisy, drifting, muted] if of_motion else changes):
+        crate = new_crate(f"Crate {index}")
+        crate.keyframe_insert("location", frame=1)
+        moving(crate, path=tmp_path, splats=False, points=False)
+        playback = playback_of(crate)
+        animation = (playback.owner if of_motion else crate).animation_data
+        animation.nla_tracks.new().strips.new("Strip", 100, bpy.data.actions.new("Empty"))
+        assert obstacle_to_root(crate) is None
+        change(crate, animation, playback.curve)
+        assert "mixed with NLA" in obstacle_to_root(crate), change
+
+
+def pulled(box):
+    box.constraints.new("COPY_LOCATION")
+
+
+def eased(box):
+    from gvf_blender.importer.retiming import playback_of
+
+    playback_of(box).curve.keyframe_points[0].interpolation = "BEZIER"
+
+
+def without_keys_of_both(box):
+    without_keys_of_its_frame(box)
+    without_keys_of_its_frame(box.parent)
+
+
+HANGING = {
+    turned_by_keys: "Box has keys",
+    pulled: "Box has keys",
+    eased: "Box hangs on Cart",
+    without_keys_of_its_frame: "Box hangs on Cart",
+    without_keys_of_both: "has lost the keys",
+}
+
+
+def test_what_hangs_on_an_object_and_would_not_go_along_is_refused(addon, tmp_path):
+    for change, reason in HANGING.items():
+        bpy.data.batch_remove(list(bpy.data.objects))
+        cart, box = new_crate("Cart"), new_crate("Box", location=(0, 0, 3))
+        box.parent = cart
+        moving(cart, box, path=tmp_path, splats=False, points=False)
+        assert obstacle_to_root(box) is None
+        change(box)
+        for thing in (cart, box):
+            assert reason in obstacle_to_root(thing), change
+
+
+def test_splats_that_were_unparented_go_their_way_again(addon, tmp_path):
+    crate = new_crate()
+    splats = moving(crate, path=tmp_path, points=False).splats
+    before = shown("Crate splats")
+    bpy.context.scene.frame_set(1)
+    crate.gvf.play_root = True
+    splats.parent = None
+    crate.gvf.play_root = False
+    assert not splats.gvf.play_in_place
+    assert_same(shown("Crate splats"), before)
 
 
 @pytest.mark.parametrize("remove", ["remove_motion", "remove_result"])
@@ -341,6 +436,53 @@ def test_an_import_over_a_root_is_a_new_one_and_one_that_fails_leaves_the_root(c
     assert_same(shown("Crate", "Crate splats"), before)
 
 
+def test_an_object_in_edit_mode_keeps_its_way(addon, tmp_path):
+    from recording_layout import RecordingLayout, panel_context
+
+    from gvf_blender.core.errors import SelectionError
+
+    first, second = new_crate("First"), new_crate("Second", location=(4, 0, 0))
+    moving(first, second, path=tmp_path, splats=False, points=False)
+    before = shown("Second")
+    first.gvf.play_root = True
+    bpy.context.scene.frame_set(1)
+    animation = fabricate(tmp_path, first, frames=FRAMES)
+    in_edit_mode(second)
+    with pytest.raises(SelectionError, match=r"Second is in Edit Mode.*Then import again"):
+        import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    second.gvf.play_in_place = True
+    layout = RecordingLayout()
+    bpy.types.GVF_PT_result.draw(type("Drawn", (), {"layout": layout}), panel_context())
+    assert "Second is in Edit Mode" in layout.texts()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert second.gvf.play_root
+    assert_same(shown("Second"), before)
+    first.gvf.play_root = False
+    in_edit_mode(second)
+    second.gvf.play_in_place = True
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert not first.gvf.play_in_place and not second.gvf.play_in_place
+    assert_same(shown("Second"), before)
+
+
+def test_an_import_of_splats_alone_takes_the_root_back_and_no_warning_asks_for_it(addon, tmp_path):
+    from gvf_blender.importer.motion import own_movement
+
+    crate = new_crate()
+    moving(crate, path=tmp_path, splats=False, points=False)
+    animation = fabricate(tmp_path, crate, frames=FRAMES)
+    crate.gvf.play_root = True
+    child = new_crate("Child")
+    child.parent = crate
+    assert own_movement(crate) is None and own_movement(child) is None
+    bpy.context.scene.frame_set(7)
+    options = ImportOptions(frame_start=1, points=False, motion=False)
+    splats = import_animation(bpy.context, animation.path, animation.sources, options).splats
+    assert not crate.gvf.play_root
+    means = [animation.world_means(0), animation.world_means(FRAMES - 1)]
+    assert_same(shown(splats.name, times=[1, FRAMES]), means)
+
+
 def test_undo_takes_the_root_back_and_a_saved_file_keeps_it(crate, tmp_path):
     moving(crate, path=tmp_path, points=False, splats=False)
     before = shown("Crate")
@@ -372,7 +514,7 @@ def test_keys_that_the_artist_pushed_down_are_found_and_go(crate, tmp_path):
     assert_same(shown("Crate", times=(1, 4, 9)), before)
 
 
-def test_a_copy_keeps_its_own_root(crate, tmp_path):
+def test_copies_stay_where_they_were_when_the_root_of_their_import_goes(crate, tmp_path):
     moving(crate, path=tmp_path, points=False, splats=False)
     before = shown("Crate")
     crate.gvf.play_root = True
@@ -385,6 +527,92 @@ def test_a_copy_keeps_its_own_root(crate, tmp_path):
     assert_same(shown(*names), [one for one in before for _ in names])
     crate.gvf.play_root = False
     assert_same(shown(*names), [one for one in before for _ in names])
+
+
+def test_the_root_of_one_copy_can_go_without_the_others(crate, tmp_path):
+    moving(crate, path=tmp_path, points=False, splats=False)
+    before = shown("Crate")
+    crate.gvf.play_root = True
+    bpy.ops.object.select_all(action="DESELECT")
+    crate.select_set(True)
+    bpy.context.view_layer.objects.active = crate
+    bpy.ops.object.duplicate()
+    assert bpy.context.object.gvf.play_root and bpy.ops.gvf.remove_motion() == {"FINISHED"}
+    assert crate.gvf.play_root and not bpy.context.object.gvf.play_root
+    assert not fcurves_of(bpy.context.object)
+    assert_same(shown("Crate"), before)
+
+
+def test_objects_of_other_scenes_and_files_are_left_alone(crate, tmp_path):
+    moving(crate, path=tmp_path, points=False, splats=False)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    own = bpy.context.scene
+    bpy.ops.scene.new(type="FULL_COPY")
+    copy, bpy.context.window.scene = bpy.context.object, own
+    crate.gvf.play_root = True
+    assert "gvf_root" not in copy
+    # Of a modifier the copy has the same motion, which would lose its way.
+    assert crate.gvf.play_root or "shared" in obstacle_to_root(crate)
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "library.blend"), copy=True)
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, wanted):
+        wanted.objects = ["Crate"]
+    linked = wanted.objects[0]
+    bpy.context.collection.objects.link(linked)
+    crate = next(thing for thing in bpy.context.scene.objects if thing.name == "Crate" and thing.library is None)
+    assert obstacle_to_root(crate) is None and "linked" in obstacle_to_root(linked)
+    crate.gvf.play_root = True
+    assert "gvf_root" in crate and "gvf_root" not in linked
+
+
+def test_keys_of_other_objects_that_a_strip_plays_stay(crate, tmp_path):
+    moving(crate, path=tmp_path, points=False, splats=False)
+    crate.gvf.play_root = True
+    other = new_crate("Other")
+    other.keyframe_insert("delta_location", frame=1)
+    strip = crate.animation_data.nla_tracks.new().strips.new("Shake", 1, other.animation_data.action)
+    if hasattr(strip, "action_slot"):
+        strip.action_slot = other.animation_data.action_slot
+    crate.gvf.play_root = False
+    assert len(fcurves_of(other)) == 3
+    assert not fcurves_of(crate)
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_applied_rotation_and_scale_turn_and_scale_the_way(addon, tmp_path, on):
+    crate = new_crate(location=(3, -1, 2), rotation=(0.3, 0.2, 1.0))
+    crate.scale = (0.1, 0.3, 0.2)
+    moving(crate, path=tmp_path, points=False, splats=False)
+    before = shown("Crate")
+    crate.gvf.play_root = True
+    expected = places("Crate")
+    crate.gvf.play_root = on
+    assert bpy.ops.object.transform_apply(location=False, rotation=True, scale=True) == {"FINISHED"}
+    assert_same(shown("Crate"), before)
+    crate.gvf.play_root = not on
+    assert_same(shown("Crate"), before)
+    crate.gvf.play_root = True
+    np.testing.assert_allclose(places("Crate"), expected, atol=1e-5)
+
+
+def test_points_that_were_moved_by_hand_do_not_turn_the_way(addon, tmp_path):
+    crate = new_crate(rotation=(0.3, 0.2, 1.0))
+    moving(crate, path=tmp_path, points=False, splats=False)
+    crate.gvf.play_root = True
+    expected = places("Crate")
+    crate.gvf.play_root = False
+    for block in crate.data.shape_keys.key_blocks:
+        for point in block.points[:3]:
+            point.co.x += 0.3
+    crate.gvf.play_root = True
+    np.testing.assert_allclose(places("Crate"), expected, atol=1e-5)
+
+
+def test_for_an_object_of_no_import_nobody_looks_through_the_scene(addon):
+    from gvf_blender.importer.same_import import same_import
+
+    crate = new_crate()
+    assert same_import(crate, (1 / 0 for _ in range(1))) == [crate]
 
 
 def node_places(path):
