@@ -196,8 +196,8 @@ def _improve(
         limit = min(slack * limit, residuals["unmoved"])
     steps = {"guided": prior is not None, "polished": options.polishing is not None}
     name = " and ".join(step for step, wanted in steps.items() if wanted)
-    # Half of the polish makes the seen part right, and then the prior's answer is better. Without the prior, or without a
-    # polish between, a second round would find what the first one found.
+    # Half of the polish makes the seen part right, and then the prior's answer is better. Without both, a second round
+    # would find what the first one found.
     rounds = (name, f"{name} twice") if all(steps.values()) else (name,)
     poses, anchors, sigma = found.hypotheses[best], None, None
     for index, name in enumerate(rounds if any(steps.values()) else ()):
