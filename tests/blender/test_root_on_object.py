@@ -70,7 +70,8 @@ def places(name, times=TIMES):
 def state():
     kinds = [entry.identifier for entry in bpy.data.bl_rna.properties if entry.type == "COLLECTION"]
     things = {
-        thing.name: (tuple(thing.delta_location), thing.animation_data is None, sorted(thing.keys()))
+        # Before 5.0, keys also name the add-on's property group, which is there once it was looked at.
+        thing.name: (tuple(thing.delta_location), thing.animation_data is None, sorted({*thing.keys()} - {"gvf"}))
         for thing in bpy.data.objects
     }
     return {kind: sorted(block.name for block in getattr(bpy.data, kind)) for kind in kinds}, things
