@@ -2,7 +2,7 @@
 
 The drawn asset is laid on the first frame, and control nodes on the surface are tracked from frame to frame in several
 ways. To the best one the motion prior adds what one view does not show (depth and the hidden side), and it is polished
-over the whole clip; then the prior is asked again.
+over the whole clip.
 """
 
 import logging
@@ -47,18 +47,22 @@ class FitOptions:
         descended: Whether to track by descent, too.
         polishing: How the best explanation is polished; not at all if None.
         guided: Ask the motion prior for depth and the hidden side, where it is installed and there is one view only.
+        asked: How often: at first about tracked motion, again about what an equal part of the polish has made of that.
     """
 
     stepped: Mapping[str, TrackingOptions]
     descended: DescentOptions | None
     polishing: PolishOptions | None
     guided: bool = True
+    asked: int = 1
 
 
 PRESETS: dict[FitPreset, FitOptions] = {
     "fast": FitOptions({"tracked": TrackingOptions()}, None, None),
     "standard": FitOptions({"tracked": TrackingOptions()}, DescentOptions(), PolishOptions()),
-    "best": FitOptions({"rigid": RIGID, "tracked": TrackingOptions()}, DescentOptions(), PolishOptions(iterations=40)),
+    "best": FitOptions(
+        {"rigid": RIGID, "tracked": TrackingOptions()}, DescentOptions(), PolishOptions(iterations=40), asked=2
+    ),
 }
 DESCENT_GAIN = 0.75
 """Descent is considered if its residual is lower than that of the steps at least by this factor: its depth is worse. Of
@@ -196,18 +200,19 @@ def _improve(
         limit = min(slack * limit, residuals["unmoved"])
     steps = {"guided": prior is not None, "polished": options.polishing is not None}
     name = " and ".join(step for step, wanted in steps.items() if wanted)
-    # Half of the polish makes the seen part right, and then the prior's answer is better. Without both, a second round
-    # would find what the first one found.
-    rounds = (name, f"{name} twice") if all(steps.values()) else (name,)
+    # The polish makes the seen part right, and then the prior's answer is better. Without both, a second round would
+    # find what the first one found.
+    rounds = options.asked if all(steps.values()) else int(any(steps.values()))
     poses, anchors, sigma = found.hypotheses[best], None, None
-    for index, name in enumerate(rounds if any(steps.values()) else ()):
+    for index in range(rounds):
         if prior is not None:
             guidance = guide(prior, body, observer, views[0].frames, poses)
             poses, anchors, sigma = guidance.poses, guidance.anchors, body.blend(guidance.sigma)
         if options.polishing is not None:
-            part = monitor.part(index / len(rounds), (index + 1) / len(rounds))
-            iterations = options.polishing.iterations // len(rounds)
+            part = monitor.part(index / rounds, (index + 1) / rounds)
+            iterations = options.polishing.iterations // rounds
             poses = polish(body, views, poses, replace(options.polishing, iterations=iterations), part, anchors)
+        name = name if index == 0 else f"{name} again"
         found.hypotheses[name], residuals[name] = poses, video_residual(found.witnesses, poses)
         if residuals[name] < limit:
             best, expected_error = name, sigma
