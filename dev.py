@@ -82,6 +82,8 @@ def test(python, arguments):
         # told in the order that it runs.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         arguments = ["-n", str(min(os.cpu_count() or 1, MOST_WORKERS)), "--dist", "loadfile"]
+        # With another worker in its place, one that crashed near the end left the others waiting for ever.
+        arguments.append("--max-worker-restart=0")
     if ours.blenders is None:
         return run([python, "-m", "pytest", *arguments])
     names = list(BLENDERS) if ours.blenders == "all" else ours.blenders.split(",")

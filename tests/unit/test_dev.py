@@ -73,7 +73,7 @@ def test_the_first_call_installs_the_pinned_versions_and_later_ones_do_not(check
     assert tests == "-m pytest -k capture"
 
     assert run_dev(checkout, "test").returncode == 0
-    assert calls(checkout)[2:] == [f"-m pytest -n {min(os.cpu_count(), 4)} --dist loadfile"]
+    assert calls(checkout)[2:] == [f"-m pytest -n {min(os.cpu_count(), 4)} --dist loadfile --max-worker-restart=0"]
 
 
 @posix_only
