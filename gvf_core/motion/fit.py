@@ -99,7 +99,7 @@ def fit(
         # Drawing the asset is never exact, and fitting would make up for that by moving it a little.
         still = VariationField(torch.zeros(len(task.frames), len(means), 14))
         return Motion(still, {"hypothesis": "unmoved"}, ("The video shows no motion. Choose another part of it.",))
-    found = explain(task, monitor.part(0, TRACKED), options)
+    found = _explain(task, monitor.part(0, TRACKED), options)
     best, expected_error = found.best, None
     if best != "unmoved":
         best, expected_error = _improve(found, options, monitor.part(TRACKED, POLISHED))
@@ -119,7 +119,7 @@ def fit(
 
 
 @dataclass(frozen=True)
-class Explanation:
+class _Explanation:
     """How the body may have moved, and how well that explains the clip.
 
     Attributes:
@@ -137,7 +137,7 @@ class Explanation:
     best: str
 
 
-def explain(task: MotionTask[SurfaceGaussians], monitor: Monitor, options: FitOptions) -> Explanation:
+def _explain(task: MotionTask[SurfaceGaussians], monitor: Monitor, options: FitOptions) -> _Explanation:
     """Track in all ways that are wanted, and choose one; nothing is improved yet.
 
     Raises:
@@ -165,7 +165,7 @@ def explain(task: MotionTask[SurfaceGaussians], monitor: Monitor, options: FitOp
     of_steps = min(residuals[name] for name in options.stepped)
     if "descended" in costs and residuals["descended"] > DESCENT_GAIN * of_steps:
         del costs["descended"]
-    return Explanation(body, witnesses, hypotheses, residuals, min(costs, key=costs.__getitem__))
+    return _Explanation(body, witnesses, hypotheses, residuals, min(costs, key=costs.__getitem__))
 
 
 def _witnesses(body: Body, views: Sequence[DrivingView], seed: int) -> list[Witness]:
@@ -183,7 +183,7 @@ def _coarse_descent(body: Body, views: Sequence[DrivingView], seed: int, options
 
 
 def _improve(
-    found: Explanation, options: FitOptions, monitor: Monitor
+    found: _Explanation, options: FitOptions, monitor: Monitor
 ) -> tuple[str, Float[np.ndarray, "frames gaussians"] | None]:
     """Add hypotheses that the prior guided and that are polished, as far as wanted.
 
