@@ -28,7 +28,7 @@ from .core.tick_budget import TickBudget
 from .core.time_left import time_left
 from .frame_picture import FramePicture
 from .importer import Imported
-from .job_scene import import_result, in_scene
+from .job_scene import import_result, scene_context
 from .kept_jobs import Keeper, request_of
 from .request import AnimateRequest, check_video, find_objects
 from .server_thread import (
@@ -379,14 +379,14 @@ class AnimateJob:
                 raise error
 
     def _render_a_view(self) -> None:
-        with in_scene(self._scene_name, strict=True):
-            if self._session is None:
-                objects = find_objects(self.request.objects)
-                path = self._scratch / "capture.safetensors"
-                self._session = CaptureSession(bpy.context, objects, path, self._capture_options, self._frame)
-                self._sources = source_marks.marked(self._session.sources)
-                source_marks.hold(self.id, self._sources)
-            fraction = self._session.step()
+        if self._session is None:
+            context = scene_context(self._scene_name, strict=True)
+            objects = find_objects(self.request.objects)
+            path = self._scratch / "capture.safetensors"
+            self._session = CaptureSession(context, objects, path, self._capture_options, self._frame)
+            self._sources = source_marks.marked(self._session.sources)
+            source_marks.hold(self.id, self._sources)
+        fraction = self._session.step()
         self._enter(Phase.CAPTURING, fraction)
         result = self._session.result
         if result is None:

@@ -7,7 +7,6 @@ open, and must neither be saved with it nor undone.
 import itertools
 import logging
 import time
-from contextlib import nullcontext
 from functools import partial
 
 import bpy
@@ -109,10 +108,8 @@ def push_undo(message: str) -> None:
 
     A timer is no operator: without this, undo would take back the artist's last step together with it.
     """
-    window = next(iter(bpy.context.window_manager.windows), None)
-    with bpy.context.temp_override(window=window) if window is not None else nullcontext():
-        if bpy.ops.ed.undo_push.poll():
-            bpy.ops.ed.undo_push(message=message)
+    if bpy.ops.ed.undo_push.poll():
+        bpy.ops.ed.undo_push(message=message)
 
 
 def _captured_before(job: AnimateJob) -> AnimateJob | None:

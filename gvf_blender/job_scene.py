@@ -1,8 +1,7 @@
-"""The scene of a job: being in it, wherever the artist has gone meanwhile, and importing the job's result into it."""
+"""The scene of a job, wherever the artist has gone meanwhile, and importing the job's result into it."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import bpy
@@ -12,6 +11,7 @@ from .core.sources import SourceObject
 from .importer import Imported, ImportOptions, import_animation
 from .preferences import track_cache
 from .request import OUTPUTS
+from .scene_context import SceneContext
 
 LOGGER = logging.getLogger(__name__)
 
@@ -35,8 +35,7 @@ def import_result(
         **{name: name in outputs for name in OUTPUTS}, frame_start=frame_start, cache=track_cache(bpy.context)
     )
     try:
-        with in_scene(scene_name):
-            imported = import_animation(bpy.context, path, sources, options)
+        imported = import_animation(scene_context(scene_name), path, sources, options)
     except GvfBlenderError:
         raise
     except Exception as error:
@@ -47,22 +46,23 @@ def import_result(
     return imported
 
 
-@contextmanager
-def in_scene(name: str, strict: bool = False) -> Iterator[None]:
-    """The job's scene as the current one, wherever the artist has gone meanwhile.
+def scene_context(name: str, strict: bool = False) -> SceneContext:
+    """A job's scene, wherever the artist has gone meanwhile.
 
     Args:
         name: The scene's name.
-        strict: Complain when it is gone instead of staying in the current one.
+        strict: Complain when it is gone instead of taking the shown one.
+
+    Raises:
+        SelectionError: It is gone.
     """
     scene = bpy.data.scenes.get(name)
     if scene is None and strict:
         raise SelectionError(f"There is no scene {name!r} in this file any more.", "Select the objects again.")
     windows = bpy.context.window_manager.windows
-    window = next((each for each in windows if each.scene == scene), next(iter(windows), None))
-    # A timer has no window in its context, which the operators behind capture and import may ask for.
-    override: dict[str, object] = {"window": window} if window is not None else {}
-    if scene is not None and (window is None or window.scene != scene):
-        override |= {"scene": scene, "view_layer": scene.view_layers[0]}
-    with bpy.context.temp_override(**override):
-        yield
+    # The view layer that the artist looks at may be another than the first one.
+    window = next((each for each in windows if scene in (None, each.scene)), None)
+    if window is not None:
+        return SceneContext(window.scene, window.view_layer)
+    scene = scene or bpy.context.scene
+    return SceneContext(scene, scene.view_layers[0])

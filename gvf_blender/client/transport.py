@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.errors import ServerError
+from ..core.stillness import stay
 from .handshake import START_HINT
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
@@ -149,6 +150,8 @@ class Transport:
             return read()
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from error
+        finally:
+            stay()
 
     @contextmanager
     def _send(
@@ -162,6 +165,7 @@ class Transport:
         while_waiting: Callable[[], None] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         assert self._host
+        stay()
         connection = self._connection_type(self._host, self._port, timeout=timeout)
         try:
             try:
@@ -178,6 +182,7 @@ class Transport:
                 connection.endheaders()
                 for piece in body:
                     connection.send(piece)
+                    stay()
             except (BrokenPipeError, ConnectionResetError):
                 pass  # the server stopped listening because it has an answer already: read it
             except OSError as error:
@@ -188,6 +193,7 @@ class Transport:
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise self._broken(error, timeout) from error
+            stay()
             with response:
                 yield response
         finally:
@@ -239,6 +245,7 @@ def _wait(connection: http.client.HTTPConnection, timeout: float, while_waiting:
     """
     deadline = time.monotonic() + timeout
     while not select.select([connection.sock], [], [], WAIT_SECONDS)[0]:
+        stay()
         while_waiting()
         if time.monotonic() > deadline:
             raise TimeoutError

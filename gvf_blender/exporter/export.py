@@ -189,7 +189,7 @@ def _export_meshes(
         with ExitStack() as notes:
             for thing in things:
                 notes.enter_context(noted_on(thing))
-            write(path, frames)
+            write(scene, path, frames)
     return error_of(context, path, read, tracks)
 
 

@@ -16,6 +16,7 @@ from ..core.glb_file import add_asset_extras, read_morph_mesh
 from ..importer import PROVENANCE_PROPERTY
 from ..importer.placement import transform_points
 from .provenance import provenance_note
+from .stage import depsgraph_of, operators_in
 from .vertex_tracks import VertexTracks
 
 
@@ -40,7 +41,8 @@ def export_glb(
     copies = [_add_copy(scene, *each) for each in zip(things, tracks, strict=True)]
     for thing in things:
         scene.collection.objects.unlink(thing)
-    _write(path)
+    with operators_in(scene):
+        _write(path)
     error = max(_error(path, copy.name, each) for copy, each in zip(copies, tracks, strict=True))
     names = {
         "nodes": {copy.name: thing.name for copy, thing in zip(copies, things, strict=True)},
@@ -52,7 +54,7 @@ def export_glb(
 
 def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTracks) -> bpy.types.Object:
     local = _relative(tracks).astype(np.float32)
-    depsgraph = bpy.context.evaluated_depsgraph_get()
+    depsgraph = depsgraph_of(scene)
     mesh = bpy.data.meshes.new_from_object(
         thing.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
     )

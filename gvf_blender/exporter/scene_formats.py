@@ -7,13 +7,14 @@ import bpy
 import numpy as np
 
 from ..core.errors import FileError
-from .stage import stage
+from .stage import operators_in, stage
 from .vertex_tracks import VertexTracks, read_vertex_tracks
 
 
-def write_alembic(path: Path, frames: Sequence[int]) -> None:
-    """Write what the current scene shows, with its transforms baked, as an Alembic archive."""
+def write_alembic(scene: bpy.types.Scene, path: Path, frames: Sequence[int]) -> None:
+    """Write what a stage shows, with its transforms baked, as an Alembic archive."""
     _run(
+        scene,
         path,
         bpy.ops.wm.alembic_export,
         start=frames[0],
@@ -27,26 +28,29 @@ def write_alembic(path: Path, frames: Sequence[int]) -> None:
     )
 
 
-def read_alembic(path: Path) -> None:
-    """Add an Alembic archive to the current scene."""
-    _run(path, bpy.ops.wm.alembic_import, set_frame_range=False, as_background_job=False)
+def read_alembic(scene: bpy.types.Scene, path: Path) -> None:
+    """Add an Alembic archive to a stage."""
+    _run(scene, path, bpy.ops.wm.alembic_import, set_frame_range=False, as_background_job=False)
 
 
-def write_usd(path: Path, frames: Sequence[int]) -> None:
-    """Write what the current scene shows as a USD stage; the frames are those of the scene."""
+def write_usd(scene: bpy.types.Scene, path: Path, frames: Sequence[int]) -> None:
+    """Write what a stage shows as USD; the frames are those of the scene."""
     # As blend shapes the absolute shape keys of a motion would come out wrong; as points they are exact.
     baked = {"export_shapekeys": False, "export_armatures": False, "export_hair": False}
     options = {"export_animation": True, "evaluation_mode": "VIEWPORT", "export_custom_properties": True}
-    _run(path, bpy.ops.wm.usd_export, **baked, **options)
+    _run(scene, path, bpy.ops.wm.usd_export, **baked, **options)
 
 
-def read_usd(path: Path) -> None:
-    """Add a USD stage to the current scene."""
-    _run(path, bpy.ops.wm.usd_import, set_frame_range=False)
+def read_usd(scene: bpy.types.Scene, path: Path) -> None:
+    """Add a USD file to a stage."""
+    _run(scene, path, bpy.ops.wm.usd_import, set_frame_range=False)
 
 
 def error_of(
-    context: bpy.types.Context, path: Path, read: Callable[[Path], None], tracks: Sequence[VertexTracks]
+    context: bpy.types.Context,
+    path: Path,
+    read: Callable[[bpy.types.Scene, Path], None],
+    tracks: Sequence[VertexTracks],
 ) -> float:
     """The largest distance in metres between the tracks and what Blender reads from a file.
 
@@ -54,7 +58,7 @@ def error_of(
         FileError: The file does not hold as many meshes with as many vertices.
     """
     with stage(context, (), tracks[0].frames) as scene:
-        read(path)
+        read(scene, path)
         meshes = [thing for thing in scene.objects if thing.type == "MESH"]
         counts = sorted(len(thing.data.vertices) for thing in meshes)
         expected = sorted(each.world.shape[1] for each in tracks)
@@ -75,11 +79,12 @@ def error_of(
     )
 
 
-def _run(path: Path, operator: Callable[..., set[str]], **options: object) -> None:
+def _run(scene: bpy.types.Scene, path: Path, operator: Callable[..., set[str]], **options: object) -> None:
     known = operator.get_rna_type().properties.keys()
     try:
         # Options come and go with versions of Blender.
-        outcome = operator(filepath=str(path), **{name: value for name, value in options.items() if name in known})
+        with operators_in(scene):
+            outcome = operator(filepath=str(path), **{name: value for name, value in options.items() if name in known})
     except RuntimeError as error:
         raise FileError(f"Blender could not use {path} ({str(error).strip()}).", "Choose another folder.") from error
     if "FINISHED" not in outcome or not path.is_file():

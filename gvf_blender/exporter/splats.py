@@ -17,7 +17,7 @@ from ..importer.nodes import has_input, set_modifier_input
 from ..importer.placement import transform_points
 from ..importer.splats import DISPLAY_POINTS, display_of, set_display
 from .provenance import provenance_note
-from .stage import stage
+from .stage import depsgraph_of, stage
 
 # Relative to its scale, by how much an object's matrix may miss being a rotation with one scale.
 _TOLERANCE = 1e-4
@@ -59,7 +59,7 @@ def export_splats(
         scene.collection.objects.link(points)
         for frame in frames:
             scene.frame_set(frame)
-            splats = _shown(points, thing.name)
+            splats = _shown(scene, points, thing.name)
             paths.append(path.with_name(f"{path.stem}_{frame:04d}.ply"))
             write_splat_ply(paths[-1], splats, [note])
             read = read_splat_ply(paths[-1])
@@ -81,9 +81,9 @@ def _copy_as_points(thing: bpy.types.Object) -> bpy.types.Object:
     return points
 
 
-def _shown(points: bpy.types.Object, name: str) -> SplatFrame:
+def _shown(scene: bpy.types.Scene, points: bpy.types.Object, name: str) -> SplatFrame:
     """The Gaussians of the current frame in the world."""
-    for instance in bpy.context.evaluated_depsgraph_get().object_instances:
+    for instance in depsgraph_of(scene).object_instances:
         if instance.object.original == points and instance.object.type == "POINTCLOUD":
             return _read(instance.object.data, instance.matrix_world, name)
     raise _nothing_shown(name)

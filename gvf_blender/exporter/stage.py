@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 import bpy
 
+from ..core.stillness import stillness
+from ..scene_context import SceneContext
+
 _NAME = "GVF export"
 
 
@@ -12,7 +15,7 @@ _NAME = "GVF export"
 def stage(
     context: bpy.types.Context, objects: Sequence[bpy.types.Object], frames: Sequence[int]
 ) -> Iterator[bpy.types.Scene]:
-    """A scene that shows only the given objects, as the current one; what appears in the file meanwhile goes with it.
+    """A scene that shows only the given objects; what appears in the file meanwhile goes with it.
 
     Args:
         context: Its scene gives frame rate and units.
@@ -28,12 +31,23 @@ def stage(
     for thing in objects:
         scene.collection.objects.link(thing)
     try:
-        with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
-            scene.frame_set(frames[0])
-            yield scene
+        scene.frame_set(frames[0])
+        yield scene
     finally:
         bpy.data.scenes.remove(scene)
         bpy.data.batch_remove([found for found in _datablocks() if found.as_pointer() not in before])
+
+
+def depsgraph_of(scene: bpy.types.Scene) -> bpy.types.Depsgraph:
+    """A stage as it is now."""
+    return SceneContext(scene, scene.view_layers[0]).evaluated_depsgraph_get()
+
+
+@contextmanager
+def operators_in(scene: bpy.types.Scene) -> Iterator[None]:
+    """A stage as the current scene, for operators that work in no other."""
+    with stillness(), bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+        yield
 
 
 def _datablocks() -> list[bpy.types.ID]:

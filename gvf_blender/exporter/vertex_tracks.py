@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.errors import SelectionError
 from ..importer.placement import transform_points
+from .stage import depsgraph_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def read_vertex_tracks(
     """Evaluate objects of the scene frame by frame.
 
     Args:
-        scene: The current scene; its frame changes.
+        scene: A stage; its frame changes.
         things: Mesh objects in it.
         frames: Scene frames.
 
@@ -61,7 +62,7 @@ def read_vertex_tracks(
     matrices: list[list[np.ndarray]] = [[] for _ in things]
     for frame in frames:
         scene.frame_set(frame)
-        depsgraph = bpy.context.evaluated_depsgraph_get()
+        depsgraph = depsgraph_of(scene)
         for thing, positions, places in zip(things, world, matrices, strict=True):
             evaluated = thing.evaluated_get(depsgraph)
             local = np.empty((len(evaluated.data.vertices), 3), np.float32)

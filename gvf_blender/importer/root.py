@@ -173,9 +173,10 @@ def _timing(playback: Playback) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _members(thing: bpy.types.Object) -> list[bpy.types.Object]:
-    """The objects of the import that the scene has, and that can be changed."""
-    found = same_import(thing, bpy.context.scene.objects)
-    return [one for one in found if one == thing or one.is_editable]
+    """The objects of the import that the scene has, and that can be changed; a job's scene may not be the shown one."""
+    scenes = thing.users_scene
+    scene = bpy.context.scene if bpy.context.scene in scenes or not scenes else scenes[0]
+    return [one for one in same_import(thing, scene.objects) if one == thing or one.is_editable]
 
 
 def _carriers(thing: bpy.types.Object) -> list[bpy.types.Object]:
