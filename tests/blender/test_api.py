@@ -121,6 +121,20 @@ def test_a_script_starts_a_job_for_each_object_and_waits_for_all(api, cube, vide
     assert [job.wait().motion for job in reversed(jobs)] == [(objects[1],), (objects[0],)]
 
 
+def test_a_job_stays_in_its_scene_when_the_artist_goes_to_another(api, cube, video, server):
+    own = bpy.context.scene
+    api.animate(cube, video, outputs=["motion"], server=server.client)
+    cube.gvf.play_root = True
+    job = api.start(cube, video, server=server.client)
+    other = bpy.data.scenes.new("Other")
+    bpy.context.window.scene = other
+    imported = job.wait()
+    assert bpy.context.scene == other and not other.objects and not other.collection.children
+    assert imported.motion == (cube,)
+    assert not cube.gvf.play_root, "an import takes the root of the one before it back"
+    assert all(own.objects.get(thing.name) == thing for thing in (cube, imported.splats, imported.points))
+
+
 def test_animate_leaves_no_job_in_the_list(api, cube, video, server):
     from gvf_blender import job_list
 
