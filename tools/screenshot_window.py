@@ -25,7 +25,7 @@ SHOWN_FRAME = 12
 TAB = "GVF"
 VIEW_DISTANCE = 1.25
 """Relative to one at which the asset fills the viewport, of which the sidebar and our cut hide a part."""
-SETTLE_SECONDS = 40.0 if NAME == "result" else 4.0
+SETTLE_SECONDS = 90.0 if NAME == "result" else 4.0
 """Until the sections stand still, and the viewport has taken all its samples without a graphics card."""
 PATIENCE_SECONDS = 400.0
 _started = time.monotonic()
