@@ -31,6 +31,7 @@ from gvf_core.evaluation.clip_task import (
     ProtocolOptions,
     engine_settings,
 )
+from gvf_core.evaluation.confidence_errors import confidence_errors
 from gvf_core.evaluation.contact_sheet import SheetRow, cropped, sheet_frames, write_sheet
 from gvf_core.evaluation.geometry_metrics import geometry_errors
 from gvf_core.evaluation.image_metrics import BEST_PSNR, peak_signal_to_noise
@@ -99,6 +100,7 @@ class Found:
     Attributes:
         vertices: Of the mesh.
         splats: Gaussians at a frame.
+        confidence: How far each Gaussian can be trusted in each frame, 0..1; None where nobody says.
         seconds: What it took.
         peak_memory_mb: Most memory that the process held; None if not measured.
         warnings: Sentences for the artist.
@@ -107,6 +109,7 @@ class Found:
 
     vertices: Float[np.ndarray, "frames vertices 3"]
     splats: Callable[[int], Splats]
+    confidence: Float[np.ndarray, "frames gaussians"] | None = None
     seconds: float = 0.0
     peak_memory_mb: int | None = None
     warnings: tuple[str, ...] = ()
@@ -298,6 +301,7 @@ def _run(engine: str, task: ClipTask, film: Film, monitor: Monitor) -> Found:
     return Found(
         vertices=animation.vertices,
         splats=lambda frame: animation.gaussians.activate(animation.variation.deltas[frame]),
+        confidence=animation.confidence,
         seconds=seconds,
         peak_memory_mb=max(told["peak_memory_mb"].values(), default=None),
         warnings=tuple(told["warnings"]),
@@ -323,6 +327,10 @@ def _figures(film: Film, found: Found, options: ProtocolOptions) -> dict[str, An
     with torch.inference_mode():
         rest = found.splats(0)
         splats = [found.splats(index) for index in range(1, len(clip.vertices))]
+        trust = None
+        if found.confidence is not None:
+            means = torch.stack([one.means for one in (rest, *splats)]).double().numpy()
+            trust = confidence_errors(found.confidence, means, clip.vertices, clip.triangles, rng)
         for camera, truth in zip(film.novel, film.novel_pictures, strict=True):
             drawn = torch.stack([over(draw(one, camera), film.background) for one in splats])
             unmoved = over(draw(rest, camera), film.background).expand_as(drawn)
@@ -334,6 +342,7 @@ def _figures(film: Film, found: Found, options: ProtocolOptions) -> dict[str, An
         **dataclasses.asdict(errors),
         **dataclasses.asdict(geometry),
         **dataclasses.asdict(roots),
+        **(dataclasses.asdict(trust) if trust else {}),
         "psnr": psnr,
         "psnr_gain": psnr - psnr_unmoved,
         "picture_psnr": picture_psnr,

@@ -21,6 +21,7 @@ WORSE = 1.05
 WORST = 10
 _TOTALS = (
     *("ratio_all", "ratio_visible", "ratio_in_plane", "deformation_error", "true_deformation"),
+    *("trusted_error", "doubted_error"),
     *("psnr_gain", "psnr_driving", "seconds", "peak_memory_mb"),
 )
 _COLUMNS = (

@@ -12,6 +12,7 @@ Row = dict[str, Any]
 GEOMETRY = {
     **{"vertex_error": ".3f", "cd_3d": ".4f", "cd_4d": ".4f", "cd_m": ".4f"},
     **{"root_rotation_error": ".1f", "root_translation_error": ".3f", "ratio_deformation": ".2f"},
+    "confidence_rank": ".2f",
 }
 """Names of figures, and how they are written."""
 _PICTURES = {"psnr": ".2f", "ssim": ".3f", "lpips": ".3f", "clip": ".3f", "single_video_distance": ".0f"}
@@ -23,6 +24,7 @@ _TITLES = {
     "root_rotation_error": "root rotation, degrees",
     "root_translation_error": "root translation / diagonal",
     "ratio_deformation": "deformation ratio",
+    "confidence_rank": "confidence rank",
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "lpips": "LPIPS",

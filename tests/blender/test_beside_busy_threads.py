@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 )
 def test_jobs_are_captured_and_imported(test, tmp_path):
     places = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
-    options = "-q -p busy_threads -p no:xdist -p no:cacheprovider".split()
+    options = ["-q", "-p", "busy_threads", "-p", "no:xdist", "-p", "no:cacheprovider"]
     finished = subprocess.run(
         [sys.executable, "-P", "-m", "pytest", *options, f"--basetemp={tmp_path / 'inner'}", str(HERE / test)],
         # Python then ends with a message at the first allocation without the lock.
