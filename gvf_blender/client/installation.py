@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core.errors import FileError, GvfBlenderError, JobCancelled
 from ..core.sentence import Sentence
+from ..core.stillness import stay
 from ..core.torch_build import CPU_WHEELS, TorchBuild, can_choose, disk_megabytes
 from .environment import Environment
 
@@ -174,6 +175,7 @@ class Installation:
                 process.terminate()
             assert process.stdout is not None
             for line in process.stdout:
+                stay()
                 log.write(line)
                 log.flush()
                 last = line.strip() or last
