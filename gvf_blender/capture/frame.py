@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import bpy
 
+from ..animated_values import kept_animated_values
+
 
 def exact_frame(scene: bpy.types.Scene) -> float:
     """The current frame with its fraction, as `frame_set` takes it: before Time Stretching."""
@@ -24,12 +26,12 @@ def at_frame(scene: bpy.types.Scene, frame: float | None) -> Iterator[None]:
         frame: May have a fraction; None for the current one.
     """
     if frame is None or frame == exact_frame(scene):
-        # What is posed but not keyed would be lost.
         yield
         return
     own, fraction = scene.frame_current, scene.frame_subframe
-    scene.frame_set(math.floor(frame), subframe=frame % 1.0)
-    try:
-        yield
-    finally:
-        scene.frame_set(own, subframe=fraction)
+    with kept_animated_values():
+        scene.frame_set(math.floor(frame), subframe=frame % 1.0)
+        try:
+            yield
+        finally:
+            scene.frame_set(own, subframe=fraction)

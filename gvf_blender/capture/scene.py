@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..animated_values import kept_animated_values
 from ..core.errors import FileError, RenderError
 from ..core.png_file import picture_only
 from .geometry import Piece
@@ -158,7 +159,9 @@ class UnlitScene:
         self._camera.matrix_world = Matrix(np.linalg.inv(world_to_camera) @ np.diag([1.0, -1.0, -1.0, 1.0]))
         self._scene.render.filepath = str(file)
         try:
-            outcome = bpy.ops.render.render(write_still=True, scene=self._scene.name)
+            # Blender evaluates the artist's scene as well, whose unkeyed pose would be lost.
+            with kept_animated_values():
+                outcome = bpy.ops.render.render(write_still=True, scene=self._scene.name)
         except RuntimeError as error:
             if not file.parent.is_dir() or "save" in str(error).lower():
                 raise _not_stored(file) from error

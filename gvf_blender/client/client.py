@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from ..core.errors import FileError, ServerError
 from ..core.job_state import JobState, JobStatus
+from ..core.stillness import stay
 from ..core.video_check import VideoCheck
 from .transport import Transport
 
@@ -372,7 +373,11 @@ def _job(job_id: str) -> str:
 def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            while piece := file.read(CHUNK_BYTES):
+                digest.update(piece)
+                stay()
+            return digest.hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -245,7 +245,7 @@ def _wait(connection: http.client.HTTPConnection, timeout: float, while_waiting:
     """
     deadline = time.monotonic() + timeout
     while not select.select([connection.sock], [], [], WAIT_SECONDS)[0]:
-        stay()
-        while_waiting()
         if time.monotonic() > deadline:
             raise TimeoutError
+        stay()
+        while_waiting()

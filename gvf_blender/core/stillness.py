@@ -23,12 +23,12 @@ _may_go_on.set()
 
 @contextmanager
 def stillness() -> Iterator[None]:
-    """Hold the threads up; for Blender's main thread, which must not speak to a server meanwhile.
+    """Hold the threads up; for Blender's main thread.
 
     A thread that waits for its server stays in that wait, or for a few microseconds leaves it for the next `stay`.
     """
-    _may_go_on.clear()
     try:
+        _may_go_on.clear()
         time.sleep(SETTLE_SECONDS)
         yield
     finally:
@@ -36,5 +36,9 @@ def stillness() -> Iterator[None]:
 
 
 def stay() -> None:
-    """Wait for the end of a stillness, if there is one; for threads, before and after each wait of another kind."""
-    _may_go_on.wait()
+    """Wait for the end of a stillness, if there is one; for threads, before and after each wait of another kind.
+
+    The main thread, whose stillness it is, goes on: what an operator calls back may speak to a server.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        _may_go_on.wait()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import bpy
 
+from ..animated_values import kept_animated_values
 from ..core.stillness import stillness
 from ..scene_context import SceneContext
 
@@ -30,12 +31,13 @@ def stage(
     scene.frame_start, scene.frame_end = frames[0], frames[-1]
     for thing in objects:
         scene.collection.objects.link(thing)
-    try:
-        scene.frame_set(frames[0])
-        yield scene
-    finally:
-        bpy.data.scenes.remove(scene)
-        bpy.data.batch_remove([found for found in _datablocks() if found.as_pointer() not in before])
+    with kept_animated_values():
+        try:
+            scene.frame_set(frames[0])
+            yield scene
+        finally:
+            bpy.data.scenes.remove(scene)
+            bpy.data.batch_remove([found for found in _datablocks() if found.as_pointer() not in before])
 
 
 def depsgraph_of(scene: bpy.types.Scene) -> bpy.types.Depsgraph:
@@ -46,8 +48,16 @@ def depsgraph_of(scene: bpy.types.Scene) -> bpy.types.Depsgraph:
 @contextmanager
 def operators_in(scene: bpy.types.Scene) -> Iterator[None]:
     """A stage as the current scene, for operators that work in no other."""
-    with stillness(), bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
-        yield
+    shown = [(window, window.scene, window.view_layer) for window in bpy.context.window_manager.windows]
+    try:
+        with stillness(), bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+            yield
+    finally:
+        # Blender's glTF exporter shows what it exports.
+        for window, own, view_layer in shown:
+            if window.scene != own:
+                window.scene = own
+                window.view_layer = view_layer
 
 
 def _datablocks() -> list[bpy.types.ID]:

@@ -38,9 +38,9 @@ def can_have_root(thing: bpy.types.Object) -> bool:
     return any(way_of(member) is not None or has_root_keys(member) for member in _members(thing))
 
 
-def has_root(thing: bpy.types.Object) -> bool:
-    """Whether the way of an object's import is on the objects."""
-    return any(map(has_root_keys, _members(thing)))
+def has_root(thing: bpy.types.Object, scene: bpy.types.Scene | None = None) -> bool:
+    """Whether the way of an object's import is on the objects of a scene; None for the shown one."""
+    return any(map(has_root_keys, _members(thing, scene)))
 
 
 def is_carried(thing: bpy.types.Object) -> bool:
@@ -49,16 +49,16 @@ def is_carried(thing: bpy.types.Object) -> bool:
     return any(has_root_keys(one) for one in (thing, *_carriers(thing)) if one in members)
 
 
-def obstacle_in_edit_mode(thing: bpy.types.Object) -> Sentence | None:
+def obstacle_in_edit_mode(thing: bpy.types.Object, scene: bpy.types.Scene | None = None) -> Sentence | None:
     """Why the way of an import cannot be taken out or put back, as a sentence; None if it can. Fit for drawing."""
-    return _editing(_members(thing))
+    return _editing(_members(thing, scene))
 
 
-def obstacle_to_root(thing: bpy.types.Object) -> Sentence | None:
+def obstacle_to_root(thing: bpy.types.Object, scene: bpy.types.Scene | None = None) -> Sentence | None:
     """Why the choice cannot be changed, as a sentence; None if it can. Fit for drawing."""
     if not thing.is_editable:
         return not_its_own(thing)
-    members = _members(thing)
+    members = _members(thing, scene)
     obstacle = _editing(members)
     if obstacle is not None or any(map(has_root_keys, members)):
         return obstacle
@@ -67,15 +67,20 @@ def obstacle_to_root(thing: bpy.types.Object) -> Sentence | None:
     return next((found for found in obstacles if found is not None), None)
 
 
-def set_root(thing: bpy.types.Object, on: bool) -> None:
+def set_root(thing: bpy.types.Object, on: bool, scene: bpy.types.Scene | None = None) -> None:
     """Let objects of an import go its way by keys of their own, or let their vertices go it again.
 
     What hangs on one of them goes along, so that it stays on the spot, too. Nothing is keyed where `obstacle_to_root`
     tells a reason.
+
+    Args:
+        thing: One of the objects.
+        on: Whether by keys.
+        scene: Which has the others; None for the shown one.
     """
-    if on == has_root(thing) or (on and obstacle_to_root(thing) is not None):
+    if on == has_root(thing, scene) or (on and obstacle_to_root(thing, scene) is not None):
         return
-    members = _members(thing)
+    members = _members(thing, scene)
     moving = [member for member in members if way_of(member) is not None]
     for member in members:
         hangs = any(carrier in moving for carrier in _carriers(member))
@@ -102,19 +107,20 @@ def without_root(context: bpy.types.Context, objects: Iterable[bpy.types.Object]
     Raises:
         SelectionError: An object of their imports is in Edit Mode.
     """
-    taken = [thing for thing in objects if has_root(thing)]
-    for obstacle in map(obstacle_in_edit_mode, taken):
-        if obstacle is not None:
+    scene = context.scene
+    taken = [thing for thing in objects if has_root(thing, scene)]
+    for thing in taken:
+        if (obstacle := obstacle_in_edit_mode(thing, scene)) is not None:
             raise SelectionError(obstacle, "Then import again.")
     for thing in taken:
-        set_root(thing, False)
+        set_root(thing, False, scene)
     if taken:
         context.view_layer.update()
     try:
         yield
     except BaseException:
         for thing in taken:
-            set_root(thing, True)
+            set_root(thing, True, scene)
         raise
 
 
@@ -172,11 +178,10 @@ def _timing(playback: Playback) -> tuple[np.ndarray, np.ndarray]:
     return times, (values - origin) / playback.unit
 
 
-def _members(thing: bpy.types.Object) -> list[bpy.types.Object]:
-    """The objects of the import that the scene has, and that can be changed; a job's scene may not be the shown one."""
-    scenes = thing.users_scene
-    scene = bpy.context.scene if bpy.context.scene in scenes or not scenes else scenes[0]
-    return [one for one in same_import(thing, scene.objects) if one == thing or one.is_editable]
+def _members(thing: bpy.types.Object, scene: bpy.types.Scene | None = None) -> list[bpy.types.Object]:
+    """The objects of the import that a scene has, and that can be changed; None for the shown scene."""
+    found = same_import(thing, (scene or bpy.context.scene).objects)
+    return [one for one in found if one == thing or one.is_editable]
 
 
 def _carriers(thing: bpy.types.Object) -> list[bpy.types.Object]:

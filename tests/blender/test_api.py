@@ -122,17 +122,22 @@ def test_a_script_starts_a_job_for_each_object_and_waits_for_all(api, cube, vide
 
 
 def test_a_job_stays_in_its_scene_when_the_artist_goes_to_another(api, cube, video, server):
+    from gvf_blender.importer.in_place import is_in_place
+
     own = bpy.context.scene
-    api.animate(cube, video, outputs=["motion"], server=server.client)
+    splats = api.animate(cube, video, server=server.client).splats
     cube.gvf.play_root = True
-    job = api.start(cube, video, server=server.client)
+    assert is_in_place(splats)
+    job = api.start(cube, video, outputs=["motion"], server=server.client)
     other = bpy.data.scenes.new("Other")
+    other.collection.objects.link(cube)
     bpy.context.window.scene = other
     imported = job.wait()
-    assert bpy.context.scene == other and not other.objects and not other.collection.children
+    assert bpy.context.scene == other and list(other.collection.all_objects) == [cube]
     assert imported.motion == (cube,)
+    assert own.objects.get("Cube") == cube
     assert not cube.gvf.play_root, "an import takes the root of the one before it back"
-    assert all(own.objects.get(thing.name) == thing for thing in (cube, imported.splats, imported.points))
+    assert not is_in_place(splats), "from all of its objects"
 
 
 def test_animate_leaves_no_job_in_the_list(api, cube, video, server):

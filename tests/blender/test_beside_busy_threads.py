@@ -59,3 +59,10 @@ def test_threads_that_speak_to_a_server_hold_still_while_operators_run_in_an_ove
     finally:
         is_over.set()
         thread.join()
+
+
+def test_what_an_operator_calls_back_on_the_main_thread_goes_on(empty_scene):
+    from gvf_blender.exporter.stage import operators_in
+
+    with operators_in(bpy.context.scene):
+        stillness.stay()

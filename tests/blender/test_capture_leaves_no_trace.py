@@ -190,9 +190,10 @@ def test_a_capture_of_another_frame_has_the_bytes_of_one_made_in_that_frame(asse
     there = made("there")
     scene.frame_set(11)
     assert made("here") != there
+    asset.scale.z = 1.3  # and not keyed
     before = state()
     assert made("from afar", frame=4.5) == there
-    assert state() == before
+    assert state() == before and asset.scale.z == pytest.approx(1.3)
 
 
 def test_a_capture_in_edit_mode_stays_in_edit_mode(asset, tmp_path):

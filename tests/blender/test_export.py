@@ -252,6 +252,23 @@ def test_what_does_not_fit_together_is_named(api, tmp_path):
         api.export(imported.splats, tmp_path / "a.ply")
 
 
+@pytest.mark.parametrize("name", MESH_FORMATS)
+def test_an_export_leaves_the_pose_and_the_shown_scene(api, tmp_path, name):
+    ball, own = new_ball(), bpy.context.scene
+    layer = own.view_layers.new("Second layer")
+    # The first one, which Blender would show where the shown one goes.
+    bpy.data.scenes.new("AAA")
+    for frame, x in ((1, 0.0), (5, 4.0)):
+        ball.location.x = x
+        ball.keyframe_insert("location", index=0, frame=frame)
+    own.frame_set(3)
+    bpy.context.window.view_layer = layer
+    ball.location.x = 9.0  # and not keyed
+    api.export(ball, tmp_path / name, frame_start=1, frame_end=5)
+    assert (bpy.context.window.scene, bpy.context.window.view_layer) == (own, layer)
+    assert (own.frame_current, ball.location.x) == (3, 9.0)
+
+
 @pytest.fixture
 def pair(api, tmp_path):
     """Two meshes of one import, one hanging on the other, and a third that is of none."""
