@@ -14,11 +14,10 @@ from gvf_core.motion.video_agreement import agreement_at
 from gvf_core.rendering import Camera, rasterize
 from gvf_core.rendering.mesh import rasterize_mesh
 
+TOLERATED = 0.1
+"""Expected error (unit frame) at which confidence falls to 37 %, where the motion prior tells one."""
 HIDDEN = 0.3
-"""Confidence of a Gaussian that no video shows: its motion is a guess from what is beside it."""
-GUIDED, TOLERATED = 0.6, 0.1
-"""The same where the motion prior was asked and expects no error, and the expected error (unit frame) at which that
-falls to 37 %."""
+"""Where it was not asked: confidence of a Gaussian that no video shows, a guess from what is beside it."""
 DIFFERENCE = 0.1
 """Difference of colour and coverage (0..1) around a Gaussian's place, beyond that of the first frame, at which
 confidence falls to 37 %; it never falls below that of a hidden one."""
@@ -31,18 +30,20 @@ def confidence(
 ) -> Float32[np.ndarray, "frames gaussians"]:
     """From 0 to 1; 1 in the first frame, whose pose is known.
 
+    Where the motion prior was asked, its expected error is all: that what the video shows, and how like its
+    surroundings look to it, told less of the true errors alone, and nothing more (docs/motion-quality.md). Elsewhere
     Gaussians that a video shows are trusted as far as their surroundings look like it, those that several show as far
-    as the best of them. Hidden ones are trusted little; how little says the motion prior, where it was asked.
+    as the best of them, and hidden ones little.
 
     Args:
         task: Asset and videos.
         motion: What was found.
         vertices: The asset's in every frame.
     """
-    least = np.full((len(vertices), len(task.canonical.gaussians)), HIDDEN, np.float32)
     if motion.expected_error is not None:
-        least = (GUIDED * np.exp(-motion.expected_error / TOLERATED)).astype(np.float32)
-    result = np.maximum.reduce([_as_seen(task, motion, vertices, view, least) for view in task.views])
+        result = np.exp(-motion.expected_error / TOLERATED).astype(np.float32)
+    else:
+        result = np.maximum.reduce([_as_seen(task, motion, vertices, view) for view in task.views])
     result[0] = 1
     return result
 
@@ -52,11 +53,10 @@ def _as_seen(
     motion: Motion,
     vertices: Float[np.ndarray, "frames vertices 3"],
     view: DrivingView,
-    least: Float32[np.ndarray, "frames gaussians"],
 ) -> Float32[np.ndarray, "frames gaussians"]:
-    """What one video says; `least` of what it does not show."""
+    """What one video says; `HIDDEN` of what it does not show."""
     small = view.camera.resized(_SIZE, _SIZE)
-    result = least.copy()
+    result = np.full((len(vertices), len(task.canonical.gaussians)), HIDDEN, np.float32)
     usual = 0.0
     for index, frame in enumerate(view.frames):
         with torch.no_grad():
@@ -67,7 +67,7 @@ def _as_seen(
             usual = float(np.median(difference[seen])) if seen.any() else 0.0
             continue
         excess = np.maximum(difference - usual, 0)
-        result[index] = np.maximum(least[index], np.where(seen, np.exp(-excess / DIFFERENCE), 0))
+        result[index] = np.maximum(HIDDEN, np.where(seen, np.exp(-excess / DIFFERENCE), 0))
     return result
 
 
