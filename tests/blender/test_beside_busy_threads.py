@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 import pytest
 
+from dev import PYTEST
 from gvf_blender.core import stillness
 
 HERE = Path(__file__).parent
@@ -27,7 +28,7 @@ def test_jobs_are_captured_and_imported(test, tmp_path):
     places = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
     options = ["-q", "-p", "busy_threads", "-p", "no:xdist", "-p", "no:cacheprovider"]
     finished = subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", *options, f"--basetemp={tmp_path / 'inner'}", str(HERE / test)],
+        [sys.executable, "-P", "-c", PYTEST, *options, f"--basetemp={tmp_path / 'inner'}", str(HERE / test)],
         # Python then ends with a message at the first allocation without the lock.
         env={**os.environ, "PYTHONPATH": places, "PYTHONMALLOC": "debug"},
         cwd=HERE.parents[1],
