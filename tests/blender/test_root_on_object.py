@@ -213,7 +213,9 @@ def test_location_keys_of_the_artist_stay_and_add_up(crate, tmp_path):
     crate.gvf.play_root = True
     assert_same(shown("Crate"), before)
     crate.gvf.play_start = 4
-    assert [[tuple(key.co) for key in curve.keyframe_points] for curve in fcurves_of(crate)][:3] == keys
+    # Blender 4.2 puts the curves of a new group first.
+    own = [curve for curve in fcurves_of(crate) if curve.data_path == "location"]
+    assert [[tuple(key.co) for key in curve.keyframe_points] for curve in own] == keys
     crate.gvf.play_start = 1
     crate.gvf.play_root = False
     assert crate.animation_data.action == action
