@@ -54,7 +54,8 @@ def test_threads_that_speak_to_a_server_hold_still_while_operators_run_in_an_ove
         with operators_in(bpy.context.scene):
             before = len(steps)
             is_over.wait(0.1)
-            assert len(steps) == before
+            # One step at most, of a thread that was past its `stay` and had no turn since.
+            assert len(steps) <= before + 1
         while len(steps) == before:
             is_over.wait(0.001)
     finally:
