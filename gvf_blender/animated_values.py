@@ -12,6 +12,7 @@ from typing import Any
 
 import bpy
 
+from .datablocks import datablocks
 from .importer.compat import bags_of
 
 LOGGER = logging.getLogger(__name__)
@@ -37,13 +38,10 @@ def kept_animated_values() -> Iterator[None]:
 
 
 def _animated() -> Iterator[bpy.types.ID]:
-    for entry in bpy.data.bl_rna.properties:
-        if entry.type != "COLLECTION":
-            continue
-        for datablock in getattr(bpy.data, entry.identifier):
-            for each in (datablock, getattr(datablock, "node_tree", None)):
-                if getattr(each, "animation_data", None) is not None:
-                    yield each
+    for datablock in datablocks():
+        for each in (datablock, getattr(datablock, "node_tree", None)):
+            if getattr(each, "animation_data", None) is not None:
+                yield each
 
 
 def _paths(owner: bpy.types.ID) -> set[str]:

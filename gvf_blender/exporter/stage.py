@@ -7,9 +7,12 @@ import bpy
 
 from ..animated_values import kept_animated_values
 from ..core.stillness import stillness
+from ..datablocks import datablocks
 from ..scene_context import SceneContext
 
 _NAME = "GVF export"
+# The stage itself is removed apart, and no exporter or importer makes windows.
+_KEPT = ("scenes", "screens", "workspaces", "window_managers")
 
 
 @contextmanager
@@ -23,7 +26,7 @@ def stage(
         objects: What the scene shows; none for an empty one.
         frames: Its frame range.
     """
-    before = {datablock.as_pointer() for datablock in _datablocks()}
+    before = {datablock.as_pointer() for datablock in datablocks(*_KEPT)}
     scene = bpy.data.scenes.new(_NAME)
     own = context.scene
     scene.render.fps, scene.render.fps_base = own.render.fps, own.render.fps_base
@@ -37,7 +40,7 @@ def stage(
             yield scene
         finally:
             bpy.data.scenes.remove(scene)
-            bpy.data.batch_remove([found for found in _datablocks() if found.as_pointer() not in before])
+            bpy.data.batch_remove([found for found in datablocks(*_KEPT) if found.as_pointer() not in before])
 
 
 def depsgraph_of(scene: bpy.types.Scene) -> bpy.types.Depsgraph:
@@ -58,12 +61,3 @@ def operators_in(scene: bpy.types.Scene) -> Iterator[None]:
             if window.scene != own:
                 window.scene = own
                 window.view_layer = view_layer
-
-
-def _datablocks() -> list[bpy.types.ID]:
-    kinds = (
-        entry.identifier
-        for entry in bpy.data.bl_rna.properties
-        if entry.type == "COLLECTION" and entry.identifier not in ("scenes", "screens", "workspaces", "window_managers")
-    )
-    return [datablock for kind in kinds for datablock in getattr(bpy.data, kind)]
