@@ -1,8 +1,8 @@
 """Clips evaluated side by side, each in a process of its own: a crash, or memory that runs out, costs one clip.
 
-Every process has its share of the cores, and only the rasterizer, whose pictures do not depend on the number of its
-threads, uses more than one: other operations are small, and on two busy cores clips took up to 15 times longer with
-more threads of BLAS than cores.
+Every process has its share of the cores for work that is laid `side_by_side`, whose results do not depend on the number
+of threads; single operations get one thread: they are small, and on two busy cores clips took up to 15 times longer
+with more threads of BLAS than cores.
 """
 
 import logging
@@ -28,7 +28,7 @@ _SINGLE_THREADED = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
-_RASTERIZER = "NUMBA_NUM_THREADS"
+_SIDE_BY_SIDE = "NUMBA_NUM_THREADS"
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 10
 
@@ -159,7 +159,7 @@ def _stop(process: SpawnProcess) -> None:
 def shared_cores(jobs: int) -> Iterator[None]:
     """Processes that start meanwhile read these variables when they load their libraries."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    wanted = dict.fromkeys(_SINGLE_THREADED, "1") | {_RASTERIZER: str(threads)}
+    wanted = dict.fromkeys(_SINGLE_THREADED, "1") | {_SIDE_BY_SIDE: str(threads)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

@@ -18,6 +18,7 @@ from gvf_core.gaussians import Splats
 from gvf_core.motion.body import Body
 from gvf_core.motion.engine import DrivingView
 from gvf_core.rendering import Camera, rasterize
+from gvf_core.side_by_side import side_by_side
 
 SIZE = 128
 """Side in pixels of the pictures that are compared."""
@@ -43,21 +44,22 @@ def calibrate(body: Body, views: Sequence[DrivingView]) -> tuple[DrivingView, ..
     Returns:
         The views with better cameras.
     """
-    better, sizes = [], []
     splats = body.splats(body.rest)
-    for view in views:
+
+    def best(view: DrivingView) -> Float[np.ndarray, "4"]:
         small = view.camera.resized(SIZE, SIZE)
         cost = _Cost(cv2.resize(view.frames[0], (SIZE, SIZE), interpolation=cv2.INTER_AREA))
 
-        def difference(parameters: np.ndarray, small: Camera = small, cost: _Cost = cost) -> float:
+        def difference(parameters: np.ndarray) -> float:
             return cost(_sized(splats, parameters[3]), _moved(small, parameters))
 
         options = {"initial_simplex": _FIRST_STEPS, "maxfev": _STEPS, "xatol": _TOLERANCE}
-        found = minimize(difference, np.zeros(4), method="Nelder-Mead", bounds=_LIMITS, options=options).x
-        better.append(replace(view, camera=_moved(view.camera, found)))
-        sizes.append(found[3])
-    body.size *= float(np.exp(np.mean(sizes)))
-    return tuple(better)
+        found: np.ndarray = minimize(difference, np.zeros(4), method="Nelder-Mead", bounds=_LIMITS, options=options).x
+        return found
+
+    found = list(side_by_side(best, views))
+    body.size *= float(np.exp(np.mean([parameters[3] for parameters in found])))
+    return tuple(replace(view, camera=_moved(view.camera, one)) for view, one in zip(views, found, strict=True))
 
 
 def calibrate_size(body: Body, views: Sequence[DrivingView]) -> None:

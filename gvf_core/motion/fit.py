@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ from gvf_core.motion.polish import PolishOptions, polish
 from gvf_core.motion.tracking import BEND_COST, GaussNewton, Search, TrackingOptions, Witness, track
 from gvf_core.progress import Monitor
 from gvf_core.settings import FitPreset
+from gvf_core.side_by_side import searched_together, side_by_side
 
 LOGGER = logging.getLogger(__name__)
 
@@ -155,11 +157,14 @@ def _explain(task: MotionTask[SurfaceGaussians], monitor: Monitor, options: FitO
     }
     if options.descended is not None:
         searches["descended"] = _coarse_descent(body, views, task.seed, options.descended)
-    for index, (name, search) in enumerate(searches.items()):
-        part = tracking.part(index / len(searches), (index + 1) / len(searches))
-        hypotheses[name] = track(body, views, search, part)
+    # The longest first, so that the others take turns beside it.
+    names = sorted(searches, key=lambda name: name != "descended")
+    tasks = [partial(track, body, views, searches[name]) for name in names]
+    found = dict(zip(names, searched_together(tasks, tracking), strict=True))
+    hypotheses |= {name: found[name] for name in searches}
     witnesses = _witnesses(body, views, task.seed)
-    residuals = {name: video_residual(witnesses, poses) for name, poses in hypotheses.items()}
+    of_all = side_by_side(partial(video_residual, witnesses), hypotheses.values())
+    residuals = dict(zip(hypotheses, of_all, strict=True))
     bends = {name: float(np.mean([body.bend(pose) for pose in poses])) for name, poses in hypotheses.items()}
     costs = {name: residuals[name] + BEND_COST * bends[name] for name in hypotheses}
     of_steps = min(residuals[name] for name in options.stepped)

@@ -6,6 +6,7 @@ triangle is filled.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,14 +16,14 @@ from gvf_core.geometry.deformation_graph import DeformationGraph
 from gvf_core.geometry.rotations import matrix_from_rotation_vector, rotation_vector_from_matrix
 from gvf_core.motion.body import Pose
 from gvf_core.numba_compile import kernel
+from gvf_core.side_by_side import side_by_side, thread_count
 
 MAX_TURN = 0.6
 """Largest rotation of a node in one step, radians per axis; beyond it the linearisation is meaningless."""
 MIN_INFLUENCE = 1e-3
 
 
-@dataclass(frozen=True)
-class Observations:
+class Observations(NamedTuple):
     """Surface points and where the image wants them to go.
 
     A point p on the surface should move by d with jacobian @ d = residual.
@@ -76,20 +77,12 @@ def step(
     nodes, links = graph.nodes, graph.links
     size = 6 * len(nodes)
     normal, gradient = np.zeros((size, size)), np.zeros(size)
-    _add_observations(
-        normal,
-        gradient,
-        observations.corners,
-        observations.barycentric,
-        observations.jacobian,
-        observations.residual,
-        observations.weight,
-        vertices,
-        graph.skin_index,
-        graph.skin_weight,
-        nodes,
-        pose.rotations,
-    )
+    parts = thread_count()
+    skin = vertices, graph.skin_index, graph.skin_weight, nodes, pose.rotations
+    for _ in side_by_side(
+        lambda part: _add_observations(normal, gradient, part, parts, observations, *skin), range(parts)
+    ):
+        pass
     source, target = links.T
     bend = np.einsum("lij,lj->li", pose.rotations[source], nodes[target] - nodes[source])
     bend = np.linalg.norm(pose.positions[target] - pose.positions[source] - bend, axis=1)
@@ -120,17 +113,17 @@ def step(
 def _add_observations(
     normal,
     gradient,
-    corners,
-    barycentric,
-    jacobian,
-    residual,
-    weight,
+    part,
+    parts,
+    observations,
     vertices,
     skin_index,
     skin_weight,
     nodes,
     rotations,
 ):
+    """The rows of every `parts`-th node from `part` on, so that parts can be added side by side."""
+    corners, barycentric, jacobian, residual, weight = observations
     influences = skin_weight.shape[1]
     involved = np.empty(3 * influences, np.int64)
     total = np.empty(3 * influences)
@@ -187,6 +180,8 @@ def _add_observations(
                 row[r, 6 * q + 4] = j1 * total[q]
                 row[r, 6 * q + 5] = j2 * total[q]
         for q in range(count):
+            if involved[q] % parts != part:
+                continue
             for i in range(6):
                 unknown = 6 * involved[q] + i
                 u0, u1 = weight[p] * row[0, 6 * q + i], weight[p] * row[1, 6 * q + i]

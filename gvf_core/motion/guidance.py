@@ -15,6 +15,7 @@ from gvf_core.motion.node_poses import poses_from_points
 from gvf_core.motion.observe import Observer
 from gvf_core.motion.polish import Anchors
 from gvf_core.motion.video_agreement import agreement_at
+from gvf_core.side_by_side import side_by_side
 
 LOGGER = logging.getLogger(__name__)
 
@@ -107,12 +108,16 @@ def _tracks(
     Float[np.ndarray, "frames points 3"], Float[np.ndarray, "frames points 2"], Float[np.ndarray, "frames points"]
 ]:
     """Positions and pixels of the points in every frame, and how far they can be trusted; 0 where they are hidden."""
-    tracked, pixels, trust = [], [], []
-    for frame, pose in zip(frames, poses, strict=True):
+
+    def of_frame(
+        seen: tuple[Float32[np.ndarray, "height width 4"], Pose],
+    ) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "points 2"], Float[np.ndarray, " points"]]:
+        frame, pose = seen
         estimate = observer.draw(pose)
-        tracked.append(points.positions(estimate.vertices, body.triangles))
-        pixel, depth = observer.camera.project(tracked[-1])
-        difference, seen = agreement_at(estimate.picture.premultiplied, frame, estimate.pixels.depth, pixel, depth)
-        pixels.append(pixel)
-        trust.append(np.where(seen, TRUST * np.exp(-difference / DIFFERENCE), 0.0))
+        position = points.positions(estimate.vertices, body.triangles)
+        pixel, depth = observer.camera.project(position)
+        difference, visible = agreement_at(estimate.picture.premultiplied, frame, estimate.pixels.depth, pixel, depth)
+        return position, pixel, np.where(visible, TRUST * np.exp(-difference / DIFFERENCE), 0.0)
+
+    tracked, pixels, trust = zip(*side_by_side(of_frame, zip(frames, poses, strict=True)), strict=True)
     return np.stack(tracked), np.stack(pixels), np.stack(trust)

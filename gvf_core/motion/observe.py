@@ -4,7 +4,6 @@ Four kinds of evidence, each turned into `Observations`: optical flow from the d
 (far), differences in colour and coverage (near), silhouettes, and parts of the frame that nothing covers.
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 
 import cv2
@@ -66,7 +65,7 @@ class Observer:
         body: The asset.
         camera: Camera of the frames.
         background: Grey value behind both pictures, chosen to contrast with the asset.
-        rng: Source of the choice of pixels.
+        rng: Source of the choice of pixels; each kind of evidence has a child of it, so that all can be sought at once.
     """
 
     body: Body
@@ -77,6 +76,7 @@ class Observer:
 
     def __post_init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._inside_rng, self._contour_rng, self._uncovered_rng = self.rng.spawn(3)
         fx, fy, _, _ = self.camera.pixel_intrinsics
         pixels_per_unit = (fx + fy) / 2 / np.linalg.norm(self.camera.position)
         self._zoom = pixels_per_unit / REFERENCE_SCALE
@@ -103,7 +103,7 @@ class Observer:
         drawn, seen = estimate.picture, frame
         height, width = seen.gray.shape
         field_ = self._flow.calc(drawn.gray, seen.gray, np.zeros((height, width, 2), np.float32))
-        rows, columns = self._choose(estimate.pixels.triangle >= 0, MAX_PIXELS)
+        rows, columns = _choose(estimate.pixels.triangle >= 0, MAX_PIXELS, self._inside_rng)
         motion = field_[rows, columns].astype(np.float64)
         x = np.clip(np.round(columns + motion[:, 0]).astype(int), 0, width - 1)
         y = np.clip(np.round(rows + motion[:, 1]).astype(int), 0, height - 1)
@@ -114,7 +114,7 @@ class Observer:
     def photometric(self, estimate: Estimate, frame: Picture, blur: float) -> Observations:
         """Lucas-Kanade steps on colour and coverage, both blurred by `blur` pixels."""
         drawn, seen = estimate.picture.blurred(blur), frame.blurred(blur)
-        rows, columns = self._choose(estimate.pixels.triangle >= 0, MAX_PIXELS)
+        rows, columns = _choose(estimate.pixels.triangle >= 0, MAX_PIXELS, self._inside_rng)
         middle = (drawn + seen) / 2
         gx = cv2.Sobel(middle, cv2.CV_32F, 1, 0, scale=1 / 8)[rows, columns].astype(np.float64)
         gy = cv2.Sobel(middle, cv2.CV_32F, 0, 1, scale=1 / 8)[rows, columns].astype(np.float64)
@@ -138,7 +138,7 @@ class Observer:
         jacobian = np.empty_like(observations.jacobian)
         jacobian[:, 0] = l11[:, None] * observations.jacobian[:, 0] + l21[:, None] * observations.jacobian[:, 1]
         jacobian[:, 1] = l22[:, None] * observations.jacobian[:, 1]
-        return dataclasses.replace(observations, jacobian=jacobian)
+        return observations._replace(jacobian=jacobian)
 
     def silhouette(self, estimate: Estimate, frame: Picture, strength: float = 0.3) -> Observations:
         """Contours that lie apart pull their nearest surface points across, along the connecting line."""
@@ -157,7 +157,7 @@ class Observer:
         if len(start) == 0 or not on_surface.any():
             return _nothing()
         if len(start) > MAX_CONTOUR:
-            kept = self.rng.permutation(len(start))[:MAX_CONTOUR]
+            kept = self._contour_rng.permutation(len(start))[:MAX_CONTOUR]
             start, end = start[kept], end[kept]
         wanted = (end - start)[:, ::-1].astype(np.float64)
         rows, columns = Nearest(on_surface).to(start).T
@@ -168,14 +168,14 @@ class Observer:
         across = np.zeros_like(observations.jacobian)
         across[:, 0] = np.einsum("nc,ncd->nd", wanted / np.maximum(length, 1e-6), observations.jacobian)
         residual = np.concatenate([length, np.zeros_like(length)], axis=1)
-        return dataclasses.replace(observations, jacobian=across, residual=residual)
+        return observations._replace(jacobian=across, residual=residual)
 
     def coverage(self, estimate: Estimate, frame: Picture, strength: float = 0.5) -> Observations:
         """Unexplained pixels pull the nearest Gaussian of their colour, hidden ones too."""
         drawn, seen = estimate.picture, frame
         alpha = np.abs(drawn.premultiplied[..., 3] - seen.premultiplied[..., 3])
         difference = np.abs(drawn.composed - seen.composed).sum(axis=2) + alpha
-        rows, columns = self._choose(seen.opaque & (difference > UNCOVERED), MAX_UNCOVERED)
+        rows, columns = _choose(seen.opaque & (difference > UNCOVERED), MAX_UNCOVERED, self._uncovered_rng)
         if len(rows) < 6:
             return _nothing()
         body = self.body
@@ -219,12 +219,14 @@ class Observer:
         """Weights such that a fully trusted picture weighs as much as there are nodes, at any resolution."""
         return weight * (len(self.body.graph.nodes) / max(1, visible) / self._zoom**2)
 
-    def _choose(self, mask: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, columns = np.nonzero(mask)
-        if len(rows) > most:
-            kept = self.rng.permutation(len(rows))[:most]
-            rows, columns = rows[kept], columns[kept]
-        return rows, columns
+
+def _choose(mask: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of so many set pixels."""
+    rows, columns = np.nonzero(mask)
+    if len(rows) > most:
+        kept = rng.permutation(len(rows))[:most]
+        rows, columns = rows[kept], columns[kept]
+    return rows, columns
 
 
 def join(*parts: Observations) -> Observations:

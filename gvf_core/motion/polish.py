@@ -14,6 +14,7 @@ from gvf_core.motion.body import Body, Pose
 from gvf_core.motion.engine import DrivingView
 from gvf_core.motion.picture_loss import LossWeights, PictureLoss, rotation_matrices
 from gvf_core.progress import Monitor
+from gvf_core.side_by_side import side_by_side
 
 
 @dataclass(frozen=True)
@@ -95,22 +96,31 @@ def polish(
     count = len(poses) - 1
     movable = torch.from_numpy(body.movable).float()[:, None]
     begin = time.perf_counter()
+
+    def gradients(index: int) -> tuple[torch.Tensor, ...]:
+        """Of the loss at one frame, by its rotations and its positions."""
+        spin, place = (values[index].detach().requires_grad_(True) for values in (turn, move))
+        loss = losses(rotation_matrices(spin) @ base[index], place, index)
+        away = place - anchored[index]
+        depth = away @ forward
+        plane = away.square().sum(-1) - depth.square()
+        loss = loss + options.depth * (along[index] * depth.square()).mean()
+        loss = loss + options.plane * (across[index] * plane).mean()
+        return torch.autograd.grad(loss, (spin, place))
+
     for iteration in range(options.iterations):
         elapsed = time.perf_counter() - begin
         if elapsed + elapsed / max(1, iteration) > options.seconds:
             break
         optimizer.zero_grad()
-        for index in range(1, len(poses)):
-            monitor((iteration + (index - 1) / count) / options.iterations)
-            loss = losses(rotation_matrices(turn[index]) @ base[index], move[index], index)
-            away = move[index] - anchored[index]
-            depth = away @ forward
-            plane = away.square().sum(-1) - depth.square()
-            loss = loss + options.depth * (along[index] * depth.square()).mean()
-            loss = loss + options.plane * (across[index] * plane).mean()
-            loss.backward()
         acceleration = move[2:] - 2 * move[1:-1] + move[:-2]
         (options.acceleration * acceleration.square().sum(-1).mean() * count).backward()
+        turn.grad = torch.zeros_like(turn)
+        assert move.grad is not None
+        for index, (of_turn, of_move) in enumerate(side_by_side(gradients, range(1, len(poses))), start=1):
+            monitor((iteration + (index - 1) / count) / options.iterations)
+            turn.grad[index] += of_turn
+            move.grad[index] += of_move
         for parameter in (turn, move):
             assert parameter.grad is not None
             parameter.grad[0] = 0

@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from gvf_core.motion.gauss_newton import Observations, Prior, step
 from gvf_core.motion.observe import REFERENCE_SCALE, Estimate, Observer, join
 from gvf_core.motion.picture import Picture
 from gvf_core.progress import Monitor
+from gvf_core.side_by_side import side_by_side
 
 MOMENTUM = 0.8
 """Share of the last motion that is extrapolated; never in depth, where errors explode."""
@@ -128,7 +130,7 @@ class GaussNewton:
         return best
 
     def _draw(self, pose: Pose) -> list[Estimate]:
-        return [witness.observer.draw(pose) for witness in self._witnesses]
+        return list(side_by_side(lambda witness: witness.observer.draw(pose), self._witnesses))
 
     def _cost(self, pose: Pose, estimates: list[Estimate], frames: list[Picture]) -> float:
         differences = [estimate.picture.difference(seen) for estimate, seen in zip(estimates, frames, strict=True)]
@@ -136,15 +138,16 @@ class GaussNewton:
 
     def _observe(self, turn: int, estimates: list[Estimate], frames: list[Picture]) -> Observations:
         """What all views say in one round."""
-        options, found = self._options, []
+        options, pieces = self._options, []
         for witness, estimate, picture in zip(self._witnesses, estimates, frames, strict=True):
             observer = witness.observer
             if turn < options.flow_rounds:
-                found.append(observer.flow(estimate, picture))
+                pieces.append(partial(observer.flow, estimate, picture))
             else:
-                found.append(observer.photometric(estimate, picture, options.blurs[turn - options.flow_rounds]))
-            found += [observer.silhouette(estimate, picture), observer.coverage(estimate, picture)]
-        return join(*found)
+                blur = options.blurs[turn - options.flow_rounds]
+                pieces.append(partial(observer.photometric, estimate, picture, blur))
+            pieces += [partial(look, estimate, picture) for look in (observer.silhouette, observer.coverage)]
+        return join(*side_by_side(lambda piece: piece(), pieces))
 
     def _prior(self, turn: int, expected: Float[np.ndarray, "nodes 3"]) -> Prior:
         """The options as weights against pixels."""

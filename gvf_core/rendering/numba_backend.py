@@ -1,20 +1,16 @@
-"""Rasterization on the CPU: numba kernels over bands of the image, in a pool of threads.
+"""Rasterization on the CPU: numba kernels over bands of the image, side by side.
 
 Same bytes for the same input, whatever the number of threads. Safe to call from several threads at once, in
 spawned processes, and in a process forked after a render.
 """
 
-import functools
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int32, Int64
-from numba import config
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -23,6 +19,7 @@ from gvf_core.rendering.camera import Camera
 from gvf_core.rendering.limits import LIMITS
 from gvf_core.rendering.numba_compositing import composite, composite_backward
 from gvf_core.rendering.numba_projection import project, project_backward
+from gvf_core.side_by_side import side_by_side, thread_count
 
 BANDS = 16
 """Most bands an image is cut into. More balance the threads better, but every band walks all footprints."""
@@ -195,29 +192,14 @@ def _arrays(fields: Iterable[Tensor]) -> Arrays:
 
 def _parts(count: int) -> list[tuple[int, int]]:
     """Cut `count` Gaussians into ranges for the threads."""
-    size = max(MIN_GAUSSIANS_PER_TASK, -(-count // _threads()))
+    size = max(MIN_GAUSSIANS_PER_TASK, -(-count // thread_count()))
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def _threads() -> int:
-    return config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # numba sets its options at run time
-
-
 def _run(task: Callable[[Any], None], parts: Iterable[Any]) -> None:
-    """Run a task on every part, on as many threads as numba is configured for (NUMBA_NUM_THREADS, else all cores).
+    """Run a task on every part, side by side.
 
-    Not on torch's number: callers limit that to one where torch's own operations are small.
+    Not on torch's number of threads: callers limit that to one where torch's own operations are small.
     """
-    parts, threads = list(parts), _threads()
-    if threads == 1 or len(parts) == 1:
-        for part in parts:
-            task(part)
-    else:
-        for _ in _pool(os.getpid(), threads).map(task, parts):
-            pass
-
-
-@functools.lru_cache(maxsize=1)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """The pool of this process: the threads of a pool do not survive a fork, so a child makes its own."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="rasterize")
+    for _ in side_by_side(task, parts):
+        pass

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 import scipy.sparse as sparse
@@ -93,6 +94,14 @@ def test_a_fast_fit_follows_too_and_the_best_one_tries_a_rigid_motion_as_well():
     # Without a polish the place is found, less so the shape.
     for motion, most in ((fast, 0.9), (best, 0.5)):
         assert mean_distance(moved_vertices(given, motion)[1], truth) < most * mean_distance(BODY.vertices, truth)
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    given, results = task([0.0, 0.4, 0.9], gaussians=800), set()
+    for threads in (1, 3):
+        monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
+        results.add(run(given, "best").variation.deltas.numpy().tobytes())
+    assert len(results) == 1
 
 
 def test_a_body_that_turns_as_a_whole_is_explained_by_a_rigid_motion():
