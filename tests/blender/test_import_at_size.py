@@ -231,7 +231,8 @@ def grey_card() -> dict[str, np.ndarray]:
     return {
         "means": layers[None].astype(np.float32),
         "quaternions": np.tile(np.array([1, 0, 0, 0], np.float16), (1, count, 1)),
-        "scales": np.full((1, count, 3), 0.06, np.float16),
+        # Before an orthographic camera, EEVEE of Blender 5.3.0 shows no splats that are perfectly round.
+        "scales": np.tile(np.array([0.0606, 0.06, 0.0594], np.float16), (1, count, 1)),
         "colors": np.full((1, count, 3), 0.18, np.float16),
         "opacities": np.full((1, count), 0.8, np.float16),
     }
