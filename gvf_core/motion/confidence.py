@@ -13,6 +13,7 @@ from gvf_core.motion.engine import DrivingView, Motion, MotionTask
 from gvf_core.motion.video_agreement import agreement_at
 from gvf_core.rendering import Camera, rasterize
 from gvf_core.rendering.mesh import rasterize_mesh
+from gvf_core.transfer.held import movable_at
 
 TOLERATED = 0.1
 """Expected error (unit frame) at which confidence falls to 37 %, where the motion prior tells one."""
@@ -33,7 +34,7 @@ def confidence(
     Where the motion prior was asked, its expected error is all: that what the video shows, and how like its
     surroundings look to it, told less of the true errors alone, and nothing more (docs/motion-quality.md). Elsewhere
     Gaussians that a video shows are trusted as far as their surroundings look like it, those that several show as far
-    as the best of them, and hidden ones little.
+    as the best of them, and hidden ones little. What the artist holds still is as sure as the rest pose.
 
     Args:
         task: Asset and videos.
@@ -44,6 +45,9 @@ def confidence(
         result = np.exp(-motion.expected_error / TOLERATED).astype(np.float32)
     else:
         result = np.maximum.reduce([_as_seen(task, motion, vertices, view) for view in task.views])
+    if task.capture.movable is not None:
+        movable = movable_at(task.capture, task.canonical.gaussians.means.numpy()).astype(np.float32)
+        result = 1 - movable * (1 - result)
     result[0] = 1
     return result
 

@@ -35,10 +35,12 @@ def found() -> dict[str, np.ndarray]:
     task = MotionTask(BODY, SimpleNamespace(gaussians=gaussians), frames, CAMERA, 0)
     moved = Motion(VariationField(deltas))
     error = np.where(means[:, 0] < 0, 0.01, 0.3) * np.ones((2, 1))
+    movable = np.clip(BODY.vertices[:, 0] * 10 + 0.5, 0, 1).astype(np.float32)
     return {
         "true": confidence(task, moved, true),
         "still": confidence(task, Motion(still), rest),
         "guided": confidence(task, replace(moved, expected_error=error), true),
+        "pinned": confidence(replace(task, capture=replace(BODY, movable=movable)), moved, true),
         "both": confidence(replace(task, more_views=(DrivingView(other, behind),)), moved, true),
         "means": means,
     }
@@ -74,3 +76,11 @@ def test_what_a_second_video_shows_is_no_guess(found):
     behind, before = found["means"][:, 1] > 0.05, found["means"][:, 1] < -0.05
     assert (found["both"][1][behind] > HIDDEN).mean() > 0.95
     assert (found["both"][1][before] >= found["true"][1][before] - 1e-6).all()
+
+
+def test_what_is_held_still_is_sure_as_far_as_it_is_held(found):
+    left, right = found["means"][:, 0] < -0.1, found["means"][:, 0] > 0.1
+    assert (found["pinned"][1][left] == 1).all()
+    np.testing.assert_allclose(found["pinned"][1][right], found["true"][1][right], atol=1e-6)
+    between = found["pinned"][1][~left & ~right]
+    assert (between >= found["true"][1][~left & ~right] - 1e-6).all() and between.min() < 1
