@@ -1,12 +1,14 @@
 """Work shared out among threads, as many as numba is configured for (NUMBA_NUM_THREADS, else all cores).
 
 For pieces that take milliseconds and spend them in kernels, torch, OpenCV or BLAS, all of which let other threads
-run meanwhile. The number of threads changes no bit of a result.
+run meanwhile. The number of threads changes no bit of a result where the caller limits torch and BLAS to one thread, as
+the threads here do for themselves.
 """
 
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -14,24 +16,31 @@ import torch
 from jaxtyping import Float32
 from numba import config
 from numpy import ndarray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from gvf_core.progress import Monitor
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
+LOGGER = logging.getLogger(__name__)
+
+MOST_THREADS = 16
+"""More would mostly wait for Python's lock, each with a piece in memory: with 64, the first of 64 frames of a polish
+took 2.7 s on two cores, and to stop may not take as long."""
 _POLL_SECONDS = 0.1
+_OPENMP = ThreadpoolController().select(user_api="openmp")
 _SELF = threading.local()
 """Of each thread: `threads`, how many it may use where it works on a part itself, and `pool`, those that it uses."""
 
 
 def thread_count() -> int:
     """How many threads work that is shared out here and now gets."""
-    return getattr(_SELF, "threads", None) or config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at run time
+    own = getattr(_SELF, "threads", None)
+    return own or min(config.NUMBA_NUM_THREADS, MOST_THREADS)  # type: ignore[attr-defined]  # set at run time
 
 
-def side_by_side(task: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
+def side_by_side(task: Callable[[Part], Result], parts: Iterable[Part]) -> Generator[Result, None, None]:
     """Run a task on every part; the results come in the order of the parts.
 
     What a part shares out in turn gets its share of the threads: with more parts than threads it runs by itself. Begins
@@ -43,8 +52,10 @@ def side_by_side(task: Callable[[Part], Result], parts: Iterable[Part]) -> Itera
         yield from map(task, parts)
         return
     share = max(1, threads // len(parts))
-    futures = [_pool().submit(_work, share, task, part) for part in parts]
+    futures: list[Future[Result]] = []
     try:
+        for part in parts:
+            futures.append(_pool().submit(_work, share, task, part))
         for future in futures:
             yield future.result()
     finally:
@@ -70,9 +81,11 @@ def searched_together(tasks: Sequence[Callable[[Monitor], Result]], monitor: Mon
         return tasks[index](Monitor(lambda fraction: done.__setitem__(index, fraction), stop.is_set, on_preview))
 
     share = max(1, threads // count)
-    futures = [_pool().submit(_work, share, run, index) for index in range(count)]
-    running = set(futures)
+    futures: list[Future[Result]] = []
     try:
+        for index in range(count):
+            futures.append(_pool().submit(_work, share, run, index))
+        running = set(futures)
         while running:
             ended, running = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in ended:
@@ -113,5 +126,8 @@ def _pool() -> ThreadPoolExecutor:
 
 def _begin_thread() -> None:
     """One thread for each of torch's operations: more mostly wait for each other here."""
-    torch.get_num_threads()  # Decides, once per thread; it must not do so after the limit.
-    threadpool_limits(1, user_api="openmp")
+    try:
+        torch.get_num_threads()  # Decides, once per thread; it must not do so after the limit.
+        _OPENMP.limit(limits=1)
+    except Exception:  # A thread that cannot begin would break the pool for good; without the limit it is only slower.
+        LOGGER.warning("A thread starts without its limit.", exc_info=True)

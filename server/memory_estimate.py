@@ -1,6 +1,7 @@
 """About how much memory a job takes, from its settings and inputs; coefficients measured in docs/performance.md."""
 
 import contextlib
+import os
 from collections.abc import Sequence
 
 import psutil
@@ -19,6 +20,11 @@ MOST_CLIP_PIXELS = 100_000_000
 VIEW_BYTES_PER_PIXEL = 4
 VARIATION_BYTES = 4 * 14 * 4
 """Four copies of 14 float32 values, per Gaussian and frame."""
+MOST_SIDE_BY_SIDE = 16
+"""`gvf_core.side_by_side.MOST_THREADS`, which would load torch into the server."""
+PICTURE_BYTES = 370
+"""Per Gaussian and frame that is in work at the same time as others: 64 threads took 624 MB more than one for 40,000
+Gaussians and 48 frames, and for 200,000 1.9 GB in all."""
 VERTEX_BYTES = 3 * 4 * 3
 """Three copies of a position, per vertex and frame."""
 
@@ -37,6 +43,7 @@ def estimated_mb(settings: AnimateSettings, capture: Finding, videos: Sequence[F
     clips = sum(min(n * video.pixels, MOST_CLIP_PIXELS) for n, video in zip(used, videos, strict=True))
     views = capture.pixels * VIEW_BYTES_PER_PIXEL
     motion = frames * (settings.gaussians * VARIATION_BYTES + capture.vertices * VERTEX_BYTES)
+    motion += min(MOST_SIDE_BY_SIDE, os.cpu_count() or 1, frames) * settings.gaussians * PICTURE_BYTES
     return PROCESS_MB + (NETWORKS_MB if networks else 0) + round((clips * CLIP_BYTES_PER_PIXEL + views + motion) / 1e6)
 
 

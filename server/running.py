@@ -154,6 +154,9 @@ def _open_service(options: ServerOptions, stop: Callable[[], None], on_crash: Ca
 def _on_this_machine(options: ServerOptions) -> tuple[str, list[str | None]]:
     """The job function, and the GPU of each worker; without one, a worker uses the CPU."""
     gpus = installed_gpus() if options.gpus is None else options.gpus
+    if len(gpus) > 1:
+        # What workers lay side by side takes all cores otherwise, in each of them.
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(gpus))))
     return options.job_function, [*gpus] or [None]
 
 

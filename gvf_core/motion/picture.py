@@ -1,6 +1,7 @@
 """A picture as it is compared with another one, and what comparisons need of it."""
 
-from functools import cached_property
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -10,6 +11,26 @@ FLOW_WEIGHTS = np.array([0.35, 0.45, 0.2], np.float32)
 """Shares of red, green and blue in the grey picture that optical flow looks at."""
 ALPHA_GAIN = 0.7
 """Weight of coverage beside the three colour channels."""
+
+
+Value = TypeVar("Value")
+
+
+class _Once(Generic[Value]):
+    """An attribute that is computed when it is first asked for.
+
+    Until Python 3.12, one lock of `functools.cached_property` holds up all pictures at once.
+    """
+
+    def __init__(self, compute: Callable[[Any], Value]) -> None:
+        self._compute = compute
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Value:
+        value = instance.__dict__[self._name] = self._compute(instance)
+        return value
 
 
 class Picture:
@@ -24,27 +45,27 @@ class Picture:
         self.premultiplied, self._background = premultiplied, np.float32(background)
         self._blurred: dict[float, np.ndarray] = {}
 
-    @cached_property
+    @_Once
     def composed(self) -> Float32[np.ndarray, "height width 3"]:
         """Colour over the background."""
         return np.clip(self.premultiplied[..., :3] + (1 - self.premultiplied[..., 3:]) * self._background, 0, 1)
 
-    @cached_property
+    @_Once
     def gray(self) -> UInt8[np.ndarray, "height width"]:
         """What optical flow looks at."""
         return (self.composed @ FLOW_WEIGHTS * 255).astype(np.uint8)
 
-    @cached_property
+    @_Once
     def opaque(self) -> Bool[np.ndarray, "height width"]:
         """Where the object is."""
         return self.premultiplied[..., 3] > 0.5
 
-    @cached_property
+    @_Once
     def contour(self) -> Bool[np.ndarray, "height width"]:
         """Pixels of the object beside others."""
         return self.opaque & (cv2.erode(self.opaque.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
 
-    @cached_property
+    @_Once
     def nearest_opaque(self) -> "Nearest":
         """The way to the object, of which something must be there."""
         return Nearest(self.opaque)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -117,10 +118,12 @@ def polish(
         (options.acceleration * acceleration.square().sum(-1).mean() * count).backward()
         turn.grad = torch.zeros_like(turn)
         assert move.grad is not None
-        for index, (of_turn, of_move) in enumerate(side_by_side(gradients, range(1, len(poses))), start=1):
-            monitor((iteration + (index - 1) / count) / options.iterations)
-            turn.grad[index] += of_turn
-            move.grad[index] += of_move
+        # Closed here, not when it is forgotten: an interruption then would be lost.
+        with closing(side_by_side(gradients, range(1, len(poses)))) as found:
+            for index, (of_turn, of_move) in enumerate(found, start=1):
+                monitor((iteration + (index - 1) / count) / options.iterations)
+                turn.grad[index] += of_turn
+                move.grad[index] += of_move
         for parameter in (turn, move):
             assert parameter.grad is not None
             parameter.grad[0] = 0

@@ -124,7 +124,8 @@ def test_a_file_that_takes_more_memory_than_allowed_to_look_at_is_refused(tmp_pa
         assert server.client.health()["service"] == "gvf"
 
 
-def test_a_job_that_would_not_fit_into_memory_is_refused_with_numbers(tmp_path):
+def test_a_job_that_would_not_fit_into_memory_is_refused_with_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     limits, storage = Limits(), Storage(tmp_path, quota_bytes=10**9)
     database = Database(tmp_path / "jobs.sqlite")
     table = JobTable(database, Announcements(), limits.queued_jobs)
@@ -134,7 +135,7 @@ def test_a_job_that_would_not_fit_into_memory_is_refused_with_numbers(tmp_path):
         hashes.append(hashlib.sha256(content).hexdigest())
         storage.blob(hashes[-1]).write_bytes(content)
     settings = AnimateSettings(engine="fit", gaussians=200_000, max_frames=3)
-    with pytest.raises(NotEnoughMemoryError, match=r"about 735 MB of memory; 500 MB are available") as caught:
+    with pytest.raises(NotEnoughMemoryError, match=r"about 883 MB of memory; 500 MB are available") as caught:
         admission.submit(JobRequest(*hashes, "walk.mp4", settings), "key")
     assert caught.value.status == 507
     assert table.jobs() == []

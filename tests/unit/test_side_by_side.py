@@ -5,10 +5,13 @@ import time
 
 import numba
 import pytest
+import torch
 
+import gvf_core.side_by_side
 from gvf_core.errors import Cancelled
 from gvf_core.progress import Monitor
-from gvf_core.side_by_side import searched_together, side_by_side, thread_count
+from gvf_core.side_by_side import MOST_THREADS, searched_together, side_by_side, thread_count
+from server.memory_estimate import MOST_SIDE_BY_SIDE
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -41,6 +44,29 @@ def test_a_part_has_its_share_of_the_threads(monkeypatch, parts, share):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 4)
     assert list(side_by_side(lambda part: thread_count(), range(parts))) == [share] * parts
     assert thread_count() == 4
+
+
+def test_there_is_a_limit_that_the_servers_estimate_knows(monkeypatch):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 200)
+    assert thread_count() == MOST_THREADS == MOST_SIDE_BY_SIDE
+
+
+def test_threads_compute_with_one_thread_and_leave_others_alone(monkeypatch):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert set(side_by_side(lambda part: torch.get_num_threads(), range(6))) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_thread_that_cannot_be_limited_works_all_the_same(monkeypatch):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 2)
+    monkeypatch.setattr(gvf_core.side_by_side, "_OPENMP", None)
+    monkeypatch.setattr(gvf_core.side_by_side, "_SELF", threading.local())
+    assert list(side_by_side(lambda part: part, range(3))) == [0, 1, 2]
 
 
 def test_many_levels_do_not_wait_for_each_other(threads):
