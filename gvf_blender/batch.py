@@ -10,9 +10,9 @@ from pathlib import Path
 import bpy
 
 from .asset_file import BLEND, open_asset, pack_textures, save_asset
-from .core.batch_state import BatchRecord, append_record, finished_outputs, state_path
+from .core.batch_state import BatchRecord, append_record, finished_tasks, one_batch_at_a_time, state_path
 from .core.errors import FileError, GvfBlenderError, JobCancelled
-from .core.manifest import BatchTask
+from .core.manifest import PARTIAL, BatchTask
 from .importer import Imported, raise_transparent_bounces
 from .importer.retiming import playback_of
 
@@ -50,24 +50,30 @@ def run_batch(manifest: Path, tasks: Sequence[BatchTask], animate: Animate, resu
         resume: Skip what the state says is done.
 
     Raises:
-        FileError: The state cannot be kept.
+        FileError: The state cannot be kept, or another process runs the batch.
         JobCancelled: Somebody cancelled; what was done before stays done.
     """
     state = state_path(manifest)
-    done = finished_outputs(state) if resume else {}
+    with one_batch_at_a_time(state):
+        return _run_all(state, tasks, animate, finished_tasks(state) if resume else set())
+
+
+def _run_all(state: Path, tasks: Sequence[BatchTask], animate: Animate, done: set[str]) -> list[BatchOutcome]:
     outcomes = []
     for number, task in enumerate(tasks, start=1):
         start = time.monotonic()
         key = ""
         try:
+            # Once: the files may change while the task runs.
             key = task.key
-            if key in done:
+            output = task.output(key)
+            if key in done and output.is_file():
                 LOGGER.info("%d of %d, %s: done before", number, len(tasks), task)
-                outcomes.append(BatchOutcome(task, done[key], skipped=True))
+                outcomes.append(BatchOutcome(task, output, skipped=True))
                 continue
             LOGGER.info("%d of %d, %s", number, len(tasks), task)
-            outcome = BatchOutcome(task, task.output, warnings=_run(task, animate))
-            done[key] = task.output
+            outcome = BatchOutcome(task, output, warnings=_run(task, output, animate))
+            done.add(key)
         except JobCancelled:
             raise
         except GvfBlenderError as error:
@@ -88,7 +94,7 @@ def run_batch(manifest: Path, tasks: Sequence[BatchTask], animate: Animate, resu
     return outcomes
 
 
-def _run(task: BatchTask, animate: Animate) -> tuple[str, ...]:
+def _run(task: BatchTask, output: Path, animate: Animate) -> tuple[str, ...]:
     try:
         task.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,17 +104,18 @@ def _run(task: BatchTask, animate: Animate) -> tuple[str, ...]:
     if is_new:
         # The artist's own file keeps its settings.
         raise_transparent_bounces(bpy.context.scene)
-    # Under its new name from the start: tracks in a file of their own go beside the result and not beside the asset.
-    save_asset(task.output)
+    # In the folder of the result from the start: tracks in a file of their own go beside it and not beside the asset.
+    # Under another name until it is done: what stops halfway must neither look done nor replace an earlier result.
+    partial = output.with_name(f"{output.stem}{PARTIAL}{output.suffix}")
     try:
+        save_asset(partial)
         imported = animate(objects, task)
         if is_new:
             _fit_frame_range(imported)
             pack_textures()
-        save_asset(task.output)
-    except BaseException:
-        task.output.unlink(missing_ok=True)
-        raise
+        save_asset(output)
+    finally:
+        partial.unlink(missing_ok=True)
     return imported.warnings
 
 

@@ -6,6 +6,7 @@ import bpy
 from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from .client import default_handshake_path
+from .core.manifest import PARTIAL
 from .importer import TrackCache
 from .managed_server import managed_server
 from .properties import GVFDefaults
@@ -159,7 +160,7 @@ def track_cache(context: bpy.types.Context) -> TrackCache | None:
 def tracks_folder() -> Path:
     """Where the open file's large tracks belong."""
     blend = Path(bpy.data.filepath)
-    return blend.parent / f"{blend.stem} tracks" if bpy.data.filepath else data_places().tracks
+    return blend.parent / f"{blend.stem.removesuffix(PARTIAL)} tracks" if bpy.data.filepath else data_places().tracks
 
 
 CLASSES = (GVFPreferences,)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -9,13 +10,22 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from .errors import FileError, SettingsError
 from .further_video import FurtherVideo, further_videos
 from .motion_settings import MotionSettings
 
-IMPORT_SETTINGS = ("outputs", "frame_start", "views", "movable", "camera")
+IMPORT_SETTINGS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "outputs": ("a list of names", (str, list)),
+    "frame_start": ("a whole number", (int,)),
+    "views": ("a name or a whole number", (str, int)),
+    "movable": ("the name of a vertex group", (str,)),
+    "camera": ("the name of a camera", (str,)),
+}
 """What settings may hold besides those of the motion."""
+PARTIAL = ".partial"
+"""At the end of the stem of a result that is in work."""
 _TOP, _RUN = ("output", "settings", "run"), ("assets", "videos", "further", "objects", "settings")
 
 
@@ -47,17 +57,13 @@ class BatchTask:
             FileError: A file cannot be read.
         """
         parts: list[Any] = [_content_hash(self.asset), _content_hash(self.video), list(self.objects), self.settings]
+        parts += [_content_hash(path) for path in _named_files(self.asset)]
         parts += [[_content_hash(Path(one.video)), one.azimuth, one.elevation] for one in self.further]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
-    def output(self) -> Path:
-        """The .blend file of the result, another one for every key.
-
-        Raises:
-            FileError: A file cannot be read.
-        """
-        return self.folder / f"{self.asset.stem}-{self.video.stem}-{self.key[:6]}.blend"
+    def output(self, key: str) -> Path:
+        """The .blend file of the result, another one for every key."""
+        return self.folder / f"{self.asset.stem}-{self.video.stem}-{key[:6]}.blend"
 
     def __str__(self) -> str:
         """For messages."""
@@ -80,7 +86,7 @@ def read_manifest(path: Path) -> list[BatchTask]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"The manifest {path} is not a TOML file ({error}).", "Correct that line.") from error
     _check_names(path, "the manifest", content, _TOP)
-    folder = path.parent / _text(path, content, "output", "out")
+    folder = _beside(path, _text(path, content, "output", "out"))
     common = _table(path, content, "settings")
     runs = content.get("run", [])
     if not isinstance(runs, list) or not runs:
@@ -108,7 +114,8 @@ def _tasks(path: Path, run: Any, common: Mapping[str, Any], folder: Path) -> Ite
         known = {field.name for field in fields(MotionSettings)}
         _check_names(path, "the settings", settings, (*sorted(known), *IMPORT_SETTINGS))
         MotionSettings.from_names({name: value for name, value in settings.items() if name in known})
-        asset_path, video_path = ((path.parent / name).resolve() for name in (asset, video))
+        _check_import_settings(path, settings)
+        asset_path, video_path = (_beside(path, name) for name in (asset, video))
         yield BatchTask(asset_path, video_path, objects, settings, folder, further)
 
 
@@ -121,7 +128,28 @@ def _further(path: Path, run: Mapping[str, Any]) -> tuple[FurtherVideo, ...]:
             'Write further = [{ video = "side.mp4", azimuth = 90, elevation = 0 }].',
         )
     found = further_videos((each["video"], each["azimuth"], each["elevation"]) for each in tables)
-    return tuple(one._replace(video=(path.parent / one.video).resolve()) for one in found)
+    return tuple(one._replace(video=_beside(path, str(one.video))) for one in found)
+
+
+def _check_import_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    for name, (description, types) in IMPORT_SETTINGS.items():
+        value = settings.get(name)
+        names = value if isinstance(value, list) else ()
+        if name in settings and (
+            isinstance(value, bool) or not isinstance(value, types) or not all(isinstance(one, str) for one in names)
+        ):
+            raise SettingsError(f"{name} in {path.name} is {value!r}.", f"Give {description}.")
+
+
+def _beside(path: Path, name: str) -> Path:
+    """A path that the manifest gives; links are followed up to its folder, as the suffix may be the link's alone."""
+    try:
+        if "\0" in name:
+            raise ValueError("null character")
+        full = Path(os.path.normpath(path.parent / name))
+        return full.parent.resolve() / full.name
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SettingsError(f"{path.name} names {name!r}, which is no path ({error}).", "Correct it.") from error
 
 
 def _check_names(path: Path, where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -151,12 +179,26 @@ def _texts(path: Path, run: Mapping[str, Any], name: str) -> list[str]:
     return values
 
 
+def _named_files(asset: Path) -> list[Path]:
+    """Files beside a .gltf file that hold its meshes and pictures; those that are missing make Blender refuse it."""
+    if asset.suffix.lower() != ".gltf":
+        return []
+    try:
+        content = json.loads(asset.read_text(encoding="utf-8"))
+        parts = [*content.get("buffers", ()), *content.get("images", ())]
+        names = [unquote(part["uri"]) for part in parts if not part.get("uri", "data:").startswith("data:")]
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        return []
+    return [path for path in (asset.parent / name for name in names) if path.is_file()]
+
+
 def _content_hash(path: Path) -> str:
     try:
         status = path.stat()
         return _hash_of_version(path, status.st_mtime_ns, status.st_size)
-    except OSError as error:
-        raise FileError(f"{path} cannot be read ({error.strerror}).", "Correct its name in the manifest.") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FileError(f"{path} cannot be read ({reason}).", "Correct its name in the manifest.") from error
 
 
 @lru_cache(maxsize=256)

@@ -1,5 +1,6 @@
 """Batches of assets, videos and settings, which go on where an earlier run ended; files dropped onto a viewport."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,9 +13,11 @@ import pytest
 from fabricated_animation import fabricate
 from scripted_pipeline import SEED_FAILS, SEED_TELLS
 
-from gvf_blender.core.batch_state import state_path
-from gvf_blender.core.errors import FileError, SettingsError
+from gvf_blender.batch import run_batch
+from gvf_blender.core.batch_state import finished_tasks, state_path
+from gvf_blender.core.errors import FileError, ServerError, SettingsError
 from gvf_blender.core.manifest import read_manifest
+from gvf_blender.importer import Imported
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,6 +98,105 @@ def test_a_second_run_does_only_what_is_not_done(api, assets, server):
     assert [outcome.skipped for outcome in changed] == [False, True, False]
     assert all(outcome.output.is_file() for outcome in (*first, *changed))
     assert not any(outcome.skipped for outcome in api.batch(manifest, server=server.handshake, resume=False))
+
+
+ONE = '[settings]\noutputs = ["motion"]\n[[run]]\nassets = ["asset.glb"]\nvideos = ["walk.mp4"]'
+
+
+class Killed(BaseException):
+    """Stands for what ends a process in the middle of a task."""
+
+
+def run_one(assets, animate, resume=True):
+    manifest = write(assets, ONE)
+    return run_batch(manifest, read_manifest(manifest), animate, resume)
+
+
+@pytest.mark.parametrize("error", [Killed, ServerError("No server.", "Start it.")])
+def test_what_ends_halfway_neither_looks_done_nor_takes_an_earlier_result_away(api, assets, server, error):
+    (first,) = api.batch(write(assets, ONE), server=server.handshake)
+    before = first.output.read_bytes()
+
+    def fails(objects, task):
+        raise error
+
+    with contextlib.suppress(Killed):
+        run_one(assets, fails, resume=False)
+    assert first.output.read_bytes() == before
+    assert list((assets / "out").iterdir()) == [first.output]
+    first.output.unlink()
+    with contextlib.suppress(Killed):
+        run_one(assets, fails)
+    (again,) = api.batch(write(assets, ONE), server=server.handshake)
+    assert not again.skipped
+    assert again.output.is_file()
+
+
+def test_a_video_that_changes_meanwhile_changes_no_name(assets):
+    video = assets / "walk.mp4"
+    key = read_manifest(write(assets, ONE))[0].key
+
+    def changes(objects, task):
+        video.write_bytes(b"changed")
+        video.with_name("gone.mp4").touch()
+        return Imported(None, None, [], ())
+
+    (outcome,) = run_one(assets, changes)
+    assert outcome.error is None
+    assert outcome.output.name == f"asset-walk-{key[:6]}.blend"
+    assert list((assets / "out").iterdir()) == [outcome.output]
+
+
+def test_two_batches_of_one_manifest_do_not_run_at_the_same_time(assets):
+    def again(objects, task):
+        run_one(assets, again)
+        raise AssertionError("the second one ran")
+
+    (outcome,) = run_one(assets, again)
+    assert "Another batch" in str(outcome.error)
+
+
+def test_results_go_where_the_manifest_says_now(assets):
+    def nothing(objects, task):
+        return Imported(None, None, [], ())
+
+    (first,) = run_one(assets, nothing)
+    (moved,) = run_batch(
+        assets / "batch.toml", read_manifest(write(assets, f'output = "elsewhere"\n{ONE}')), nothing, resume=True
+    )
+    assert (moved.skipped, moved.output) == (False, assets / "elsewhere" / first.output.name)
+    (again,) = run_one(assets, nothing)
+    assert again.skipped
+
+
+def test_files_that_a_gltf_file_names_count_too(assets):
+    bpy.ops.export_scene.gltf(filepath=str(assets / "parts.gltf"), export_format="GLTF_SEPARATE")
+
+    def key():
+        return read_manifest(write(assets, ONE.replace("asset.glb", "parts.gltf")))[0].key
+
+    before = key()
+    assert key() == before
+    buffer = assets / "parts.bin"
+    buffer.write_bytes(buffer.read_bytes()[::-1])
+    assert key() != before
+    (assets / "parts.gltf").write_text("[" * 100_000)
+    assert key() != before
+
+
+def test_a_link_to_a_file_without_a_suffix_keeps_its_own(assets):
+    (assets / "store").mkdir()
+    (assets / "asset.glb").rename(assets / "store" / "3f9c")
+    (assets / "asset.glb").symlink_to("store/3f9c")
+    (task,) = read_manifest(write(assets, ONE))
+    assert task.asset == assets / "asset.glb"
+
+
+def test_lines_of_the_state_that_mean_nothing_count_for_nothing(tmp_path):
+    state = tmp_path / "batch.state.jsonl"
+    odd = ['{"key": [1], "state": "done"}', "[" * 100_000, "3", '{"key": "b", "state": "failed"}', "\udcff"]
+    state.write_text("\n".join([*odd, '{"key": "a", "state": "done"}']), errors="replace")
+    assert finished_tasks(state) == {"a"}
 
 
 def test_further_videos_of_a_run_reach_the_server(api, assets, server):
@@ -185,10 +287,18 @@ def test_the_commands_of_the_documentation_run_a_batch_in_a_process_of_their_own
         ('[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\nfurther = [{video = "b.mp4"}]', "further of a"),
         (f'[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]\n{SIDE.replace("135", "735")}', "azimuth is 735"),
         (f'[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4", "b.mp4"]\n{SIDE}', "further videos for 2 videos"),
+        *(
+            (f'[settings]\n{wrong}\n[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]', wrong.split()[0])
+            for wrong in ("outputs = 5", 'outputs = [["splats"]]', "camera = 5", "movable = 5", "frame_start = true")
+        ),
+        ("[settings]\nviews = 2026-11-30\n[[run]]\nassets = ['a.glb']\nvideos = ['a.mp4']", "views"),
+        ('[[run]]\nassets = ["a\\u0000.glb"]\nvideos = ["a.mp4"]', "no path"),
+        ('output = "loop/out"\n[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]', "no path"),
         ('output = 1\n[[run]]\nassets = ["a.glb"]\nvideos = ["a.mp4"]', "output"),
     ],
 )
 def test_an_impossible_manifest_is_refused_before_anything_is_opened(tmp_path, text, message):
+    (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(SettingsError, match=message):
         read_manifest(write(tmp_path, text))
 
