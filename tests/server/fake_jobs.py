@@ -29,6 +29,8 @@ def scripted(task, on_progress, cancelled):
                 on_progress(str(os.getpid()), 0.1)
             case "tell-gpu":
                 on_progress(os.environ["CUDA_VISIBLE_DEVICES"], 0.1)
+            case "tell-threads":
+                on_progress(f"{os.environ.get('NUMBA_NUM_THREADS')} threads", 0.1)
             case "tell-further":
                 for one in task.further:
                     on_progress(f"{one.path.name} {one.azimuth:g} {one.elevation:g} {one.path.read_text()}", 0.1)

@@ -10,7 +10,8 @@ from gvf_blender.client import JobState
 
 
 @pytest.fixture
-def two(tmp_path):
+def two(tmp_path, monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     with started(tmp_path, "--gpus", "a,b") as server:
         wait_until(lambda: server.client.capabilities()["workers"] == ["ready", "ready"], "both workers are there")
         yield server
@@ -25,6 +26,12 @@ def test_each_worker_sees_its_own_gpu_and_both_compute_at_once(two, tmp_path):
     assert two.client.status(waiting.id).state is JobState.QUEUED
     (tmp_path / "go").touch()
     assert [two.outcome(job).state for job in (*jobs, waiting)] == [JobState.SUCCEEDED] * 3
+
+
+def test_workers_share_the_cores(two):
+    job = two.submit("tell-threads")
+    stage = two.event(job, lambda status: status.stage.endswith("threads")).stage
+    assert stage == f"{max(1, os.cpu_count() // 2)} threads"
 
 
 def test_what_happens_to_one_job_does_not_touch_the_other(two, tmp_path):
