@@ -41,3 +41,7 @@ class Monitor:
         return Monitor(
             lambda fraction: self._on_progress(begin + fraction * (end - begin)), self._cancelled, self.on_preview
         )
+
+    def without_preview(self) -> "Monitor":
+        """The same, for what is only tried beside something else."""
+        return Monitor(self._on_progress, self._cancelled)

@@ -157,10 +157,14 @@ def _explain(task: MotionTask[SurfaceGaussians], monitor: Monitor, options: FitO
     }
     if options.descended is not None:
         searches["descended"] = _coarse_descent(body, views, task.seed, options.descended)
+    shown = list(options.stepped)[-1]
+
+    def search(name: str, monitor: Monitor) -> list[Pose]:
+        return track(body, views, searches[name], monitor if name == shown else monitor.without_preview())
+
     # The longest first, so that the others take turns beside it.
     names = sorted(searches, key=lambda name: name != "descended")
-    tasks = [partial(track, body, views, searches[name]) for name in names]
-    found = dict(zip(names, searched_together(tasks, tracking), strict=True))
+    found = dict(zip(names, searched_together([partial(search, name) for name in names], tracking), strict=True))
     hypotheses |= {name: found[name] for name in searches}
     witnesses = _witnesses(body, views, task.seed)
     of_all = side_by_side(partial(video_residual, witnesses), hypotheses.values())

@@ -17,10 +17,12 @@ from gvf_core.gaussians import VariationField
 from gvf_core.geometry.rotations import matrix_from_rotation_vector
 from gvf_core.motion import Monitor, Motion, MotionTask, fit
 from gvf_core.motion.body import Body, Pose
+from gvf_core.motion.descent import DescentOptions
 from gvf_core.motion.engine import DrivingView
 from gvf_core.motion.fit import PRESETS, RIGID, FitOptions
 from gvf_core.motion.picture_loss import _ConstantProduct, rotation_matrices
 from gvf_core.motion.polish import PolishOptions, polish
+from gvf_core.motion.tracking import TrackingOptions
 from gvf_core.rendering import orbit_camera
 from gvf_core.settings import FitPreset
 from gvf_core.transfer import vertices_from_gaussians
@@ -102,6 +104,17 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
         monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
         results.add(run(given, "best").variation.deltas.numpy().tobytes())
     assert len(results) == 1
+
+
+def test_previews_are_of_one_of_the_ways_that_are_tried_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    several = FitOptions(
+        {"rigid": RIGID, "tracked": TrackingOptions()}, DescentOptions(iterations=2), None, guided=False
+    )
+    frames: list[int] = []
+    monitor = Monitor(lambda fraction: None, lambda: False, lambda frame, picture: frames.append(frame))
+    fit(task([0.0, 0.1, 0.2], gaussians=800), monitor, several)
+    assert frames == [1, 2]
 
 
 def test_a_body_that_turns_as_a_whole_is_explained_by_a_rigid_motion():
