@@ -113,7 +113,7 @@ def test_previews_are_of_one_of_the_ways_that_are_tried_at_the_same_time(monkeyp
     )
     frames: list[int] = []
     monitor = Monitor(lambda fraction: None, lambda: False, lambda frame, picture: frames.append(frame))
-    fit(task([0.0, 0.1, 0.2], gaussians=800), monitor, several)
+    fit(task([0.0, 0.5, 1.0], gaussians=800), monitor, several)
     assert frames == [1, 2]
 
 
