@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import json
-import math
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from gvf_core.commands.console import CONSOLE, say
+from gvf_core.commands.outputs import reserved
 from gvf_core.errors import FileFormatError, FileNotWrittenError, SettingsError
 from gvf_core.settings import AnimateSettings
 
@@ -32,6 +33,8 @@ ANIMATION, REPORT, PREVIEW, BLEND, PLY = "animation.safetensors", "report.json",
 _CAPTURED, _ANIMATED, _EXPORTED, _PREVIEWED = 0.15, 0.85, 0.9, 0.95
 """Parts of the whole after which capture, animation, PLY files and preview end; the .blend file is last."""
 
+_FRAME = re.compile(r"frame_\d{4,}\.ply")
+
 OnStage = Callable[[str, float], None]
 
 
@@ -47,9 +50,9 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         required=True,
         help=f"folder for {ANIMATION}, {PREVIEW}, {PLY}/, {BLEND} and {REPORT}; or one .safetensors file",
     )
-    animate.add_argument("--overwrite", action="store_true", help="replace results that the folder holds")
+    animate.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     animate.add_argument(
-        "--views", type=_views, default="standard", help="views of the asset: draft, standard, official, or a number"
+        "--views", type=_views, help="views of the asset: draft, standard (default), official, or a number"
     )
     animate.add_argument("--object", action="append", default=[], metavar="NAME", help="object of the file; repeatable")
     animate.add_argument("--frame", type=int, help="scene frame that shows the asset in the video's first pose")
@@ -85,9 +88,14 @@ def _animate(parsed: argparse.Namespace) -> int:
     settings = AnimateSettings(
         **{field.name: getattr(parsed, field.name) for field in dataclasses.fields(AnimateSettings)}
     )
-    as_file = bool(parsed.output.suffix) and not parsed.output.is_dir()
+    as_file = parsed.output.suffix.lower() in CAPTURE_SUFFIXES and not parsed.output.is_dir()
     _check_output(parsed, as_file=as_file)
-    with _progress_bar() as show, tempfile.TemporaryDirectory(prefix="gvf-animate-") as scratch:
+    _check_inputs(parsed)
+    with (
+        reserved(parsed.output),
+        _progress_bar() as show,
+        tempfile.TemporaryDirectory(prefix="gvf-animate-") as scratch,
+    ):
         animation = _compute(parsed, settings, Path(scratch), show)
         if as_file:
             _save(parsed.output, animation)
@@ -107,9 +115,7 @@ def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Pat
     from gvf_core.commands.blender import capture_asset
     from gvf_core.pipeline import FurtherVideo, animate, check_request
 
-    further = [
-        FurtherVideo(Path(video), _degrees(azimuth), _degrees(elevation)) for video, azimuth, elevation in parsed.also
-    ]
+    further = [FurtherVideo(path, azimuth, elevation) for path, azimuth, elevation in _also(parsed, settings)]
     check_request(parsed.video, settings)
     for one in further:
         check_request(one.path, settings)
@@ -120,7 +126,7 @@ def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Pat
         capture_asset(
             parsed.asset,
             path,
-            views=parsed.views,
+            views=parsed.views or VIEW_PRESETS["standard"],
             objects=parsed.object,
             frame=parsed.frame,
             on_progress=lambda fraction: show("Capturing", _CAPTURED * fraction),
@@ -136,94 +142,139 @@ def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Pat
     )
 
 
-def _degrees(text: str) -> float:
-    try:
-        degrees = float(text)
-    except ValueError:
-        degrees = math.nan
-    if not abs(degrees) <= 360:
-        raise SettingsError(f"{text!r} is no angle.", "Write --also VIDEO AZIMUTH ELEVATION with degrees up to 360.")
-    return degrees
+def _also(parsed: argparse.Namespace, settings: AnimateSettings) -> list[tuple[Path, float, float]]:
+    """Further videos and their views.
+
+    Raises:
+        SettingsError: A view is none.
+    """
+    found = []
+    for video, *view in parsed.also:
+        try:
+            azimuth, elevation = map(float, view)
+            dataclasses.replace(settings, azimuth=azimuth, elevation=elevation)
+        except ValueError as error:
+            raise SettingsError(f"{' '.join(view)!r} is no view.", "Write --also VIDEO AZIMUTH ELEVATION.") from error
+        found.append((Path(video), azimuth, elevation))
+    return found
 
 
 def _write_folder(
     parsed: argparse.Namespace, settings: AnimateSettings, animation: "Animation", show: OnStage
 ) -> list[Path]:
-    """Everything that a folder of results holds."""
+    """Everything that a folder of results holds; what stops on the way leaves earlier results as they were."""
     from gvf_core.commands.blender import import_animation
     from gvf_core.export import write_ply_sequence, write_preview
     from gvf_core.models.record import sha256_of
     from gvf_core.video import read_video
 
     output: Path = parsed.output
-    written = [output / ANIMATION, output / PLY, output / PREVIEW]
-    _make_folder(output / PLY)
-    _save(output / ANIMATION, animation)
+    made = [ANIMATION, PLY, PREVIEW]
+    _make_folder(output)
+    with tempfile.TemporaryDirectory(prefix=".waiting-", dir=output) as folder:
+        waiting = Path(folder)
+        _make_folder(waiting / PLY)
+        _save(waiting / ANIMATION, animation)
 
-    def exporting(fraction: float) -> None:
-        show("Writing PLY files", _ANIMATED + (_EXPORTED - _ANIMATED) * fraction)
+        def exporting(fraction: float) -> None:
+            show("Writing PLY files", _ANIMATED + (_EXPORTED - _ANIMATED) * fraction)
 
-    for stale in (output / PLY).glob("frame_*.ply"):
-        stale.unlink()
-    write_ply_sequence(output / PLY, animation.gaussians, animation.variation, exporting)
-    clip = read_video(parsed.video, settings.start_frame, settings.frame_stride, settings.max_frames)
-    view = (animation.provenance["azimuth"], animation.provenance["elevation"])
+        write_ply_sequence(waiting / PLY, animation.gaussians, animation.variation, exporting)
+        clip = read_video(parsed.video, settings.start_frame, settings.frame_stride, settings.max_frames)
+        view = (animation.provenance["azimuth"], animation.provenance["elevation"])
 
-    def previewing(fraction: float) -> None:
-        show("Making the preview", _EXPORTED + (_PREVIEWED - _EXPORTED) * fraction)
+        def previewing(fraction: float) -> None:
+            show("Making the preview", _EXPORTED + (_PREVIEWED - _EXPORTED) * fraction)
 
-    write_preview(output / PREVIEW, clip.frames, animation, view, on_progress=previewing)
-    if _is_asset(parsed.asset):
-        import_animation(
-            parsed.asset,
-            output / ANIMATION,
-            output / BLEND,
-            objects=parsed.object,
-            frame=parsed.frame,
-            on_progress=lambda fraction: show("Importing in Blender", _PREVIEWED + (1 - _PREVIEWED) * fraction),
-        )
-        written.append(output / BLEND)
+        write_preview(waiting / PREVIEW, clip.frames, animation, view, on_progress=previewing)
+        if _is_asset(parsed.asset):
+            # At its place at once, in one go at the end: what it links is found from there.
+            animation.provenance["warnings"] += import_animation(
+                parsed.asset,
+                waiting / ANIMATION,
+                output / BLEND,
+                objects=parsed.object,
+                frame=parsed.frame,
+                on_progress=lambda fraction: show("Importing in Blender", _PREVIEWED + (1 - _PREVIEWED) * fraction),
+            )
+            made.append(BLEND)
+        else:
+            (output / BLEND).unlink(missing_ok=True)
+        _put(waiting, output)
     inputs = {name: {"file": str(path), "sha256": sha256_of(path)} for name, path in _inputs(parsed).items()}
-    report: dict[str, Any] = {"inputs": inputs, "files": [path.name for path in written], **animation.provenance}
+    report: dict[str, Any] = {"inputs": inputs, "files": made, **animation.provenance}
     (output / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return [*written, output / REPORT]
+    return [output / name for name in (*made, REPORT)]
+
+
+def _put(waiting: Path, output: Path) -> None:
+    """Move finished results to their place, instead of earlier ones; frames of a longer sequence go."""
+    _make_folder(output / PLY)
+    frames = {path.name for path in (waiting / PLY).iterdir()}
+    for name in (ANIMATION, PREVIEW, *(f"{PLY}/{frame}" for frame in sorted(frames))):
+        (waiting / name).replace(output / name)
+    for path in (output / PLY).iterdir():
+        if _FRAME.fullmatch(path.name) and path.name not in frames:
+            path.unlink()
 
 
 def _inputs(parsed: argparse.Namespace) -> dict[str, Path]:
-    return {"asset": parsed.asset, "video": parsed.video}
+    further = {f"further video {number}": Path(video) for number, (video, *_) in enumerate(parsed.also, start=1)}
+    return {"asset": parsed.asset, "video": parsed.video, **further}
 
 
 def _is_asset(path: Path) -> bool:
     return path.suffix.lower() in ASSET_SUFFIXES
 
 
-def _check_output(parsed: argparse.Namespace, *, as_file: bool) -> None:
-    """See that the inputs are there and the results have a place, before anything takes time.
+def _check_inputs(parsed: argparse.Namespace) -> None:
+    """See that the inputs are there and fit the options.
 
     Raises:
-        SettingsError: There is no place, or something is in it already.
-        FileFormatError: An input does not exist.
+        FileFormatError: An input does not exist, or the asset is none.
+        SettingsError: An option says how to open a file that is a capture already.
     """
-    output: Path = parsed.output
-    if not output.parent.is_dir():
-        raise SettingsError(f"There is no folder {output.parent}.", "Create it or choose another output.")
     for path in _inputs(parsed).values():
         if not path.is_file():
             raise FileFormatError(f"There is no file {path}.", "Choose another file.")
-    if not _is_asset(parsed.asset) and parsed.asset.suffix.lower() not in CAPTURE_SUFFIXES:
+    if _is_asset(parsed.asset):
+        return
+    if parsed.asset.suffix.lower() not in CAPTURE_SUFFIXES:
         raise FileFormatError(
             f"{parsed.asset} is neither a 3D file nor a capture.",
             f"3D files end in {', '.join(ASSET_SUFFIXES)}; captures in {', '.join(CAPTURE_SUFFIXES)}.",
         )
-    if as_file:
-        return
-    taken = [name for name in (ANIMATION, PREVIEW, PLY, BLEND, REPORT) if (output / name).exists()]
-    if taken and not parsed.overwrite:
-        raise SettingsError(
-            f"{output} holds {taken[0]} already.", "Choose another folder, or replace the results with --overwrite."
-        )
-    if output.exists() and not output.is_dir():
+    given = {"--object": parsed.object, "--frame": parsed.frame is not None, "--views": parsed.views}
+    unfit = [option for option, value in given.items() if value]
+    if unfit:
+        raise SettingsError(f"{unfit[0]} is for 3D files, and {parsed.asset} is a capture.", "Leave it out.")
+
+
+def _check_output(parsed: argparse.Namespace, *, as_file: bool) -> None:
+    """See that the results have a place, before anything takes time.
+
+    Raises:
+        SettingsError: There is no place, or something is in it already.
+    """
+    output: Path = parsed.output
+    if not output.parent.is_dir():
+        raise SettingsError(f"There is no folder {output.parent}.", "Create it or choose another output.")
+    places = [output] if as_file else [output / name for name in (ANIMATION, PREVIEW, BLEND, REPORT)]
+    for path in _inputs(parsed).values():
+        is_frame = not as_file and _FRAME.fullmatch(path.name) and path.resolve().parent == (output / PLY).resolve()
+        if is_frame or path.resolve() in [place.resolve() for place in places]:
+            raise SettingsError(f"The result would replace the input {path}.", "Choose another output.")
+    if output.exists() and not (as_file or output.is_dir()):
         raise SettingsError(f"The output {output} is a file.", "Choose another folder.")
+    if not as_file and output.suffix.lower() in (*ASSET_SUFFIXES, Path(PREVIEW).suffix, Path(REPORT).suffix):
+        raise SettingsError(
+            f"The output {output} looks like a file.", f"Name a folder, or a file that ends in {CAPTURE_SUFFIXES[0]}."
+        )
+    taken = [output] if as_file else [output / name for name in (ANIMATION, PREVIEW, PLY, BLEND, REPORT)]
+    held = [path for path in taken if path.exists()]
+    if held and not parsed.overwrite:
+        what = f"{output} is there" if as_file else f"{output} holds {held[0].name}"
+        raise SettingsError(f"{what} already.", "Choose another output, or replace the results with --overwrite.")
 
 
 def _make_folder(path: Path) -> None:

@@ -1,5 +1,8 @@
 """Where commands write is checked before they work for hours, and held while they do."""
 
+import hashlib
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,13 +48,42 @@ def alone_in(folder: Path, lock: str = ".lock") -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = FileLock(folder / lock, timeout=0)
-        held.acquire()
-    except Timeout as error:
-        raise SettingsError(f"Another program is writing into {folder}.", "Wait for it, or choose another.") from error
+        held = _held(folder / lock, folder)
     except OSError as error:
         raise SettingsError(f"{folder} cannot be written to ({error}).", "Choose another folder.") from error
     try:
         yield
     finally:
         held.release()
+
+
+@contextmanager
+def reserved(output: Path) -> Iterator[None]:
+    """Hold an output, a folder or a file, that need not be there yet and in which nothing is left by this.
+
+    Raises:
+        SettingsError: Another program holds it, or nothing can be written there.
+    """
+    place = output if output.is_dir() else output.parent
+    name = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:16]
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        held = _held(Path(tempfile.gettempdir()) / f"gvf-{name}.lock", output)
+    except OSError as error:
+        raise SettingsError(
+            f"Nothing can be written to {place} ({error.strerror}).", "Choose another place."
+        ) from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _held(lock: Path, what: Path) -> FileLock:
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise SettingsError(f"Another program is writing into {what}.", "Wait for it, or choose another.") from error
+    return held

@@ -20,7 +20,17 @@ from gvf_core import cli
         (["asset.st", "video.mp4", "-o", "out"], "video.mp4 is not a readable video"),
         (["asset.st", "video.mp4", "-o", "missing/out.st"], "There is no folder missing. Create it"),
         (["asset.st", "video.mp4", "-o", "video"], "The output video is a file. Choose another folder."),
-        (["asset.st", "video.mp4", "-o", "done"], "done holds preview.mp4 already. Choose another folder, or"),
+        (["asset.st", "video.mp4", "-o", "done"], "done holds preview.mp4 already. Choose another output, or"),
+        (["asset.st", "video.mp4", "-o", "video.mp4"], "would replace the input video.mp4"),
+        (["asset.st", "video.mp4", "-o", "asset.st", "--overwrite"], "would replace the input asset.st"),
+        (["asset.st", "done/preview.mp4", "-o", "done", "--overwrite"], "would replace the input done/preview.mp4"),
+        (["asset.st", "done/ply/frame_0000.ply", "-o", "done", "--overwrite"], "would replace the input done/ply"),
+        (["asset.st", "video.mp4", "-o", "hero.glb"], "hero.glb looks like a file"),
+        (["asset.st", "film.mp4", "-o", "video.st"], "video.st is there already"),
+        (["asset.st", "film.mp4", "-o", "out.st", "--frame", "3"], "--frame is for 3D files"),
+        (["asset.st", "film.mp4", "-o", "out.st", "--also", "film.mp4", "0", "120"], "The setting elevation is 120"),
+        (["asset.st", "film.mp4", "-o", "out.st", "--also", "film.mp4", "0", "up"], "'0 up' is no view"),
+        (["asset.st", "film.mp4", "-o", "/proc/out.st"], "/proc cannot be written to"),
         (["asset.st", "film.mp4", "-o", "out.st"], "asset.st is not a readable safetensors file"),
         (
             ["asset.st", "film.mp4", "-o", "out", "--engine", "diffusion", "--weights", "none"],
@@ -32,8 +42,8 @@ from gvf_core import cli
 )
 def test_a_mistake_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(tmp_path)
-    for name in ("asset.st", "video.mp4", "video", "done/preview.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("asset.st", "video.mp4", "video", "video.st", "done/preview.mp4", "done/ply/frame_0000.ply"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("no capture")
     write_video(tmp_path / "film.mp4", moving_square())
     before = sorted(tmp_path.rglob("*"))
