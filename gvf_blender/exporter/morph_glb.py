@@ -15,6 +15,7 @@ from ..core.errors import FileError
 from ..core.glb_file import add_asset_extras, read_morph_mesh
 from ..importer import PROVENANCE_PROPERTY
 from ..importer.placement import transform_points
+from ..operator_reason import reason_of
 from .provenance import provenance_note
 from .stage import depsgraph_of, operators_in
 from .vertex_tracks import VertexTracks
@@ -110,7 +111,7 @@ def _write(path: Path) -> None:
             filepath=str(path), **{name: value for name, value in options.items() if name in known}
         )
     except (RuntimeError, OSError) as error:
-        raise FileError(f"Blender could not write {path} ({str(error).strip()}).", "Choose another folder.") from error
+        raise FileError(f"Blender could not write {path} ({reason_of(error)}).", "Choose another folder.") from error
     if "FINISHED" not in outcome:
         raise FileError(f"Blender could not write {path}.", "Choose another folder.")
 

@@ -7,6 +7,7 @@ import bpy
 import numpy as np
 
 from ..core.errors import FileError
+from ..operator_reason import reason_of
 from .stage import operators_in, stage
 from .vertex_tracks import VertexTracks, read_vertex_tracks
 
@@ -86,6 +87,6 @@ def _run(scene: bpy.types.Scene, path: Path, operator: Callable[..., set[str]], 
         with operators_in(scene):
             outcome = operator(filepath=str(path), **{name: value for name, value in options.items() if name in known})
     except RuntimeError as error:
-        raise FileError(f"Blender could not use {path} ({str(error).strip()}).", "Choose another folder.") from error
+        raise FileError(f"Blender could not use {path} ({reason_of(error)}).", "Choose another folder.") from error
     if "FINISHED" not in outcome or not path.is_file():
         raise FileError(f"Blender could not write {path}.", "Choose another folder.")
