@@ -142,8 +142,9 @@ def animation_frames(scene: bpy.types.Scene, thing: bpy.types.Object) -> tuple[i
     playback = playback_of(thing)
     if playback is None:
         return scene.frame_start, scene.frame_end
+    stretch = scene.render.frame_map_new / scene.render.frame_map_old
     # Keys at 1 and 24.999 of a 29.97 frame rate mean 1 to 25.
-    return math.ceil(playback.start - 1e-3), math.floor(playback.end + 1e-3)
+    return math.ceil(playback.start * stretch - 1e-3), math.floor(playback.end * stretch + 1e-3)
 
 
 def format_of(path: Path) -> str | None:

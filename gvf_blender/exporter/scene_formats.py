@@ -13,13 +13,18 @@ from .vertex_tracks import VertexTracks, read_vertex_tracks
 
 
 def write_alembic(scene: bpy.types.Scene, path: Path, frames: Sequence[int]) -> None:
-    """Write what a stage shows, with its transforms baked, as an Alembic archive."""
+    """Write what a stage shows, with its transforms baked, as an Alembic archive.
+
+    Of a single frame it holds the one after it, too.
+    """
+    # Where there is only one, Blender goes to no frame and would write the pose of the shown scene's current one.
+    end = max(frames[-1], frames[0] + 1)
     _run(
         scene,
         path,
         bpy.ops.wm.alembic_export,
         start=frames[0],
-        end=frames[-1],
+        end=end,
         flatten=True,
         export_hair=False,
         export_particles=False,
@@ -58,7 +63,7 @@ def error_of(
     Raises:
         FileError: The file does not hold as many meshes with as many vertices.
     """
-    with stage(context, (), tracks[0].frames) as scene:
+    with stage(context, (), tracks[0].frames, is_stretched=False) as scene:
         read(scene, path)
         meshes = [thing for thing in scene.objects if thing.type == "MESH"]
         counts = sorted(len(thing.data.vertices) for thing in meshes)
