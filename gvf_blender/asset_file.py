@@ -10,6 +10,7 @@ from .capture.selection import surface_objects
 from .core.errors import FileError, SelectionError
 from .importer.gaussians import shows_gaussians
 from .importer.render_choice import is_kept_out_of_renders
+from .operator_reason import reason_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -106,9 +107,7 @@ def save_asset(output: Path) -> None:
     try:
         bpy.ops.wm.save_as_mainfile(filepath=str(output), compress=True)
     except RuntimeError as error:
-        raise FileError(
-            f"{output} could not be written ({str(error).strip()}).", "Check the disk and folder."
-        ) from error
+        raise FileError(f"{output} could not be written ({reason_of(error)}).", "Check the disk and folder.") from error
     finally:
         paths.save_version = versions
 
@@ -137,7 +136,7 @@ def _read(asset: Path) -> None:
         else:
             outcome = _importer(suffix)(filepath=str(asset))
     except RuntimeError as error:
-        raise FileError(f"Blender cannot read {asset} ({_reason(error)}).", hint) from error
+        raise FileError(f"Blender cannot read {asset} ({reason_of(error)}).", hint) from error
     if "FINISHED" not in outcome:
         raise FileError(f"Blender cannot read {asset}.", hint)
     # Of a mesh in Edit Mode, Blender evaluates a copy that has no faces.
@@ -157,12 +156,6 @@ def _hold_still() -> None:
         if owner.animation_data is not None:
             owner.animation_data_clear()
     bpy.context.view_layer.update()
-
-
-def _reason(error: RuntimeError) -> str:
-    # Importers in Python put their traceback before it, others a reference to a console that is not there after it.
-    lines = [line for line in str(error).strip().splitlines() if "see console" not in line]
-    return lines[-1].removeprefix("Error: ").rstrip(".") if lines else "it does not say why"
 
 
 def _importer(suffix: str) -> Callable[..., set[str]]:

@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 
 from ..core.errors import SelectionError
+from ..material_slots import replace_materials, shown_materials
 from .materials import UnlitMaterials
 from .scratch import Scratch
 
@@ -145,16 +146,12 @@ class _MeshReader:
         return Piece(evaluated.original.name, mesh, matrix, world, triangles, _is_instance(instance), weights)
 
     def _copy(self, evaluated: bpy.types.Object) -> tuple[bpy.types.Mesh, np.ndarray, np.ndarray]:
-        materials = [
-            slot.material if slot.link == "OBJECT" else material
-            for slot, material in zip(evaluated.material_slots, evaluated.data.materials, strict=False)
-        ]
-        materials += evaluated.data.materials[len(materials) :]
+        materials = shown_materials(evaluated)
         key = (evaluated.data.as_pointer(), tuple(material and material.original for material in materials))
         if key not in self._meshes:
             mesh = self._new_mesh(evaluated)
             self._scratch.adopt(mesh)
-            self._replace_materials(mesh, materials)
+            replace_materials(mesh, [self._materials.unlit(material) for material in materials or [None]])
             self._meshes[key] = (mesh, *_mesh_arrays(mesh))
         return self._meshes[key]
 
@@ -170,14 +167,6 @@ class _MeshReader:
             self._scratch.adopt(part.shape_keys)
             self._scratch.adopt(bpy.data.objects.new(part.name, part)).shape_key_clear()
         return part
-
-    def _replace_materials(self, mesh: bpy.types.Mesh, materials: list[bpy.types.Material | None]) -> None:
-        # The copy may have fewer slots than the evaluated mesh; clearing them would reset the faces' material indices.
-        for index, material in enumerate(materials or [None]):
-            if index < len(mesh.materials):
-                mesh.materials[index] = self._materials.unlit(material)
-            else:
-                mesh.materials.append(self._materials.unlit(material))
 
 
 def _is_instance(instance: bpy.types.DepsgraphObjectInstance) -> bool:

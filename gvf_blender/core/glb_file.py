@@ -28,7 +28,7 @@ class MorphMesh:
     Attributes:
         base: Positions without any target [V, 3].
         targets: What each target adds [K, V, 3].
-        times: Seconds of the keys [T].
+        times: Seconds of the keys [T]; one, 0, of a mesh without targets.
         weights: Of every target at every key [T, K].
         places: Of the node at every key [T, 3]; [1, 3] if it does not move.
     """
@@ -63,19 +63,23 @@ def read_morph_mesh(path: Path, name: str | None = None) -> MorphMesh:
         node = file["nodes"][index]
         primitives = file["meshes"][node["mesh"]]["primitives"]
         base = np.concatenate([read(primitive["attributes"]["POSITION"]) for primitive in primitives])
-        count = len(primitives[0]["targets"])
+        count = len(primitives[0].get("targets", ()))
         targets = [
             np.concatenate([read(primitive["targets"][index]["POSITION"]) for primitive in primitives])
             for index in range(count)
         ]
         sampler = _sampler(file, index, "weights")
-        if sampler is None:
+        if sampler is not None:
+            times, weights = read(sampler["input"]), read(sampler["output"])
+        elif not targets:
+            times, weights = np.zeros(1, np.float32), np.zeros(0, np.float32)
+        else:
             raise ValueError("no animated weights")
-        times, weights = read(sampler["input"]), read(sampler["output"])
         going = _sampler(file, index, "translation")
         still = np.array([node.get("translation", (0.0, 0.0, 0.0))], np.float32)
         places = still if going is None else read(going["output"])
-        return MorphMesh(base, np.stack(targets), times, weights.reshape(len(times), count), places)
+        moves = np.stack(targets) if targets else np.zeros((0, *base.shape), np.float32)
+        return MorphMesh(base, moves, times, weights.reshape(len(times), count), places)
     except OSError as error:
         raise FileError(f"{path} could not be read ({error.strerror}).", "Choose another file.") from error
     except (KeyError, IndexError, ValueError, StopIteration, struct.error) as error:
@@ -116,7 +120,7 @@ def _sampler(file: dict[str, Any], node: int, path: str) -> dict[str, Any] | Non
     """The one that animates something of a node."""
     found = (
         animation["samplers"][channel["sampler"]]
-        for animation in file["animations"]
+        for animation in file.get("animations", ())
         for channel in animation["channels"]
         if channel["target"] == {"node": node, "path": path}
     )

@@ -17,6 +17,7 @@ from ..importer.gaussians import shows_gaussians
 from ..importer.placement import is_invertible
 from ..importer.retiming import playback_of
 from ..importer.same_import import same_import
+from .drafts import drafts_of
 from .morph_glb import export_glb
 from .provenance import noted_on
 from .scene_formats import error_of, read_alembic, read_usd, write_alembic, write_usd
@@ -69,7 +70,7 @@ def export(
     frame_start: int | None = None,
     frame_end: int | None = None,
 ) -> ExportReport:
-    """Write the animation of objects; existing files are replaced.
+    """Write the animation of objects; existing files are replaced, but not by an export that fails.
 
     Splats and points go into PLY files, one per frame ("name_0001.ply"); a mesh that moves into Alembic, USD, GLB with
     morph targets, or a PC2 point cache; several meshes into one file of these but the last. What the exporter writes is
@@ -83,8 +84,9 @@ def export(
         frame_end: Last scene frame; likewise.
 
     Raises:
-        SelectionError: An object does not go into that format, or several do not, or it has a scale of zero.
-        SettingsError: An unknown suffix, or no frames.
+        SelectionError: An object does not go into that format, or several do not, or it is in Edit Mode, has no
+            vertices or a scale of zero.
+        SettingsError: An unknown suffix, no frames, or frames that the format does not know.
         FileError: The file cannot be written, or does not hold what was written.
     """
     kind = _format(path)
@@ -92,16 +94,30 @@ def export(
         obstacle = export_obstacle(thing, kind)
         if obstacle is not None:
             raise obstacle
+        # Of a mesh in Edit Mode, Blender evaluates a copy without faces for all objects that share it.
+        if thing.mode == "EDIT" or getattr(thing.data, "is_editmode", False):
+            raise SelectionError(
+                f"{thing.name!r} is in Edit Mode, and animations are exported in object mode.",
+                "Switch to object mode.",
+            )
     if len(things) > 1 and kind not in SEVERAL:
         names = ", ".join(repr(thing.name) for thing in things)
         raise SelectionError(f"{path.name} holds one object, and given are: {names}.", "Export one after the other.")
     if not path.parent.is_dir():
         raise FileError(f"There is no folder {path.parent} for the export.", "Choose an existing folder.")
     frames = _frames(context.scene, things[0], frame_start, frame_end)
+    if kind == "USD" and frames[0] < 0:
+        # Blender's exporter writes the frame range of the scene.
+        raise SettingsError(
+            f"Blender writes no frames before 0 into USD, and those to export are {frames[0]} to {frames[-1]}.",
+            "Choose another format, or let the animation start at frame 0 or later.",
+        )
     if kind == "PLY":
         paths, error = export_splats(context, things[0], path, frames)
     else:
-        paths, error = [path], _export_meshes(context, things, kind, path, frames)
+        paths = [path]
+        with drafts_of(paths) as (draft,):
+            error = _export_meshes(context, things, kind, draft, frames)
     size = sum(written.stat().st_size for written in paths)
     return ExportReport(tuple(paths), len(frames), error, size)
 
@@ -142,8 +158,9 @@ def animation_frames(scene: bpy.types.Scene, thing: bpy.types.Object) -> tuple[i
     playback = playback_of(thing)
     if playback is None:
         return scene.frame_start, scene.frame_end
+    stretch = scene.render.frame_map_new / scene.render.frame_map_old
     # Keys at 1 and 24.999 of a 29.97 frame rate mean 1 to 25.
-    return math.ceil(playback.start - 1e-3), math.floor(playback.end + 1e-3)
+    return math.ceil(playback.start * stretch - 1e-3), math.floor(playback.end * stretch + 1e-3)
 
 
 def format_of(path: Path) -> str | None:
@@ -176,6 +193,9 @@ def _export_meshes(
 ) -> float:
     with stage(context, things, frames) as scene:
         tracks = read_vertex_tracks(scene, things, frames)
+        for thing, each in zip(things, tracks, strict=True):
+            if each.world.shape[1] == 0:
+                raise SelectionError(f"{thing.name!r} has no vertices.", "Choose a mesh that has some.")
         if kind in ("GLB", "PC2"):
             _check_scales(things, tracks)
         if kind == "GLB":

@@ -11,10 +11,12 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ..core.errors import FileError
+from ..core.errors import FileError, SelectionError
 from ..core.glb_file import add_asset_extras, read_morph_mesh
 from ..importer import PROVENANCE_PROPERTY
 from ..importer.placement import transform_points
+from ..material_slots import replace_materials, shown_materials
+from ..operator_reason import reason_of
 from .provenance import provenance_note
 from .stage import depsgraph_of, operators_in
 from .vertex_tracks import VertexTracks
@@ -35,12 +37,16 @@ def export_glb(
         The largest distance in metres between the tracks and what is in the file.
 
     Raises:
+        SelectionError: An object has no faces.
         FileError: The file cannot be written.
     """
     scene.frame_set(tracks[0].frames[0])
     copies = [_add_copy(scene, *each) for each in zip(things, tracks, strict=True)]
     for thing in things:
         scene.collection.objects.unlink(thing)
+    # The copies have a key for every frame as it is shown, from 0 on, as Blender's frame ranges do not begin before it.
+    scene.render.frame_map_old = scene.render.frame_map_new = 100
+    scene.frame_start, scene.frame_end = 0, len(tracks[0].frames) - 1
     with operators_in(scene):
         _write(path)
     error = max(_error(path, copy.name, each) for copy, each in zip(copies, tracks, strict=True))
@@ -55,9 +61,13 @@ def export_glb(
 def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTracks) -> bpy.types.Object:
     local = _relative(tracks).astype(np.float32)
     depsgraph = depsgraph_of(scene)
-    mesh = bpy.data.meshes.new_from_object(
-        thing.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
-    )
+    evaluated = thing.evaluated_get(depsgraph)
+    mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)
+    if not mesh.polygons:
+        raise SelectionError(
+            f"{thing.name!r} has no faces, and GLB files hold nothing else.", "Choose Alembic, USD or PC2."
+        )
+    replace_materials(mesh, [material and material.original for material in shown_materials(evaluated)])
     copy = bpy.data.objects.new(thing.name, mesh)
     copy.matrix_world = _node_matrix(tracks)
     scene.collection.objects.link(copy)
@@ -72,11 +82,11 @@ def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTra
         for other, weight in ((index - 1, 0.0), (index, 1.0), (index + 1, 0.0)):
             if other < len(local):
                 block.value = weight
-                block.keyframe_insert("value", frame=tracks.frames[other])
+                block.keyframe_insert("value", frame=other)
     if np.ptp(tracks.places, axis=0).any():
-        for frame, place in zip(tracks.frames, tracks.places, strict=True):
+        for index, place in enumerate(tracks.places):
             copy.location = place
-            copy.keyframe_insert("location", frame=frame)
+            copy.keyframe_insert("location", frame=index)
     return copy
 
 
@@ -110,7 +120,7 @@ def _write(path: Path) -> None:
             filepath=str(path), **{name: value for name, value in options.items() if name in known}
         )
     except (RuntimeError, OSError) as error:
-        raise FileError(f"Blender could not write {path} ({str(error).strip()}).", "Choose another folder.") from error
+        raise FileError(f"Blender could not write {path} ({reason_of(error)}).", "Choose another folder.") from error
     if "FINISHED" not in outcome:
         raise FileError(f"Blender could not write {path}.", "Choose another folder.")
 

@@ -7,18 +7,24 @@ import bpy
 import numpy as np
 
 from ..core.errors import FileError
+from ..operator_reason import reason_of
 from .stage import operators_in, stage
 from .vertex_tracks import VertexTracks, read_vertex_tracks
 
 
 def write_alembic(scene: bpy.types.Scene, path: Path, frames: Sequence[int]) -> None:
-    """Write what a stage shows, with its transforms baked, as an Alembic archive."""
+    """Write what a stage shows, with its transforms baked, as an Alembic archive.
+
+    Of a single frame it holds the one after it, too.
+    """
+    # Where there is only one, Blender goes to no frame and would write the pose of the shown scene's current one.
+    end = max(frames[-1], frames[0] + 1)
     _run(
         scene,
         path,
         bpy.ops.wm.alembic_export,
         start=frames[0],
-        end=frames[-1],
+        end=end,
         flatten=True,
         export_hair=False,
         export_particles=False,
@@ -57,7 +63,7 @@ def error_of(
     Raises:
         FileError: The file does not hold as many meshes with as many vertices.
     """
-    with stage(context, (), tracks[0].frames) as scene:
+    with stage(context, (), tracks[0].frames, is_stretched=False) as scene:
         read(scene, path)
         meshes = [thing for thing in scene.objects if thing.type == "MESH"]
         counts = sorted(len(thing.data.vertices) for thing in meshes)
@@ -86,6 +92,6 @@ def _run(scene: bpy.types.Scene, path: Path, operator: Callable[..., set[str]], 
         with operators_in(scene):
             outcome = operator(filepath=str(path), **{name: value for name, value in options.items() if name in known})
     except RuntimeError as error:
-        raise FileError(f"Blender could not use {path} ({str(error).strip()}).", "Choose another folder.") from error
+        raise FileError(f"Blender could not use {path} ({reason_of(error)}).", "Choose another folder.") from error
     if "FINISHED" not in outcome or not path.is_file():
         raise FileError(f"Blender could not write {path}.", "Choose another folder.")

@@ -16,6 +16,7 @@ from ..importer.materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_AT
 from ..importer.nodes import has_input, set_modifier_input
 from ..importer.placement import transform_points
 from ..importer.splats import DISPLAY_POINTS, display_of, set_display
+from .drafts import drafts_of
 from .provenance import provenance_note
 from .stage import depsgraph_of, stage
 
@@ -53,16 +54,16 @@ def export_splats(
         FileError: A file cannot be written.
     """
     note = f"{PROVENANCE_PROPERTY} {json.dumps(provenance_note(thing))}"
-    paths, error = [], 0.0
-    with stage(context, (), frames) as scene:
+    paths = [path.with_name(f"{path.stem}_{frame:04d}.ply") for frame in frames]
+    error = 0.0
+    with stage(context, (), frames) as scene, drafts_of(paths) as drafts:
         points = _copy_as_points(thing)
         scene.collection.objects.link(points)
-        for frame in frames:
+        for frame, draft in zip(frames, drafts, strict=True):
             scene.frame_set(frame)
             splats = _shown(scene, points, thing.name)
-            paths.append(path.with_name(f"{path.stem}_{frame:04d}.ply"))
-            write_splat_ply(paths[-1], splats, [note])
-            read = read_splat_ply(paths[-1])
+            write_splat_ply(draft, splats, [note])
+            read = read_splat_ply(draft)
             error = max(error, float(np.linalg.norm(read.positions - splats.positions, axis=1).max()))
     return paths, error
 

@@ -17,20 +17,26 @@ _KEPT = ("scenes", "screens", "workspaces", "window_managers")
 
 @contextmanager
 def stage(
-    context: bpy.types.Context, objects: Sequence[bpy.types.Object], frames: Sequence[int]
+    context: bpy.types.Context, objects: Sequence[bpy.types.Object], frames: Sequence[int], *, is_stretched: bool = True
 ) -> Iterator[bpy.types.Scene]:
     """A scene that shows only the given objects; what appears in the file meanwhile goes with it.
 
     Args:
-        context: Its scene gives frame rate and units.
+        context: Its scene gives frame rate, units and what else changes how objects are shown.
         objects: What the scene shows; none for an empty one.
-        frames: Its frame range.
+        frames: Its frame range; Blender's frame ranges begin at 0, and what is before is left out of it.
+        is_stretched: Follows the scene's Time Stretching, which an exported file already does.
     """
     before = {datablock.as_pointer() for datablock in datablocks(*_KEPT)}
     scene = bpy.data.scenes.new(_NAME)
     own = context.scene
     scene.render.fps, scene.render.fps_base = own.render.fps, own.render.fps_base
     scene.unit_settings.scale_length = own.unit_settings.scale_length
+    # Simplify takes subdivisions away, in the viewport, too.
+    scene.render.use_simplify = own.render.use_simplify
+    scene.render.simplify_subdivision = own.render.simplify_subdivision
+    if is_stretched:
+        scene.render.frame_map_old, scene.render.frame_map_new = own.render.frame_map_old, own.render.frame_map_new
     scene.frame_start, scene.frame_end = frames[0], frames[-1]
     for thing in objects:
         scene.collection.objects.link(thing)

@@ -27,6 +27,8 @@ class GVF_OT_export(bpy.types.Operator):
     filter_glob: StringProperty(
         default=";".join(f"*{suffix}" for suffixes in FORMATS.values() for suffix in suffixes), options={"HIDDEN"}
     )
+    # The file browser asks before it lets a file be replaced.
+    check_existing: BoolProperty(default=True, options={"HIDDEN"})
     format: EnumProperty(
         name="Format",
         description="Changes the suffix of the file name, which tells the format",
@@ -115,7 +117,8 @@ class GVF_OT_export(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Export and report the error of the file."""
         try:
-            path = Path(bpy.path.abspath(self.filepath)).expanduser()
+            # Resolved, so that a link stays one and the file that it stands for is replaced.
+            path = Path(bpy.path.abspath(self.filepath)).expanduser().resolve()
             frames = (self._frame(name) for name in ("frame_start", "frame_end"))
             is_whole = self.whole and format_of(path) in SEVERAL
             things = of_one_result(context.object) if is_whole else [context.object]

@@ -109,6 +109,138 @@ def test_an_object_that_moves_as_a_whole_is_exported_where_it_goes(api, tmp_path
         assert api.export(ball, tmp_path / name).error < 1e-5
 
 
+def stretching(ball):
+    """A mesh that grows and goes by keys from frame -10 to 20."""
+    ball.shape_key_add(name="Basis")
+    block = ball.shape_key_add(name="Long")
+    for point in block.points:
+        point.co.x *= 3
+    for frame, value in ((-10, 0.0), (20, 1.0)):
+        block.value = ball.location.y = value
+        block.keyframe_insert("value", frame=frame)
+        ball.keyframe_insert("location", frame=frame)
+    bpy.context.scene.frame_set(1)
+    return ball
+
+
+def shown_extents(name, frames):
+    """Sizes and middles of an object's bounding box in the viewport."""
+    found = []
+    for frame in frames:
+        bpy.context.scene.frame_set(frame)
+        box = evaluated_world_vertices(name)
+        found.append((np.ptp(box, axis=0), (box.max(axis=0) + box.min(axis=0)) / 2))
+    return np.array(found)
+
+
+def read_into_empty_file(path):
+    """The mesh object that Blender reads from a file."""
+    bpy.ops.wm.read_homefile(use_empty=True)
+    read = {".abc": bpy.ops.wm.alembic_import, ".usdc": bpy.ops.wm.usd_import, ".glb": bpy.ops.import_scene.gltf}
+    read[path.suffix](filepath=str(path))
+    return next(thing for thing in bpy.data.objects if thing.type == "MESH")
+
+
+def vertices_in(path):
+    if path.suffix == ".pc2":
+        return read_pc2(path).shape[1]
+    return len(read_into_empty_file(path).data.vertices)
+
+
+@pytest.mark.parametrize("name", MESH_FORMATS)
+def test_simplify_is_in_the_file_as_the_viewport_shows_it(api, cube, tmp_path, name):
+    render = bpy.context.scene.render
+    cube.modifiers.new("Subdivision", "SUBSURF").levels = 2
+    render.use_simplify, render.simplify_subdivision = True, 0
+    bpy.context.view_layer.update()
+    assert len(evaluated_world_vertices("Cube")) == 8
+    assert api.export(cube, tmp_path / name, frame_start=1, frame_end=3).error < 1e-5
+    # Three normals and so three vertices at a corner, in GLB.
+    assert vertices_in(tmp_path / name) in (8, 24)
+
+
+@pytest.mark.parametrize("name", MESH_FORMATS)
+def test_time_stretching_is_in_the_file_as_the_viewport_shows_it(api, tmp_path, name):
+    ball = stretching(new_ball())
+    bpy.context.scene.render.frame_map_new = 200
+    frames = range(4, 9)
+    expected = shown_extents("Ball", frames)
+    bpy.context.scene.frame_set(4)
+    matrix = np.array(ball.matrix_world)
+    path = tmp_path / name
+    assert api.export(ball, path, frame_start=4, frame_end=8).error < 1e-5
+    if name == "a.pc2":
+        found = read_pc2(path) @ matrix[:3, :3].T + matrix[:3, 3]
+        np.testing.assert_allclose(np.ptp(found, axis=1), expected[:, 0], atol=1e-5)
+        return
+    read = read_into_empty_file(path).name
+    found = shown_extents(read, range(5) if name == "a.glb" else frames)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("new", [50, 200])
+def test_splats_follow_time_stretching_over_the_frames_where_they_move(api, tmp_path, new):
+    animation, imported = moving(new_ball(), tmp_path)
+    bpy.context.scene.render.frame_map_new = new
+    report = api.export(imported.splats, tmp_path / "a.ply")
+    stretch = new / 100
+    first = int(np.ceil(11 * stretch))
+    assert report.paths[0].name == f"a_{first:04d}.ply"
+    assert report.frames == int(np.floor(17 * stretch)) - first + 1
+    for place in (0, 2):
+        moment = (first + place) / stretch - 11
+        read = read_splat_ply(report.paths[place])
+        np.testing.assert_allclose(read.positions, animation.world_means(moment), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", MESH_FORMATS)
+def test_a_single_frame_is_the_asked_one(api, tmp_path, name):
+    ball = stretching(new_ball())
+    expected = shown_extents("Ball", [9])
+    bpy.context.scene.frame_set(1)
+    path = tmp_path / name
+    report = api.export(ball, path, frame_start=9, frame_end=9)
+    assert report.frames == 1 and report.error < 1e-5
+    if name != "a.pc2":
+        read = read_into_empty_file(path).name
+        np.testing.assert_allclose(shown_extents(read, [9]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a.abc", "a.glb", "a.pc2"])
+def test_frames_before_zero_are_in_the_file(api, tmp_path, name):
+    ball = stretching(new_ball())
+    expected = shown_extents("Ball", range(-4, 4))
+    path = tmp_path / name
+    report = api.export(ball, path, frame_start=-4, frame_end=3)
+    assert report.frames == 8 and report.error < 1e-5
+    if name == "a.glb":
+        read = read_into_empty_file(path).name
+        np.testing.assert_allclose(shown_extents(read, range(8)), expected, atol=1e-4)
+
+
+def test_splats_are_exported_at_frames_before_zero(api, tmp_path):
+    ball = new_ball()
+    animation = fabricate(tmp_path, ball, frames=FRAMES)
+    imported = import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    imported.splats.gvf.play_start = -4
+    report = api.export(imported.splats, tmp_path / "a.ply")
+    assert (report.frames, report.paths[0].name) == (FRAMES, "a_-004.ply")
+    np.testing.assert_allclose(read_splat_ply(report.paths[2]).positions, animation.world_means(2), atol=2e-5)
+
+
+def test_a_glb_file_has_the_materials_of_the_object_itself(api, tmp_path):
+    ball = new_ball()
+    ball.data.materials.append(None)
+    ball.data.polygons.foreach_set("material_index", np.arange(len(ball.data.polygons)) % 3)
+    for slot, name in ((1, "Own"), (2, "Third")):
+        ball.material_slots[slot].link = "OBJECT"
+        ball.material_slots[slot].material = bpy.data.materials.new(name)
+    moving(ball, tmp_path)
+    api.export(ball, tmp_path / "a.glb")
+    read = read_into_empty_file(tmp_path / "a.glb")
+    assert [slot.material.name for slot in read.material_slots] == ["Red", "Own", "Third"]
+
+
 @pytest.mark.parametrize("kind", ["splats", "points"])
 def test_gaussians_become_a_ply_sequence_that_the_servers_side_reads(api, tmp_path, kind):
     from gvf_core.export import read_ply
