@@ -259,7 +259,7 @@ def _check_output(parsed: argparse.Namespace, *, as_file: bool) -> None:
     output: Path = parsed.output
     if not output.parent.is_dir():
         raise SettingsError(f"There is no folder {output.parent}.", "Create it or choose another output.")
-    places = [output] if as_file else [output / name for name in (ANIMATION, PREVIEW, BLEND, REPORT)]
+    places = [output, *(output / name for name in (ANIMATION, PREVIEW, BLEND, REPORT) if not as_file)]
     for path in _inputs(parsed).values():
         is_frame = not as_file and _FRAME.fullmatch(path.name) and path.resolve().parent == (output / PLY).resolve()
         if is_frame or path.resolve() in [place.resolve() for place in places]:

@@ -30,7 +30,7 @@ from gvf_core import cli
         (["asset.st", "film.mp4", "-o", "out.st", "--frame", "3"], "--frame is for 3D files"),
         (["asset.st", "film.mp4", "-o", "out.st", "--also", "film.mp4", "0", "120"], "The setting elevation is 120"),
         (["asset.st", "film.mp4", "-o", "out.st", "--also", "film.mp4", "0", "up"], "'0 up' is no view"),
-        (["asset.st", "film.mp4", "-o", "/proc/out.st"], "/proc cannot be written to"),
+        (["asset.st", "film.mp4", "-o", "/proc/out.st"], "Nothing can be written to /proc"),
         (["asset.st", "film.mp4", "-o", "out.st"], "asset.st is not a readable safetensors file"),
         (
             ["asset.st", "film.mp4", "-o", "out", "--engine", "diffusion", "--weights", "none"],
