@@ -123,7 +123,10 @@ def animate(
     with stages.run("Reading the video") as monitor:
         clip = read_video(video, settings.start_frame, settings.frame_stride, settings.max_frames, monitor.part(0, 0.4))
         frames = cut_out(clip, monitor.part(0.4, 1), settings.matting)
-        doubts = (*mesh_doubts(capture.vertices, capture.triangles), *video_doubts(clip.frames[..., :3], frames))
+        doubts = (
+            *mesh_doubts(capture.vertices, capture.triangles),
+            *video_doubts(clip.frames[..., :3], frames, clip.is_steady),
+        )
         other_frames = [_further_frames(one.path, settings, len(frames)) for one in further]
     with stages.run("Loading the engine"):
         check_views(capture)

@@ -43,7 +43,7 @@ def inspect_video(path: Path, max_pixels: int, max_frames: int) -> VideoFacts:
         VideoError: The file is not a readable video.
     """
     try:
-        with av.open(str(path), options=LOCAL_FILES_ONLY) as container:
+        with av.open(str(path), options=LOCAL_FILES_ONLY, metadata_errors="replace") as container:
             stream = video_stream(path, container)
             # FFmpeg itself refuses larger pictures, before it allocates them
             stream.codec_context.options = {"max_pixels": str(2 * max_pixels + PADDING_PIXELS)}

@@ -44,7 +44,9 @@ FPS = Fraction(24)
 """Frames per second of every example's video (`tools.make_example`)."""
 SHEET_ROWS = 6
 SIZES = (64, 2048)
-WRITTEN = ("demo.blend", "preview.mp4", "frames.png", "report.json", "server.json", "server.log", "blender.log")
+LOG = "server.log"
+"""The first file that a demo writes, and what its folder is known by."""
+WRITTEN = ("demo.blend", "preview.mp4", "frames.png", "report.json", "server.json", "blender.log", LOG)
 LABELS = {"splats": "Gaussian splats", "points": "point cloud", "motion": "moved mesh"}
 
 
@@ -189,8 +191,12 @@ def clear(output: Path) -> None:
 
     Raises:
         OSError: It cannot be made or written.
+        DemoError: It holds files of the same names that no demo has written.
     """
     output.mkdir(parents=True, exist_ok=True)
+    foreign = [name for name in WRITTEN if (output / name).exists()]
+    if foreign and not (output / LOG).exists():
+        raise DemoError(f"{output} holds {foreign[0]}, but not from a demo. Choose another folder.")
     for name in WRITTEN:
         (output / name).unlink(missing_ok=True)
 
@@ -203,7 +209,7 @@ def running_server(output: Path, scratch: Path) -> Iterator[subprocess.Popen[byt
         DemoError: It did not start.
     """
     handshake = output / "server.json"
-    log = output / "server.log"
+    log = output / LOG
     command = [sys.executable, "-m", "server", "--handshake", str(handshake), "--data", str(scratch / "server")]
     with log.open("wb") as file:
         process = subprocess.Popen(

@@ -59,6 +59,9 @@ def align_to_frame(
         return Alignment(whole, 0.0)
     cropped, window = crop_square(frame[None], whole, SEARCH_SIZE)
     mask = cropped[0, ..., 3]
+    if not (mask > 0.5).any():
+        # Thinner than the pixels of this smaller picture: then what there is of it.
+        mask = np.minimum(1, mask / mask.max())
     lens = window.intrinsics[0]
     radius = 2.0
     for _ in range(ROUNDS):

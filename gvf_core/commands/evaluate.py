@@ -123,10 +123,11 @@ def _evaluate_existing_asset(
     assets = find_assets(parsed.assets)
     for folder in _FOLDERS:
         (parsed.out / folder).mkdir(parents=True, exist_ok=True)
-    if parsed.again:
-        for kept in (parsed.out / "clips").glob("*.json"):
-            kept.unlink()
     named = named_clips(assets, parsed.clip)
+    if parsed.again:
+        for pattern in ("names.json", *(f"*.{engine}.json" for engine in weights)):
+            for kept in (parsed.out / "clips").glob(pattern):
+                kept.unlink()
     choices: Iterator[ClipChoice] = iter(named)
     if not named:
         choices = drawn_clips(assets, _ClipNames(parsed.out / "clips" / "names.json"), parsed.seed)

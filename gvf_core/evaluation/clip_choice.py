@@ -3,6 +3,7 @@
 import csv
 import itertools
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,11 +69,11 @@ def find_assets(source: Path, suffixes: Sequence[str] = SUFFIXES) -> tuple[Anima
         kinds = ", ".join(suffixes)
         raise FileFormatError(f"There is no animated file in {source}.", f"Name a folder or file; kinds: {kinds}.")
     table = _table(folder)
-    names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    names = [_shown(path.relative_to(folder).with_suffix("")) for path in paths]
     times = Counter(names)
     assets = []
     for path, name in zip(paths, names, strict=True):
-        unique = name if times[name] == 1 else path.relative_to(folder).as_posix()
+        unique = name if times[name] == 1 else _shown(path.relative_to(folder))
         row = table.get(name, {})
         assets.append(AnimatedAsset(path, unique, row.get("family") or unique, row.get("category") or ""))
     return tuple(assets)
@@ -157,6 +158,11 @@ def _in_turn(sources: Sequence[Iterator[ClipChoice]]) -> Iterator[ClipChoice]:
                 again.append(source)
                 yield choice
         waiting = again
+
+
+def _shown(path: Path) -> str:
+    """A path with a question mark for what is no text, so that reports can be written."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 def _clips_of_asset(

@@ -57,7 +57,7 @@ def check_video(path: Path, settings: AnimateSettings) -> VideoCheck:
     gap = np.zeros((TILE, _GAP, 3), np.uint8)
     upper, lower = (np.concatenate([left, gap, right], axis=1) for left, right in (tiles[:2], tiles[2:]))
     picture = np.concatenate([upper, np.zeros((_GAP, 2 * TILE + _GAP, 3), np.uint8), lower])
-    return VideoCheck(len(frames), video_doubts(pictures, frames), picture)
+    return VideoCheck(len(frames), video_doubts(pictures, frames, clip.is_steady), picture)
 
 
 def _around_object(alpha: Float32[np.ndarray, "frames height width"]) -> tuple[slice, slice]:

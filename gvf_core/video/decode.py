@@ -1,13 +1,14 @@
 """Frames of the driving video."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
 import av
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 
@@ -19,6 +20,11 @@ MAX_PIXELS = 8192 * 8192
 MAX_CLIP_PIXELS = 100_000_000
 """Larger clips are scaled down: 48 frames of 1920 x 1080, 1.6 GB once they are cut out."""
 DEFAULT_FPS = 24.0
+UNSTEADY = 0.5
+"""Difference between two steps in time, in parts of the usual step, from which they count as different: files whose
+times are whole milliseconds have some."""
+SAME_RATE = 0.02
+"""Difference between two rates, in parts, that counts as none."""
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that keep the alpha of WebM files, by the name of FFmpeg's own decoder, which drops it."""
 
@@ -29,13 +35,15 @@ class DrivingVideo:
 
     Attributes:
         frames: sRGB colour and straight alpha (255 where the file has no alpha).
-        fps: Frames per second of the frames kept here, after the stride.
+        fps: Frames per second of the frames kept here, after the stride; their mean where it varies.
         has_alpha: Whether the file carries an alpha channel.
+        is_steady: Whether the frames kept here are equally far apart.
     """
 
     frames: UInt8[np.ndarray, "frames height width 4"]
     fps: float
     has_alpha: bool
+    is_steady: bool = True
 
 
 def read_video(
@@ -62,9 +70,10 @@ def read_video(
     if path.stat().st_size == 0:
         raise VideoError(f"The video {path.name} is empty.", "Export or download it again.")
     frames: list[np.ndarray] = []
+    times: list[float | None] = []
     size, alpha = None, False
     try:
-        with av.open(str(path), options=LOCAL_FILES_ONLY) as container:
+        with av.open(str(path), options=LOCAL_FILES_ONLY, metadata_errors="replace") as container:
             stream = video_stream(path, container)
             rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
             kept = _kept_frames(stream.frames, start, stride, max_frames)
@@ -79,7 +88,15 @@ def read_video(
                     alpha = any(component.is_alpha for component in frame.format.components)
                 if (frame.width, frame.height) != size:
                     raise VideoError(f"The picture size changes within {path.name}.", "Export it again.")
-                frames.append(_picture(frame, stream.sample_aspect_ratio, MAX_CLIP_PIXELS / kept))
+                if len(frames) == kept:
+                    # The file holds more frames than it says, as those in fragments do.
+                    kept = max_frames
+                picture = _picture(frame, stream.sample_aspect_ratio, MAX_CLIP_PIXELS / kept)
+                if frames and frames[0].shape != picture.shape:
+                    height, width = picture.shape[:2]
+                    frames = [cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in frames]
+                frames.append(picture)
+                times.append(frame.time)
                 if len(frames) == max_frames:
                     break
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -89,7 +106,24 @@ def read_video(
             f"{path.name} has {'one usable frame' if frames else 'no usable frames'}; motion needs at least 2.",
             "Choose a longer video, or an earlier start frame and a smaller step.",
         )
-    return DrivingVideo(np.stack(frames), rate / stride, alpha)
+    fps, is_steady = _timing(times, rate / stride)
+    return DrivingVideo(np.stack(frames), fps, alpha, is_steady)
+
+
+def _timing(times: Sequence[float | None], usual: float) -> tuple[float, bool]:
+    """Frames per second, and whether they are equally far apart, from when each of several frames is shown.
+
+    Args:
+        times: Seconds; None where the file does not say.
+        usual: Rate of the whole file: it is exact where these frames have it but for the rounding of their times.
+    """
+    known = np.array([time for time in times if time is not None])
+    steps = np.diff(known)
+    if len(known) < len(times) or (steps <= 0).any():
+        return usual, True
+    fps = len(steps) / float(known[-1] - known[0])
+    is_steady = bool(np.abs(steps - np.median(steps)).max() < UNSTEADY * np.median(steps))
+    return usual if is_steady and abs(fps / usual - 1) < SAME_RATE else fps, is_steady
 
 
 def _kept_frames(available: int, start: int, stride: int, max_frames: int) -> int:

@@ -20,16 +20,28 @@ _LOOKED_AT = 160
 
 
 def video_doubts(
-    pictures: UInt8[np.ndarray, "frames height width 3"], cut_out: Float32[np.ndarray, "frames height width 4"]
+    pictures: UInt8[np.ndarray, "frames height width 3"],
+    cut_out: Float32[np.ndarray, "frames height width 4"],
+    is_steady: bool = True,
 ) -> tuple[str, ...]:
     """Warnings for the artist.
 
     Args:
         pictures: The frames as they are in the video, sRGB.
         cut_out: The object alone, premultiplied colour and alpha.
+        is_steady: Whether the frames are equally far apart in time.
     """
     small = np.stack([_shrunk(frame) for frame in cut_out])
-    return (*_gone(small), *_cuts(small), *_cut_off(small), *_camera(pictures, cut_out))
+    return (*_unsteady(is_steady), *_gone(small), *_cuts(small), *_cut_off(small), *_camera(pictures, cut_out))
+
+
+def _unsteady(is_steady: bool) -> list[str]:
+    if is_steady:
+        return []
+    return [
+        "The time between frames varies in this part of the video, and the motion plays at their mean rate. "
+        "Export the video with a constant frame rate."
+    ]
 
 
 def _gone(frames: np.ndarray) -> list[str]:

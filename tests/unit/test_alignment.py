@@ -56,6 +56,17 @@ def test_the_size_in_the_picture_tells_the_distance(radius, fov):
     assert pixels_off(alignment.camera, true) < 3
 
 
+def test_what_is_thinner_than_a_pixel_of_the_search_is_found():
+    frame = np.zeros((1080, 1920, 4), np.float32)
+    frame[537:543, 210:1710] = 1
+    bar = replace(BODY, vertices=BODY.vertices * np.array([1, 0.004, 0.004], BODY.vertices.dtype))
+    camera = align_to_frame(bar, frame, 0, 0, 49.1).camera
+    pixels = camera.project(bar.vertices)[0]
+    assert np.abs(pixels.mean(axis=0) - [960, 540]).max() < 30
+    # Of a few pixels the area tells the size roughly.
+    assert np.ptp(pixels[:, 0]) == pytest.approx(1500, rel=0.35)
+
+
 @pytest.mark.parametrize("fov", [5.0, 120.0])
 def test_the_extreme_fields_of_view_still_place_the_asset_from_outside(fov):
     true = video_camera(256, 256)

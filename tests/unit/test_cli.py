@@ -4,6 +4,8 @@ import pytest
 from video_files import moving_square, write_video
 
 from gvf_core import cli
+from gvf_core.commands import animate, outputs
+from gvf_core.errors import SettingsError
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,28 @@ def test_an_incomplete_command_prints_its_usage(capsys, arguments):
 def test_bench_rasterizer_passes_its_options_on(capsys):
     assert cli.main(["bench", "rasterizer", "--gaussians", "50", "--size", "0"]) == 1
     assert capsys.readouterr().err.startswith("Error: The setting size is 0. Choose")
+
+
+def test_results_take_the_place_of_earlier_ones_and_of_nothing_else(tmp_path):
+    waiting, output = tmp_path / "waiting", tmp_path / "out"
+    for name in ("animation.safetensors", "preview.mp4", "ply/frame_0000.ply", "ply/frame_0001.ply"):
+        for folder, text in ((waiting, "new"), (output, "old")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+    for name in ("frame_0002.ply", "frame_notes.ply", "frame_1.ply"):
+        (output / "ply" / name).write_text("old")
+    animate._put(waiting, output)
+    found = {path.relative_to(output).as_posix(): path.read_text() for path in output.rglob("*") if path.is_file()}
+    assert found == {
+        **dict.fromkeys(("animation.safetensors", "preview.mp4", "ply/frame_0000.ply", "ply/frame_0001.ply"), "new"),
+        **dict.fromkeys(("ply/frame_notes.ply", "ply/frame_1.ply"), "old"),
+    }
+
+
+def test_an_output_belongs_to_one_run_at_a_time(tmp_path):
+    with outputs.reserved(tmp_path / "out"):
+        with pytest.raises(SettingsError, match="Another program"), outputs.reserved(tmp_path / "out"):
+            pass
+        with outputs.reserved(tmp_path / "other"):
+            pass
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Driving videos: which files are read, what their frames are, and how the object is cut out."""
 
 import shutil
+from fractions import Fraction
 from types import SimpleNamespace
 
 import av
@@ -17,6 +18,7 @@ from gvf_core.rendering import Camera, orbit_camera
 from gvf_core.rendering.mesh import rasterize_mesh
 from gvf_core.video import DrivingVideo, cut_out, decode, matting, read_video
 from gvf_core.video.crop import crop_for_networks, crop_square
+from gvf_core.video_file import inspect_video
 
 
 def clip(frames: list[np.ndarray], has_alpha: bool = False) -> DrivingVideo:
@@ -118,6 +120,67 @@ def test_a_clip_that_does_not_say_its_length_is_scaled_for_all_frames_asked_for(
     monkeypatch.setattr(decode, "MAX_CLIP_PIXELS", 24 * 64 * 48 / 4)
     path = write_video(tmp_path / "a.mkv", moving_square(), "ffv1", "bgra")
     assert read_video(path, max_frames=24).frames.shape == (6, 24, 32, 4)
+
+
+def test_a_clip_in_fragments_is_no_larger_than_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "MAX_CLIP_PIXELS", 12 * 32 * 24)
+    frames = moving_square(12)
+    options = {"g": "2", "bf": "0"}
+    path = tmp_path / "fragments.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe"}) as container:
+        stream = container.add_stream("libx264", rate=24, options=options)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        assert 0 < container.streams.video[0].frames < 12
+    assert read_video(path, max_frames=12).frames.shape == (12, 24, 32, 4)
+
+
+def timed_video(path, times):
+    """A file whose frames are shown at these milliseconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1000, options={"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time, picture in zip(times, moving_square(len(times)), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_rate_that_varies_is_that_of_the_frames_which_are_taken(tmp_path):
+    times = [*range(0, 240, 20), *range(3000, 4200, 100)]
+    path = timed_video(tmp_path / "uneven.mp4", times)
+    first, last, whole = (read_video(path, start, max_frames=count) for start, count in ((0, 12), (12, 12), (0, 24)))
+    assert (first.fps, first.is_steady) == (pytest.approx(50, rel=0.01), True)
+    assert (last.fps, last.is_steady) == (pytest.approx(10, rel=0.01), True)
+    assert (whole.fps, whole.is_steady) == (pytest.approx(23 / 4.1, rel=0.01), False)
+
+
+def test_times_in_whole_milliseconds_change_no_rate(tmp_path):
+    path = write_video(tmp_path / "film.webm", moving_square(12), "libvpx-vp9", rate=24)
+    clip = read_video(path, start=1, stride=2)
+    assert (clip.fps, clip.is_steady) == (12, True)
+
+
+def test_a_title_that_is_no_utf_8_does_not_matter(tmp_path):
+    path = tmp_path / "title.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "caf?"
+        stream = container.add_stream("libx264", rate=24)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for picture in moving_square():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    assert b"caf?" in content
+    path.write_bytes(content.replace(b"caf?", b"caf\xe9"))
+    assert len(read_video(path).frames) == 6
+    assert inspect_video(path, 10**6, 48).frames == 6
 
 
 def test_progress_never_falls_and_a_caller_can_stop_the_reading(tmp_path):
