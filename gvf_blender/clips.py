@@ -4,13 +4,14 @@ A clip is what plays at the same time under one name: the glTF importer makes an
 the FBX importer actions called "object|clip"; what USD and Alembic files hold has no name and is the clip "timeline".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import bpy
 
 from .core.errors import SelectionError
+from .importer.compat import action_fcurves
 
 TIMELINE = "timeline"
 """Name of what plays without a name: cached geometry, or actions that belong together only by being active."""
@@ -150,13 +151,7 @@ def _players(action: bpy.types.Action) -> Iterator[tuple[Owner, Any]]:
 
 def _holds_curves(action: bpy.types.Action, slot: Any, owner: Owner) -> bool:
     # One shape key's slot is in the actions of all objects of an FBX file; only one of them plays it.
-    curves = [curve for layer in action.layers for strip in layer.strips for curve in _curves(strip, slot)]
-    return any(_resolves(owner, curve.data_path) for curve in curves)
-
-
-def _curves(strip: Any, slot: Any) -> Sequence[Any]:
-    bag = strip.channelbag(slot)
-    return bag.fcurves if bag is not None else ()
+    return any(_resolves(owner, curve.data_path) for curve in action_fcurves(action, slot))
 
 
 def _resolves(owner: Owner, data_path: str) -> bool:

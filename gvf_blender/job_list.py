@@ -155,7 +155,10 @@ def unregister() -> None:
     if bpy.app.timers.is_registered(advance):
         bpy.app.timers.unregister(advance)
     for name, handler in _HANDLERS:
-        getattr(bpy.app.handlers, name).remove(handler)
+        handlers = getattr(bpy.app.handlers, name)
+        # Blender 4.2 drops them all before it disables add-ons at its end.
+        if handler in handlers:
+            handlers.remove(handler)
     for job in _jobs:
         job.leave()
     deadline = time.monotonic() + JOIN_SECONDS

@@ -64,6 +64,8 @@ def register() -> None:
 
 def unregister() -> None:
     """Undo `register`."""
-    bpy.app.handlers.load_post.remove(_after_load)
+    # As in `job_list`.
+    if _after_load in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(_after_load)
     if bpy.app.timers.is_registered(_take_shown):
         bpy.app.timers.unregister(_take_shown)

@@ -133,6 +133,15 @@ def test_client_and_core_work_without_blender():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_handlers_that_blender_has_dropped_already_keep_nothing_from_ending(addon):
+    for name in ("undo_pre", "redo_pre", "load_pre", "load_post"):
+        handlers = getattr(bpy.app.handlers, name)
+        for handler in [one for one in handlers if one.__module__.startswith("gvf_blender")]:
+            handlers.remove(handler)
+    gvf_blender.unregister()
+    gvf_blender.register()
+
+
 INSTALL = """
 import sys
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
@@ -151,6 +160,9 @@ except Exception as error:
 else:
     raise SystemExit("animated without a server")
 assert "gvf_blender" not in sys.modules
+bpy.ops.preferences.addon_disable(module="bl_ext.user_default.gvf_blender")
+import os
+os._exit(0)  # The bpy module of Blender 4.2 crashes while Python ends.
 """
 
 

@@ -12,6 +12,7 @@ from gvf_blender.clip_capture import ClipOptions, read_clip, scene_frames
 from gvf_blender.clip_pictures import CameraView
 from gvf_blender.clips import TIMELINE, Clip, Clips
 from gvf_blender.core.errors import SelectionError, SettingsError
+from gvf_blender.importer.compat import fcurves_of
 from gvf_core import errors
 from gvf_core.capture import load_capture
 from gvf_core.commands import blender
@@ -27,7 +28,7 @@ def key(owner, path: str, *points: tuple[float, float]) -> None:
     for frame, value in points:
         setattr(thing, name, value)
         owner.keyframe_insert(path, frame=frame)
-    for curve in owner.animation_data.action.layers[0].strips[0].channelbags[0].fcurves:
+    for curve in fcurves_of(owner):
         for point in curve.keyframe_points:
             point.interpolation = "LINEAR"
 
@@ -151,6 +152,7 @@ def test_a_clip_whose_topology_changes_is_refused(empty_scene, tmp_path):
     assert not (tmp_path / "clip.safetensors").exists()
 
 
+@pytest.mark.skipif(bpy.app.version < (4, 5), reason="The former FBX importer, in Python, gives other names")
 def test_the_clips_of_an_fbx_file_lose_the_names_of_its_objects(empty_scene, tmp_path):
     bpy.ops.mesh.primitive_cube_add()
     cube = bpy.context.object

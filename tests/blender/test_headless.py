@@ -239,7 +239,7 @@ def test_a_texture_beside_the_asset_is_taken_into_the_blend_file(empty_scene, tm
         ("car.glb", None, FileError, "does not exist"),
         ("car.glb", b"", FileError, "is empty"),
         ("car.glb", b"no glTF", FileError, r"cannot read .*car\.glb \(Bad glTF.*\)"),
-        ("car.fbx", b"no FBX", FileError, r"cannot read .*car\.fbx \(FBX Import"),
+        ("car.fbx", b"no FBX", FileError, r"cannot read .*car\.fbx \((FBX Import|ASCII FBX)"),
         ("car.usda", b"no USD", FileError, r"cannot read .*car\.usda \(.*unable to open stage"),
         ("car.abc", b"no Alembic", FileError, r"cannot read .*car\.abc"),
         ("car.blend", b"no .blend", FileError, r"cannot read .*car\.blend \(.*not supported"),
