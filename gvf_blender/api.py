@@ -31,6 +31,7 @@ from .request import OUTPUTS, check_selection, find_objects, make_request, objec
 from .request import check_video as check_path
 from .server_choice import ServerChoice
 from .server_thread import Connect
+from .user_path import user_path
 from .video_check import look, settings_of_look
 
 LOGGER = logging.getLogger(__name__)
@@ -180,7 +181,8 @@ def check_video(
     settings = MotionSettings(
         start_frame=start_frame, frame_stride=frame_stride, max_frames=max_frames, matting=matting
     )
-    return look(_connector(server)(), check_path(video), settings_of_look(settings))
+    path = check_path(video)
+    return look(_connector(server)(), path, settings_of_look(settings))
 
 
 def start_frame(
@@ -222,7 +224,7 @@ def start_frame(
     found = find_objects(object_names(objects))
     check_selection(found)
     view = VideoView(azimuth, elevation, fov)
-    target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
+    target = user_path(path).resolve()
     render_start_frame(bpy.context, found, target, view, StartFrameOptions(width, height, background))
     if hasattr(bpy.types.Object, "gvf"):
         remember_view(found, view, str(target))
@@ -257,7 +259,7 @@ def export(
     found = find_objects(object_names(objects))
     if not found:
         raise SelectionError("No object is given.", "Name the objects to export.")
-    target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
+    target = user_path(path).resolve()
     return write_export(bpy.context, found, target, frame_start, frame_end)
 
 
@@ -292,7 +294,7 @@ def import_splats(path: str | Path) -> Imported:
     Raises:
         FileError: The file cannot be read, is cut off or another kind of file.
     """
-    return read_splats(bpy.context, Path(bpy.path.abspath(str(path))).expanduser())
+    return read_splats(bpy.context, user_path(path))
 
 
 @dataclass(frozen=True)
@@ -370,7 +372,7 @@ def batch(
     """
     if bpy.data.is_dirty and not bpy.app.background:
         raise SettingsError("The open file has unsaved changes, and a batch opens other files.", "Save it first.")
-    path = Path(bpy.path.abspath(str(manifest))).expanduser().resolve()
+    path = user_path(manifest).resolve()
     tasks = read_manifest(path)
     _connector(server)
 
@@ -389,6 +391,8 @@ def diagnose() -> str:
 def _connector(server: Server) -> Connect:
     if isinstance(server, Client):
         return lambda: server
-    choice = server_choice(bpy.context) if server is None else ServerChoice(handshake_path=Path(server))
+    if not isinstance(server, str | Path | None):
+        raise SettingsError(f"{server!r} is no server.", "Pass a Client, or the path of a handshake file.")
+    choice = server_choice(bpy.context) if server is None else ServerChoice(handshake_path=user_path(server))
     choice.locate()
     return choice.connect

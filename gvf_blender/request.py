@@ -14,6 +14,7 @@ from .core.further_video import FurtherVideo, further_videos
 from .core.motion_settings import MotionSettings
 from .core.sentence import Sentence
 from .importer.gaussians import shows_gaussians
+from .user_path import user_path
 
 OUTPUTS = ("splats", "points", "motion")
 # Empties and armatures stand for the meshes below them.
@@ -149,12 +150,12 @@ def check_video(video: str | Path) -> Path:
     """The absolute path of a readable, non-empty video file; its content is the server's to judge.
 
     Raises:
-        FileError: No path, nothing there, a folder, an empty or an unreadable file.
+        FileError: No path or an impossible one, nothing there, a folder, an empty or an unreadable file.
     """
     given = str(video).strip() if video else ""
     if not given:
         raise FileError("No driving video is chosen.", "Choose a video file.")
-    path = Path(bpy.path.abspath(given)).expanduser()
+    path = user_path(given)
     try:
         if path.is_dir():
             raise FileError(Sentence("The video {path} is a folder.", path=path), "Choose a video file.")

@@ -10,6 +10,7 @@ from ..core.errors import GvfBlenderError
 from ..exporter import FORMATS, export, export_obstacle
 from ..exporter.export import SEVERAL, animation_frames, format_of, of_one_result, usual_format
 from ..translations import translated
+from ..user_path import user_path
 
 
 class GVF_OT_export(bpy.types.Operator):
@@ -115,7 +116,7 @@ class GVF_OT_export(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Export and report the error of the file."""
         try:
-            path = Path(bpy.path.abspath(self.filepath)).expanduser()
+            path = user_path(self.filepath)
             frames = (self._frame(name) for name in ("frame_start", "frame_end"))
             is_whole = self.whole and format_of(path) in SEVERAL
             things = of_one_result(context.object) if is_whole else [context.object]
