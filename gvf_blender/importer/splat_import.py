@@ -4,6 +4,7 @@ from pathlib import Path
 
 import bpy
 
+from ..core.sentence import showable
 from ..core.splat_ply_file import read_splat_ply
 from .animation_import import Imported
 from .gaussians import GaussianTracks
@@ -28,7 +29,7 @@ def import_splats(context: bpy.types.Context, path: Path) -> Imported:
     frame = read_splat_ply(path)
     mapping = FrameMapping.of_scene(context.scene, fps=1.0, count=1, first=None)
     with Transaction():
-        splats = new_splat_object(path.stem, GaussianTracks.from_frame(frame), mapping)
+        splats = new_splat_object(showable(path.stem), GaussianTracks.from_frame(frame), mapping)
         context.collection.objects.link(splats)
         context.view_layer.update()
     return Imported(splats, None, (), (*frame.left_out, *filter(None, [bounces_warning(context.scene)])))
