@@ -27,7 +27,7 @@ from .importer import import_splats as read_splats
 from .importer.root import can_have_root, obstacle_to_root, set_root
 from .job import AnimateJob, ProgressCallback
 from .preferences import results_folder, server_choice
-from .request import OUTPUTS, check_selection, find_objects, make_request, object_names
+from .request import OUTPUTS, check_frame, check_selection, find_objects, make_request
 from .request import check_video as check_path
 from .server_choice import ServerChoice
 from .server_thread import Connect
@@ -108,15 +108,18 @@ def start(
         The job, which is in the list already.
 
     Raises:
-        SelectionError: The objects cannot be animated.
+        SelectionError: The objects cannot be animated, or another one has the same name as one of them.
         FileError: The video cannot be used, or a folder cannot be made.
-        SettingsError: A setting is out of range.
+        SettingsError: A setting is out of range, or of another type.
         ServerError: There is no server to be found.
     """
+    if not isinstance(capture_options, CaptureOptions | None):
+        raise SettingsError(f"{capture_options!r} are no capture options.", "Pass CaptureOptions, or None.")
+    found = find_objects(objects)
     if camera is not None:
-        settings |= _seen_by(camera, objects, settings)
+        settings |= _seen_by(camera, found, settings)
     request = make_request(
-        objects, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable, further
+        found, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable, further
     )
     connect = _connector(server)
     job = Job(request, connect, results_folder(), capture_options)
@@ -124,7 +127,9 @@ def start(
     return job
 
 
-def _seen_by(camera: str | bpy.types.Object, objects: Objects, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _seen_by(
+    camera: str | bpy.types.Object, objects: Sequence[bpy.types.Object], settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """The settings of the view from which a camera sees objects.
 
     Raises:
@@ -134,7 +139,7 @@ def _seen_by(camera: str | bpy.types.Object, objects: Objects, settings: Mapping
     if found.type != "CAMERA":
         raise SelectionError(f"{found.name!r} is no camera.", "Name the camera that the video was seen from.")
     fov = settings.get("fov", MotionSettings.fov)
-    view = view_of_camera(bpy.context, found, find_objects(object_names(objects)), fov)
+    view = view_of_camera(bpy.context, found, objects, fov)
     return {"view": "given", "azimuth": view.azimuth, "elevation": view.elevation, "fov": view.fov}
 
 
@@ -144,7 +149,7 @@ def _the_one(objects: Objects, hint: str) -> bpy.types.Object:
     Raises:
         SelectionError: There are several, or none; or it does not exist.
     """
-    found = find_objects(object_names(objects))
+    found = find_objects(objects)
     if len(found) != 1:
         given = ", ".join(repr(each.name) for each in found) or "none"
         raise SelectionError(f"One object is needed here, and given are: {given}.", hint)
@@ -216,12 +221,12 @@ def start_frame(
 
     Raises:
         SelectionError: The objects cannot be rendered.
-        SettingsError: An angle is out of range.
+        SettingsError: An angle, a size or the colour is out of range.
         FileError: The picture cannot be written.
         RenderError: Blender cannot render here.
     """
     MotionSettings(azimuth=azimuth, elevation=elevation, fov=fov)
-    found = find_objects(object_names(objects))
+    found = find_objects(objects)
     check_selection(found)
     view = VideoView(azimuth, elevation, fov)
     target = user_path(path).resolve()
@@ -253,14 +258,15 @@ def export(
 
     Raises:
         SelectionError: An object does not go into that format, several do not, or there is none.
-        SettingsError: An unknown suffix, or no frames.
+        SettingsError: An unknown suffix, no frames, or one that is no scene frame.
         FileError: The file cannot be written.
     """
-    found = find_objects(object_names(objects))
+    found = find_objects(objects)
     if not found:
         raise SelectionError("No object is given.", "Name the objects to export.")
     target = user_path(path).resolve()
-    return write_export(bpy.context, found, target, frame_start, frame_end)
+    first, last = check_frame("first frame", frame_start), check_frame("last frame", frame_end)
+    return write_export(bpy.context, found, target, first, last)
 
 
 def root_on_object(thing: str | bpy.types.Object, on: bool = True) -> None:
