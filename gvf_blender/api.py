@@ -27,10 +27,11 @@ from .importer import import_splats as read_splats
 from .importer.root import can_have_root, obstacle_to_root, set_root
 from .job import AnimateJob, ProgressCallback
 from .preferences import results_folder, server_choice
-from .request import OUTPUTS, check_selection, find_objects, make_request, object_names
+from .request import OUTPUTS, check_frame, check_selection, find_objects, make_request
 from .request import check_video as check_path
 from .server_choice import ServerChoice
 from .server_thread import Connect
+from .user_path import user_path
 from .video_check import look, settings_of_look
 
 LOGGER = logging.getLogger(__name__)
@@ -107,15 +108,18 @@ def start(
         The job, which is in the list already.
 
     Raises:
-        SelectionError: The objects cannot be animated.
+        SelectionError: The objects cannot be animated, or another one has the same name as one of them.
         FileError: The video cannot be used, or a folder cannot be made.
-        SettingsError: A setting is out of range.
+        SettingsError: A setting is out of range, or of another type.
         ServerError: There is no server to be found.
     """
+    if not isinstance(capture_options, CaptureOptions | None):
+        raise SettingsError(f"{capture_options!r} are no capture options.", "Pass CaptureOptions, or None.")
+    found = find_objects(objects)
     if camera is not None:
-        settings |= _seen_by(camera, objects, settings)
+        settings |= _seen_by(camera, found, settings)
     request = make_request(
-        objects, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable, further
+        found, video, MotionSettings.from_names(settings), outputs, frame_start, views, movable, further
     )
     connect = _connector(server)
     job = Job(request, connect, results_folder(), capture_options)
@@ -123,7 +127,9 @@ def start(
     return job
 
 
-def _seen_by(camera: str | bpy.types.Object, objects: Objects, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _seen_by(
+    camera: str | bpy.types.Object, objects: Sequence[bpy.types.Object], settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """The settings of the view from which a camera sees objects.
 
     Raises:
@@ -133,7 +139,7 @@ def _seen_by(camera: str | bpy.types.Object, objects: Objects, settings: Mapping
     if found.type != "CAMERA":
         raise SelectionError(f"{found.name!r} is no camera.", "Name the camera that the video was seen from.")
     fov = settings.get("fov", MotionSettings.fov)
-    view = view_of_camera(bpy.context, found, find_objects(object_names(objects)), fov)
+    view = view_of_camera(bpy.context, found, objects, fov)
     return {"view": "given", "azimuth": view.azimuth, "elevation": view.elevation, "fov": view.fov}
 
 
@@ -143,7 +149,7 @@ def _the_one(objects: Objects, hint: str) -> bpy.types.Object:
     Raises:
         SelectionError: There are several, or none; or it does not exist.
     """
-    found = find_objects(object_names(objects))
+    found = find_objects(objects)
     if len(found) != 1:
         given = ", ".join(repr(each.name) for each in found) or "none"
         raise SelectionError(f"One object is needed here, and given are: {given}.", hint)
@@ -180,7 +186,8 @@ def check_video(
     settings = MotionSettings(
         start_frame=start_frame, frame_stride=frame_stride, max_frames=max_frames, matting=matting
     )
-    return look(_connector(server)(), check_path(video), settings_of_look(settings))
+    path = check_path(video)
+    return look(_connector(server)(), path, settings_of_look(settings))
 
 
 def start_frame(
@@ -214,15 +221,15 @@ def start_frame(
 
     Raises:
         SelectionError: The objects cannot be rendered.
-        SettingsError: An angle is out of range.
+        SettingsError: An angle, a size or the colour is out of range.
         FileError: The picture cannot be written.
         RenderError: Blender cannot render here.
     """
     MotionSettings(azimuth=azimuth, elevation=elevation, fov=fov)
-    found = find_objects(object_names(objects))
+    found = find_objects(objects)
     check_selection(found)
     view = VideoView(azimuth, elevation, fov)
-    target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
+    target = user_path(path).resolve()
     render_start_frame(bpy.context, found, target, view, StartFrameOptions(width, height, background))
     if hasattr(bpy.types.Object, "gvf"):
         remember_view(found, view, str(target))
@@ -251,14 +258,15 @@ def export(
 
     Raises:
         SelectionError: An object does not go into that format, several do not, or there is none.
-        SettingsError: An unknown suffix, or no frames.
+        SettingsError: An unknown suffix, no frames, or one that is no scene frame.
         FileError: The file cannot be written.
     """
-    found = find_objects(object_names(objects))
+    found = find_objects(objects)
     if not found:
         raise SelectionError("No object is given.", "Name the objects to export.")
-    target = Path(bpy.path.abspath(str(path))).expanduser().resolve()
-    return write_export(bpy.context, found, target, frame_start, frame_end)
+    target = user_path(path).resolve()
+    first, last = check_frame("first frame", frame_start), check_frame("last frame", frame_end)
+    return write_export(bpy.context, found, target, first, last)
 
 
 def root_on_object(thing: str | bpy.types.Object, on: bool = True) -> None:
@@ -292,7 +300,7 @@ def import_splats(path: str | Path) -> Imported:
     Raises:
         FileError: The file cannot be read, is cut off or another kind of file.
     """
-    return read_splats(bpy.context, Path(bpy.path.abspath(str(path))).expanduser())
+    return read_splats(bpy.context, user_path(path))
 
 
 @dataclass(frozen=True)
@@ -370,7 +378,7 @@ def batch(
     """
     if bpy.data.is_dirty and not bpy.app.background:
         raise SettingsError("The open file has unsaved changes, and a batch opens other files.", "Save it first.")
-    path = Path(bpy.path.abspath(str(manifest))).expanduser().resolve()
+    path = user_path(manifest).resolve()
     tasks = read_manifest(path)
     _connector(server)
 
@@ -389,6 +397,8 @@ def diagnose() -> str:
 def _connector(server: Server) -> Connect:
     if isinstance(server, Client):
         return lambda: server
-    choice = server_choice(bpy.context) if server is None else ServerChoice(handshake_path=Path(server))
+    if not isinstance(server, str | Path | None):
+        raise SettingsError(f"{server!r} is no server.", "Pass a Client, or the path of a handshake file.")
+    choice = server_choice(bpy.context) if server is None else ServerChoice(handshake_path=user_path(server))
     choice.locate()
     return choice.connect

@@ -10,6 +10,7 @@ import numpy as np
 from . import job_list, server_watch
 from .asset_summary import summarise
 from .core.errors import GvfBlenderError, ServerError
+from .core.sentence import showable
 from .preferences import server_choice
 from .properties import SHARED_NAMES
 from .request import check_video
@@ -18,7 +19,7 @@ from .version import extension_version
 
 def report(context: bpy.types.Context) -> str:
     """Everything that a bug report needs, as text; the server's token is not in it."""
-    return "\n".join(_lines(context)) + "\n"
+    return showable("\n".join(_lines(context)) + "\n")
 
 
 def _lines(context: bpy.types.Context) -> Iterator[str]:

@@ -14,8 +14,11 @@ from .core.further_video import FurtherVideo, further_videos
 from .core.motion_settings import MotionSettings
 from .core.sentence import Sentence
 from .importer.gaussians import shows_gaussians
+from .user_path import user_path
 
 OUTPUTS = ("splats", "points", "motion")
+MOST_FRAME = 1_048_574
+"""The last scene frame that Blender can go to; the first is as far on the other side."""
 # Empties and armatures stand for the meshes below them.
 _PROMISING_TYPES = SURFACE_TYPES | {"EMPTY", "ARMATURE"}
 
@@ -68,55 +71,70 @@ def make_request(
     """A request whose objects, videos and outputs are usable as far as can be told without work.
 
     Raises:
-        SelectionError: No objects, an object that does not exist or is hidden, or none with a surface.
+        SelectionError: No objects, an object that does not exist, is hidden or shares its name, or none with a surface.
         FileError: A video is missing, a folder, empty or unreadable.
         SettingsError: No outputs or an unknown one, a start frame that is no whole number, no number of views, or a
             further video without its view.
     """
-    found = find_objects(object_names(objects))
+    found = find_objects(objects)
     check_selection(found)
     found = [item for item in found if not shows_gaussians(item)]
+    _check_names(found)
     surfaces = surface_objects(bpy.context, found)
     return AnimateRequest(
         objects=tuple(item.name for item in found),
         video=check_video(video),
         settings=settings,
         outputs=check_outputs(outputs),
-        frame_start=_check_frame_start(frame_start),
+        frame_start=check_frame("start frame", frame_start),
         views=check_views(views),
         movable=check_movable(surfaces, movable),
         further=tuple(one._replace(video=check_video(one.video)) for one in further_videos(further)),
     )
 
 
-def object_names(objects: str | bpy.types.Object | Iterable[str | bpy.types.Object]) -> list[str]:
-    """Names of objects that are given in one of several ways, each once.
+def find_objects(objects: str | bpy.types.Object | Iterable[str | bpy.types.Object]) -> list[bpy.types.Object]:
+    """Objects that are given in one of several ways, each once.
 
     Raises:
-        SelectionError: One was removed, or is no object.
+        SelectionError: One was removed, does not exist, or is no object.
     """
-    items = [objects] if isinstance(objects, str | bpy.types.Object) else list(objects or ())
     try:
-        return list(dict.fromkeys(item if isinstance(item, str) else item.name for item in items))
-    except ReferenceError as error:
-        raise SelectionError("One of the objects was removed from the file.", "Pass objects that exist.") from error
-    except AttributeError as error:
-        raise SelectionError(f"{items!r} are not objects or names.", "Pass objects or their names.") from error
+        items = [objects] if isinstance(objects, str | bpy.types.Object) else list(objects or ())
+    except (TypeError, ValueError) as error:
+        raise _no_objects(objects) from error
+    return list(dict.fromkeys(map(_find_object, items)))
 
 
-def find_objects(names: Iterable[str]) -> list[bpy.types.Object]:
-    """The objects of these names in the open file.
+def _find_object(item: str | bpy.types.Object) -> bpy.types.Object:
+    if isinstance(item, bpy.types.Object):
+        try:
+            # Not by its name, which an object of a linked file may have, too.
+            return item.original
+        except ReferenceError as error:
+            raise SelectionError("One of the objects was removed from the file.", "Pass objects that exist.") from error
+    if not isinstance(item, str):
+        raise _no_objects(item)
+    found = bpy.data.objects.get(item)
+    if found is None:
+        raise SelectionError(f"There is no object {item!r} in this file.", "Select the objects to animate again.")
+    return found
+
+
+def _no_objects(given: object) -> SelectionError:
+    return SelectionError(f"{given!r} is neither an object nor a name.", "Pass objects or their names.")
+
+
+def _check_names(objects: Iterable[bpy.types.Object]) -> None:
+    """Whether a job, which holds its objects by name, would find these and no others.
 
     Raises:
-        SelectionError: One of them does not exist (any more).
+        SelectionError: Another object has the same name, as a linked one may.
     """
-    found = []
-    for name in names:
-        item = bpy.data.objects.get(name)
-        if item is None:
-            raise SelectionError(f"There is no object {name!r} in this file.", "Select the objects to animate again.")
-        found.append(item)
-    return found
+    for item in objects:
+        if bpy.data.objects.get(item.name) != item:
+            text = Sentence("Another object is called {name!r}, too: one of them is linked.", name=item.name)
+            raise SelectionError(text, "Rename one of them in its own file.")
 
 
 def check_selection(objects: Sequence[bpy.types.Object]) -> None:
@@ -149,12 +167,12 @@ def check_video(video: str | Path) -> Path:
     """The absolute path of a readable, non-empty video file; its content is the server's to judge.
 
     Raises:
-        FileError: No path, nothing there, a folder, an empty or an unreadable file.
+        FileError: No path or an impossible one, nothing there, a folder, an empty or an unreadable file.
     """
     given = str(video).strip() if video else ""
     if not given:
         raise FileError("No driving video is chosen.", "Choose a video file.")
-    path = Path(bpy.path.abspath(given)).expanduser()
+    path = user_path(given)
     try:
         if path.is_dir():
             raise FileError(Sentence("The video {path} is a folder.", path=path), "Choose a video file.")
@@ -178,7 +196,10 @@ def check_outputs(outputs: Iterable[str]) -> tuple[str, ...]:
     Raises:
         SettingsError: None is wanted, or one is unknown.
     """
-    wanted = (outputs,) if isinstance(outputs, str) else tuple(dict.fromkeys(outputs))
+    try:
+        wanted = (outputs,) if isinstance(outputs, str) else tuple(dict.fromkeys(outputs))
+    except TypeError as error:
+        raise SettingsError(f"The outputs are {outputs!r}.", f"Choose from {', '.join(OUTPUTS)}.") from error
     unknown = [name for name in wanted if name not in OUTPUTS]
     if unknown:
         raise SettingsError(f"There is no output {unknown[0]!r}.", f"Choose from {', '.join(OUTPUTS)}.")
@@ -202,19 +223,35 @@ def check_views(views: str | int) -> int:
     return count
 
 
-def check_movable(objects: Iterable[bpy.types.Object], name: str) -> str:
+def check_movable(objects: Iterable[bpy.types.Object], name: str | None) -> str:
     """The name of a vertex group that one of the objects has, or none.
 
     Raises:
+        SettingsError: It is no name.
         SelectionError: Nothing has it.
     """
+    if not isinstance(name, str | None):
+        raise SettingsError(f"The vertex group is {name!r}, not a name.", "Choose another group, or none to move all.")
     if name and not any(name in thing.vertex_groups for thing in objects if thing.type == "MESH"):
         text = Sentence("None of the objects has a vertex group called {name!r}.", name=name)
         raise SelectionError(text, "Choose another group, or none to move all.")
-    return name
+    return name or ""
 
 
-def _check_frame_start(frame_start: int | None) -> int | None:
-    if frame_start is not None and (isinstance(frame_start, bool) or not isinstance(frame_start, int)):
-        raise SettingsError(f"The start frame is {frame_start!r}, not a whole number.", "Choose a scene frame.")
-    return frame_start
+def check_frame(what: str, frame: int | None) -> int | None:
+    """A scene frame, or None where a usual one is taken.
+
+    Args:
+        what: What it is called in the message.
+        frame: As it was given.
+
+    Raises:
+        SettingsError: It is no whole number, or none that Blender can go to.
+    """
+    if frame is None:
+        return None
+    if isinstance(frame, bool) or not isinstance(frame, int):
+        raise SettingsError(f"The {what} is {frame!r}, not a whole number.", "Choose a scene frame.")
+    if abs(frame) > MOST_FRAME:
+        raise SettingsError(f"The {what} is {frame}.", f"Choose a scene frame from {-MOST_FRAME} to {MOST_FRAME}.")
+    return frame

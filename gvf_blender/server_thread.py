@@ -20,6 +20,7 @@ from .client import Client, JobState
 from .core.errors import DefectError, GvfBlenderError, JobCancelled, ServerError
 from .core.further_video import FurtherVideo
 from .core.job_phase import Phase
+from .core.sentence import showable
 
 LOGGER = logging.getLogger(__name__)
 
@@ -267,10 +268,10 @@ class ServerThread:
 
         capture, video, *others = map(upload, range(len(files)))
         further = [
-            {"video": sha256, "video_name": path.name, "azimuth": one.azimuth, "elevation": one.elevation}
+            {"video": sha256, "video_name": showable(path.name), "azimuth": one.azimuth, "elevation": one.elevation}
             for sha256, path, one in zip(others, files[2:], order.further, strict=True)
         ]
-        return client.submit(capture, video, order.settings, video_name=order.video.name, further=further).id
+        return client.submit(capture, video, order.settings, video_name=showable(order.video.name), further=further).id
 
     def _resume(self, client: Client, order: ResumeOrder) -> str:
         """Take a job up; one that ended with its server is queued once more, under another name."""

@@ -13,6 +13,7 @@ from .client import default_handshake_path
 from .core.data_places import DataPlaces
 from .core.errors import FileError
 from .core.sentence import Sentence
+from .user_path import user_path
 
 
 def user_folder() -> Path:
@@ -65,11 +66,10 @@ def absolute_path(text: str) -> Path | None:
     """The path that was entered; None where none was."""
     if not text.strip():
         return None
-    path = Path(bpy.path.abspath(text.strip()))
     try:
-        return path.expanduser().absolute()
-    except RuntimeError:  # the home of a user that does not exist
-        return path
+        return user_path(text.strip()).absolute()
+    except FileError:  # whoever looks there says that nothing is
+        return Path(bpy.path.abspath(text.strip()))
 
 
 def job_folders(results_folder: Path) -> Path:

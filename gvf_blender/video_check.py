@@ -15,6 +15,7 @@ from . import server_watch
 from .client import Client
 from .core.errors import DefectError, GvfBlenderError, JobCancelled
 from .core.motion_settings import MotionSettings
+from .core.sentence import showable
 from .core.video_check import VideoCheck
 from .frame_picture import FramePicture
 from .request import check_video
@@ -134,7 +135,7 @@ def look(
     Raises:
         GvfBlenderError: The file cannot be read, the server does not answer, or a job would refuse the video.
     """
-    return client.check_video(client.upload(video, lambda fraction: go_on()), settings, video.name, go_on)
+    return client.check_video(client.upload(video, lambda fraction: go_on()), settings, showable(video.name), go_on)
 
 
 def settings_of_look(settings: MotionSettings) -> dict[str, object]:

@@ -79,7 +79,8 @@ def read_facts(path: Path) -> VideoFacts | None:
     if version not in _known:
         while len(_known) >= _MOST_REMEMBERED:
             del _known[next(iter(_known))]
-        _known[version] = _read(path, "|".join(map(str, version)))
+        # Blender takes no name with the half characters of a file name that is no UTF-8.
+        _known[version] = _read(path, ascii(version))
     return _known[version]
 
 

@@ -8,12 +8,13 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import bpy
 import numpy as np
 
-from ..core.errors import FileError
+from ..core.errors import FileError, SettingsError
 from .folder import temporary_folder
 from .geometry import evaluated_pieces, world_from_unit
 from .scene import Lens, UnlitScene
@@ -24,6 +25,8 @@ from .selection import surface_objects
 _FILLED = 0.7
 # The server's own limits of the camera's distance.
 _NEAREST, _FARTHEST = 1.2, 20.0
+# Blender's own limits of a picture's sides; what lies outside it would bring inside, and say nothing.
+_SMALLEST, _LARGEST = 4, 65536
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,31 @@ class StartFrameOptions:
     height: int = 1024
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
     samples: int = 16
+
+    def __post_init__(self) -> None:
+        """Check size and colour.
+
+        Raises:
+            SettingsError: Something has the wrong type or lies outside its range.
+        """
+        for name in ("width", "height"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not _SMALLEST <= value <= _LARGEST:
+                raise SettingsError(
+                    f"The {name} of the start frame is {value!r}.",
+                    f"Choose a whole number of pixels from {_SMALLEST} to {_LARGEST}.",
+                )
+        if not self._has_color():
+            raise SettingsError(
+                f"The background of the start frame is {self.background!r}.", "Choose three numbers from 0 to 1."
+            )
+
+    def _has_color(self) -> bool:
+        try:
+            parts = tuple(self.background)
+        except TypeError:
+            return False
+        return len(parts) == 3 and all(isinstance(part, Real) and 0 <= part <= 1 for part in parts)
 
 
 def render_start_frame(

@@ -1,6 +1,6 @@
 """The one hierarchy of errors that the extension raises on purpose."""
 
-from .sentence import Sentence
+from .sentence import Sentence, showable
 
 
 class GvfBlenderError(Exception):
@@ -12,9 +12,8 @@ class GvfBlenderError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(f"{message} {hint}".strip())
-        self.message = message
-        self.hint = hint
+        super().__init__(showable(f"{message} {hint}".strip()))
+        self.message, self.hint = (part if isinstance(part, Sentence) else showable(part) for part in (message, hint))
 
     @property
     def text(self) -> Sentence:

@@ -29,8 +29,12 @@ def further_videos(given: Iterable[Any]) -> tuple[FurtherVideo, ...]:
     """Further videos as somebody wrote them down, each as video, azimuth and elevation.
 
     Raises:
-        SettingsError: One is something else, an angle is out of range, or there are too many.
+        SettingsError: They are no list, one is something else, an angle is out of range, or there are too many.
     """
+    if not isinstance(given, Iterable):
+        raise SettingsError(
+            f"{given!r} are no further videos.", 'Write [("side.mp4", azimuth, elevation)], in degrees.'
+        )
     found = []
     for item in given:
         if not isinstance(item, tuple | list) or len(item) != 3 or not isinstance(item[0], str | Path):

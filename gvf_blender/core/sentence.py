@@ -3,6 +3,11 @@
 from typing import Any
 
 
+def showable(text: str) -> str:
+    """A text that Blender takes: it refuses what Python makes of bytes in file names that are no UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 class Sentence(str):
     """An English text that remembers the pattern and the values that it was made of.
 
@@ -18,6 +23,6 @@ class Sentence(str):
 
     def __new__(cls, pattern: str, **values: Any) -> "Sentence":
         """Fill the values in; without any, the text is taken as it is."""
-        made = super().__new__(cls, pattern.format(**values) if values else pattern)
+        made = super().__new__(cls, showable(pattern.format(**values) if values else pattern))
         made.pattern, made.values = pattern, values
         return made

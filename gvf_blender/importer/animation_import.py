@@ -13,6 +13,7 @@ from mathutils import Matrix
 from ..core.animation_file import Animation, read_animation
 from ..core.errors import FileError
 from ..core.import_size import GAUSSIAN_TRACKS, in_words, tracks_size
+from ..core.sentence import showable
 from ..core.sources import SourceObject
 from ..source_marks import find_source
 from .gaussians import GaussianTracks
@@ -101,7 +102,7 @@ def import_animation(
     context.view_layer.update()
     mapping = FrameMapping.of_scene(context.scene, animation.fps, animation.frame_count, options.frame_start)
     with without_root(context, _moved(context, sources)), Transaction() as transaction:
-        title = (_name(context, sources[0]) if sources else path.stem) + _mark(animation)
+        title = (_name(context, sources[0]) if sources else showable(path.stem)) + _mark(animation)
         run = _Run(context, transaction, animation, sources, mapping, title, warnings=list(animation.warnings))
         splats, points = run.add_results(options)
         motion = run.add_motions() if options.motion else ()

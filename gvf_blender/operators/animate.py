@@ -26,6 +26,7 @@ from ..properties import (
 from ..request import AnimateRequest, check_movable, check_outputs, check_video, make_request
 from ..server_choice import ServerChoice
 from ..translations import translated
+from ..user_path import user_path
 from ..video_facts import known_facts
 from .asset_operator import AssetOperator, capture_obstacle
 
@@ -122,7 +123,7 @@ def _check_frames(settings: bpy.types.PropertyGroup) -> None:
 
 
 def _used_frames(settings: bpy.types.PropertyGroup, video: str | Path) -> int | None:
-    facts = known_facts(Path(bpy.path.abspath(str(video))))
+    facts = known_facts(user_path(video))
     if facts is None:
         return None
     return facts.used_frames(settings.start_frame, settings.frame_stride, settings.max_frames)

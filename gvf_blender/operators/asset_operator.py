@@ -22,15 +22,19 @@ class AssetOperator:
 
 def capture_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
     """Why nothing can be captured now."""
+    obstacle = mode_obstacle(context)
+    if obstacle is not None:
+        return obstacle
     try:
-        if context.mode != "OBJECT":
-            text = Sentence("Blender is in {mode} mode.", mode=_mode_name(context))
-            raise GvfBlenderError(text, "Switch to object mode.")
         check_selection(context.selected_objects)
     except GvfBlenderError as error:
         return error
     return None
 
 
-def _mode_name(context: bpy.types.Context) -> str:
-    return context.mode.replace("_", " ").lower()
+def mode_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
+    """Why nothing can be done now that is for object mode."""
+    if context.mode == "OBJECT":
+        return None
+    text = Sentence("Blender is in {mode} mode.", mode=context.mode.replace("_", " ").lower())
+    return GvfBlenderError(text, "Switch to object mode.")

@@ -17,6 +17,8 @@ from ..importer import ImportOptions, import_animation, import_splats
 from ..preferences import track_cache
 from ..request import check_video
 from ..translations import translated
+from ..user_path import user_path
+from .asset_operator import mode_obstacle
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
 
@@ -89,14 +91,17 @@ class GVF_OT_import_animation(bpy.types.Operator):
         layout = self.layout
         for name in ("splats", "points", "motion"):
             layout.prop(self, name)
-        path = Path(bpy.path.abspath(self.filepath))
-        cost = cost_of_file(context, path, self.splats + self.points, self.motion)
+        try:
+            path = user_path(self.filepath)
+            cost = cost_of_file(context, path, self.splats + self.points, self.motion)
+        except FileError as error:
+            cost = error.text
         layout.label(text=translated(cost), icon="DISK_DRIVE")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Import the file."""
-        path = Path(bpy.path.abspath(self.filepath)).expanduser()
         try:
+            path = user_path(self.filepath)
             animation = read_animation(path)
             sources = self._sources(context, animation, path) if self.motion else ()
             options = ImportOptions(self.splats, self.points, bool(sources), cache=track_cache(context))
@@ -134,6 +139,14 @@ class GVF_OT_import_splats(bpy.types.Operator):
     filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether the splats can become the active object, which another mode holds on to."""
+        obstacle = mode_obstacle(context)
+        if obstacle is not None:
+            cls.poll_message_set(translated(obstacle.text))
+        return obstacle is None
+
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for the file unless it was dropped."""
         if self.filepath:
@@ -144,7 +157,7 @@ class GVF_OT_import_splats(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Import the file, and select what it became."""
         try:
-            imported = import_splats(context, Path(bpy.path.abspath(self.filepath)).expanduser())
+            imported = import_splats(context, user_path(self.filepath))
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

@@ -11,6 +11,7 @@ from ..capture import StartFrameOptions, render_start_frame
 from ..core.errors import FileError, GvfBlenderError
 from ..translations import translated
 from ..user_folder import data_places
+from ..user_path import user_path
 from .asset_operator import AssetOperator
 
 
@@ -62,7 +63,7 @@ class GVF_OT_render_start_frame(AssetOperator, bpy.types.Operator):
 
     def _path(self, name: str) -> Path:
         if self.filepath:
-            path = Path(bpy.path.abspath(self.filepath)).expanduser()
+            path = user_path(self.filepath)
             return path if path.suffix.lower() == ".png" else path.with_name(path.name + ".png")
         folder = Path(bpy.data.filepath).parent if bpy.data.filepath else data_places().start_frames
         try:

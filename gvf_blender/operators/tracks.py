@@ -10,6 +10,7 @@ from ..core.errors import FileError
 from ..importer.track_cache import copy_tracks, lost_tracks, relink_tracks, tracks_elsewhere
 from ..preferences import tracks_folder
 from ..translations import translated
+from ..user_path import user_path
 
 
 class GVF_OT_find_tracks(bpy.types.Operator):
@@ -38,7 +39,11 @@ class GVF_OT_find_tracks(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Relink what is found."""
-        folder = Path(bpy.path.abspath(self.directory)).expanduser()
+        try:
+            folder = user_path(self.directory)
+        except FileError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         lost = lost_tracks(context.scene.objects)
         names = [thing.name for thing in lost]
         missing = relink_tracks(lost, folder) if folder.is_dir() else lost

@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from ..core.sentence import Sentence
+from ..core.sentence import Sentence, showable
 from . import french, german, japanese, simplified_chinese, spanish
 
 LANGUAGES = {
@@ -53,8 +53,8 @@ def translated(text: str, **values: Any) -> str:
     pattern = text
     if isinstance(text, Sentence):
         pattern, values = text.pattern, text.values
-    found = _look_up(pattern, CONTEXT)
+    found = _look_up(showable(pattern), CONTEXT)
     if not values:
         return found
     told = {name: translated(value) if isinstance(value, Sentence) else value for name, value in values.items()}
-    return found.format(**told)
+    return showable(found.format(**told))

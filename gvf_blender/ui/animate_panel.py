@@ -4,13 +4,11 @@ Drawing looks at the scene, the job list and small files; it never speaks to the
 every move of the mouse.
 """
 
-from pathlib import Path
-
 import bpy
 
 from ..asset_properties import remembered_view, scene_view
 from ..asset_summary import summarise, with_children
-from ..core.errors import ServerError
+from ..core.errors import FileError, ServerError
 from ..core.sentence import Sentence
 from ..import_cost import cost_of_settings
 from ..operators.animate import animate_obstacle
@@ -19,6 +17,7 @@ from ..preferences import server_choice
 from ..properties import uses_second_video
 from ..scene_defaults import take_defaults_soon
 from ..translations import translated
+from ..user_path import user_path
 from ..video_check import present_look
 from ..video_facts import VideoFacts, is_unreadable, known_facts
 from .missing_server import draw_installation
@@ -86,7 +85,10 @@ def _draw_asset(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 def _draw_video(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     settings = context.scene.gvf
-    path = Path(bpy.path.abspath(settings.video))
+    try:
+        path = user_path(settings.video)
+    except FileError:  # which the button below says
+        return
     facts = known_facts(path) if settings.video else None
     if facts is None:
         if settings.video and is_unreadable(path):

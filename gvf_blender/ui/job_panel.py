@@ -7,7 +7,7 @@ import bpy
 from .. import job_list, kept_jobs
 from ..core.job_phase import Phase
 from ..core.kept_job import KeptJob
-from ..core.sentence import Sentence
+from ..core.sentence import Sentence, showable
 from ..importer import lacks_transparent_bounces
 from ..job import AnimateJob
 from ..translations import translated
@@ -64,7 +64,8 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Anima
 
 def _draw_offer(layout: bpy.types.UILayout, context: bpy.types.Context, kept: KeptJob) -> None:
     header = layout.row()
-    header.label(text=f"{', '.join(kept.objects)}: {Path(kept.video).name}", icon="RECOVER_LAST")
+    title = showable(f"{', '.join(kept.objects)}: {Path(kept.video).name}")
+    header.label(text=title, icon="RECOVER_LAST")
     header.operator("gvf.forget_job", text="", icon="TRASH", emboss=False).job_id = kept.id
     is_elsewhere = kept.blend and kept.blend != bpy.data.filepath
     text = Sentence("Started in an earlier session; the server may have finished it.")

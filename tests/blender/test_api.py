@@ -20,6 +20,7 @@ from gvf_blender.core.errors import (
     ServerError,
     SettingsError,
 )
+from gvf_blender.core.pc2_file import read_pc2
 
 
 def cube_center_at(frame, cube):
@@ -239,8 +240,86 @@ def test_a_removed_object_is_refused(api, cube, video):
 
 
 def test_things_that_are_no_objects_are_refused(api, video):
-    with pytest.raises(SelectionError, match="not objects"):
+    with pytest.raises(SelectionError, match="1 is neither an object nor a name"):
         api.animate([1], video)
+
+
+def test_what_holds_no_objects_is_refused(api, cube, video, tmp_path):
+    for call in (api.animate, api.export, api.start_frame):
+        for given in (5, 5.5, cube.data, [cube.data], bpy.types.Object):
+            with pytest.raises(SelectionError, match="neither an object nor a name"):
+                call(given, tmp_path / "a.abc")
+
+
+def test_objects_may_come_from_a_generator_and_are_taken_once(api, cube, video, monkeypatch):
+    bpy.ops.object.camera_add(location=(3, -9, 0.5), rotation=(1.5, 0, 0))
+    monkeypatch.setattr(api, "_connector", lambda server: None)
+    evaluated = cube.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    job = api.start((thing for thing in (cube, "Cube", evaluated)), video, camera="Camera")
+    job.cancel()
+    assert job.request.objects == ("Cube",)
+
+
+@pytest.fixture
+def linked_and_local_bird(addon, tmp_path):
+    """Two objects of one name: a large one in a linked file, and a small one in this file."""
+    bpy.ops.mesh.primitive_cube_add(size=8.0)
+    bpy.context.object.name = "Bird"
+    bpy.data.libraries.write(str(tmp_path / "birds.blend"), {bpy.context.object})
+    bpy.data.objects.remove(bpy.context.object)
+    with bpy.data.libraries.load(str(tmp_path / "birds.blend"), link=True) as (_, wanted):
+        wanted.objects = ["Bird"]
+    (linked,) = wanted.objects
+    bpy.context.collection.objects.link(linked)
+    bpy.ops.mesh.primitive_cube_add(size=2.0)
+    local = bpy.context.object
+    local.name = "Bird"
+    assert linked.name == local.name == "Bird"
+    return linked, local
+
+
+def test_of_two_objects_of_one_name_the_given_one_is_exported(api, linked_and_local_bird, tmp_path):
+    for thing, size in zip(linked_and_local_bird, (8, 2), strict=True):
+        path = tmp_path / f"{size}.pc2"
+        api.export(thing, path, frame_start=1, frame_end=1)
+        assert np.ptp(read_pc2(path)) == pytest.approx(size)
+
+
+def test_of_two_objects_of_one_name_the_linked_one_is_not_animated_as_the_other(api, linked_and_local_bird, video):
+    linked, local = linked_and_local_bird
+    with pytest.raises(SelectionError, match=r"Another object is called 'Bird', too.*Rename"):
+        api.start(linked, video)
+    bpy.context.scene.gvf.video = str(video)
+    local.select_set(False)
+    linked.select_set(True)
+    with pytest.raises(RuntimeError, match="Another object is called 'Bird', too"):
+        bpy.ops.gvf.animate()
+
+
+def test_the_frames_of_an_export_are_scene_frames(api, cube, tmp_path):
+    for name, what in (("frame_start", "first frame"), ("frame_end", "last frame")):
+        for frame in (1.5, "1", True, 10**9):
+            with pytest.raises(SettingsError, match=f"The {what} is {frame!r}"):
+                api.export(cube, tmp_path / "cube.abc", **{name: frame})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0}, "width of the start frame is 0"),
+        ({"width": -5}, "width of the start frame is -5"),
+        ({"height": 99.5}, "height of the start frame is 99.5"),
+        ({"height": 10**6}, "height of the start frame is 1000000"),
+        ({"background": 1}, "background of the start frame is 1"),
+        ({"background": (1, 1)}, "background of the start frame is"),
+        ({"background": "red"}, "background of the start frame is 'red'"),
+        ({"background": (0, 0, 255)}, "background of the start frame is"),
+    ],
+)
+def test_a_start_frame_of_impossible_size_or_colour_is_refused(api, cube, tmp_path, options, message):
+    with pytest.raises(SettingsError, match=message):
+        api.start_frame(cube, tmp_path / "start.png", **options)
+    assert not (tmp_path / "start.png").exists()
 
 
 def test_a_camera_alone_is_refused(api, video):
@@ -270,6 +349,13 @@ def test_a_mesh_without_faces_is_refused(api, video, server):
         ({"outputs": []}, "No output is chosen"),
         ({"outputs": ["film"]}, "no output 'film'"),
         ({"frame_start": 1.5}, "start frame is 1.5"),
+        ({"frame_start": 10**9}, "start frame is 1000000000"),
+        ({"outputs": 5}, "outputs are 5"),
+        ({"outputs": [["motion"]]}, "outputs are"),
+        ({"further": 5}, "5 are no further videos"),
+        ({"server": 5}, "5 is no server"),
+        ({"movable": 5}, "vertex group is 5"),
+        ({"capture_options": {"size": 64}}, "no capture options"),
     ],
 )
 def test_a_setting_out_of_range_is_named(api, cube, video, options, message):

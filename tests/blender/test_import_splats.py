@@ -169,3 +169,27 @@ def test_file_import_offers_results_and_splats(addon):
 
     import_menu.draw_entries(Menu, panel_context())
     assert Menu.layout.names("operator") == ["gvf.import_animation", "gvf.import_splats"]
+
+
+def test_they_go_into_the_scene_where_the_active_collection_takes_nothing(addon, file, tmp_path):
+    kept = bpy.data.collections.new("Kept")
+    bpy.data.libraries.write(str(tmp_path / "library.blend"), {kept}, fake_user=True)
+    bpy.data.collections.remove(kept)
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, wanted):
+        wanted.collections = ["Kept"]
+    linked, excluded = bpy.data.collections["Kept"], bpy.data.collections.new("Excluded")
+    layer = bpy.context.view_layer
+    for collection in (linked, excluded):
+        bpy.context.scene.collection.children.link(collection)
+        layer.active_layer_collection = layer.layer_collection.children[collection.name]
+        layer.active_layer_collection.exclude = collection is excluded
+        assert bpy.context.collection == collection
+        assert bpy.ops.gvf.import_splats(filepath=str(file(ply()))) == {"FINISHED"}
+        assert bpy.context.object.users_collection == (bpy.context.scene.collection,)
+
+
+def test_none_are_dropped_into_edit_mode_which_would_lose_its_active_object(cube, file):
+    bpy.ops.object.mode_set(mode="EDIT")
+    with pytest.raises(RuntimeError, match=r"Blender is in edit mesh mode\. Switch to object mode"):
+        bpy.ops.gvf.import_splats(filepath=str(file(ply())))
+    assert (bpy.context.mode, bpy.context.object) == ("EDIT_MESH", cube)

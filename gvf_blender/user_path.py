@@ -1,0 +1,26 @@
+"""Paths as people enter them: "//" stands for the folder of the .blend file, "~" for somebody's home."""
+
+from pathlib import Path
+
+import bpy
+
+from .core.errors import FileError
+from .core.sentence import Sentence
+
+
+def user_path(text: str | Path) -> Path:
+    """The file or folder that is meant, which need not exist.
+
+    Raises:
+        FileError: The home of a user that this machine does not know, or something that no path can hold.
+    """
+    path = Path(bpy.path.abspath(str(text)))
+    if "\0" in str(path):
+        # Some functions of Python refuse it, and Blender's would take what stands before it for the path.
+        message = Sentence("The path {path!r} has a null character in it.", path=str(path))
+        raise FileError(message, Sentence("Write it without."))
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        message = Sentence("The home folder in {path} is not known on this machine.", path=path)
+        raise FileError(message, Sentence("Write the whole path.")) from error
