@@ -31,7 +31,7 @@ from .request import OUTPUTS, check_frame, check_selection, find_objects, make_r
 from .request import check_video as check_path
 from .server_choice import ServerChoice
 from .server_thread import Connect
-from .user_path import user_path
+from .user_path import real_path, user_path
 from .video_check import look, settings_of_look
 
 LOGGER = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ def start_frame(
     found = find_objects(objects)
     check_selection(found)
     view = VideoView(azimuth, elevation, fov)
-    target = user_path(path).resolve()
+    target = real_path(path)
     render_start_frame(bpy.context, found, target, view, StartFrameOptions(width, height, background))
     if hasattr(bpy.types.Object, "gvf"):
         remember_view(found, view, str(target))
@@ -264,7 +264,7 @@ def export(
     found = find_objects(objects)
     if not found:
         raise SelectionError("No object is given.", "Name the objects to export.")
-    target = user_path(path).resolve()
+    target = real_path(path)
     first, last = check_frame("first frame", frame_start), check_frame("last frame", frame_end)
     return write_export(bpy.context, found, target, first, last)
 
@@ -378,7 +378,7 @@ def batch(
     """
     if bpy.data.is_dirty and not bpy.app.background:
         raise SettingsError("The open file has unsaved changes, and a batch opens other files.", "Save it first.")
-    path = user_path(manifest).resolve()
+    path = real_path(manifest)
     tasks = read_manifest(path)
     _connector(server)
 

@@ -1,5 +1,6 @@
 """Paths as people enter them: "//" stands for the folder of the .blend file, "~" for somebody's home."""
 
+import os
 from pathlib import Path
 
 import bpy
@@ -24,3 +25,12 @@ def user_path(text: str | Path) -> Path:
     except RuntimeError as error:
         message = Sentence("The home folder in {path} is not known on this machine.", path=path)
         raise FileError(message, Sentence("Write the whole path.")) from error
+
+
+def real_path(text: str | Path) -> Path:
+    """The same without links, where they lead somewhere.
+
+    Raises:
+        FileError: As `user_path`.
+    """
+    return Path(os.path.realpath(user_path(text)))

@@ -1,6 +1,5 @@
 """Handing the active object's animation to another program."""
 
-import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from ..core.sentence import showable
 from ..exporter import FORMATS, export, export_obstacle
 from ..exporter.export import SEVERAL, animation_frames, format_of, of_one_result, usual_format
 from ..translations import translated
-from ..user_path import user_path
+from ..user_path import real_path
 
 
 class GVF_OT_export(bpy.types.Operator):
@@ -121,7 +120,7 @@ class GVF_OT_export(bpy.types.Operator):
         """Export and report the error of the file."""
         try:
             # Resolved, so that a link stays one and the file that it stands for is replaced.
-            path = Path(os.path.realpath(user_path(self.filepath)))
+            path = real_path(self.filepath)
             frames = (self._frame(name) for name in ("frame_start", "frame_end"))
             is_whole = self.whole and format_of(path) in SEVERAL
             things = of_one_result(context.object) if is_whole else [context.object]

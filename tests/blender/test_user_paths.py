@@ -13,6 +13,7 @@ from gvf_blender.core.errors import FileError
 from gvf_blender.core.sentence import Sentence
 from gvf_blender.importer import ImportOptions, import_animation
 from gvf_blender.translations import translated
+from gvf_blender.user_path import real_path
 
 VIDEO = Path(__file__).parents[2] / "examples" / "shark.mp4"
 NOBODY = "~gvf-nobody/x"
@@ -125,3 +126,10 @@ def test_texts_for_people_are_never_half_characters():
         assert text.replace(" ", "") in ("caf?", "caf?caf?")
     assert translated(bad) == translated("{name}", name=bad) == "caf?"
     assert translated("{title}", title=Sentence("{name}", name=bad)) == "caf?"
+
+
+def test_links_that_lead_in_circles_are_told_by_what_uses_them(addon, tmp_path):
+    (tmp_path / "loop.glb").symlink_to("loop.glb")
+    assert real_path(tmp_path / "loop.glb").name == "loop.glb"
+    (tmp_path / "link.glb").symlink_to("there.glb")
+    assert real_path(tmp_path / "link.glb") == (tmp_path / "there.glb").resolve()
