@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
+from scipy.spatial import cKDTree
 
 from gvf_core.capture import Capture
 from gvf_core.gaussians import Splats
@@ -16,12 +17,16 @@ from gvf_core.rendering.mesh import rasterize_mesh
 from gvf_core.transfer.held import movable_at
 
 TOLERATED = 0.1
-"""Expected error (unit frame) at which confidence falls to 37 %, where the motion prior tells one."""
-HIDDEN = 0.3
-"""Where it was not asked: confidence of a Gaussian that no video shows, a guess from what is beside it."""
-DIFFERENCE = 0.1
-"""Difference of colour and coverage (0..1) around a Gaussian's place, beyond that of the first frame, at which
-confidence falls to 37 %; it never falls below that of a hidden one."""
+"""Expected error (unit frame) at which confidence falls to 37 %."""
+MOVED, BENT = 0.37, 3.7
+"""Where the motion prior was not asked, expected error in parts of how far a Gaussian has moved, and of how differently
+its neighbours move. So large is the median error on 32 clips with one video; docs/motion-quality.md."""
+NEIGHBOURS = 16
+SEVERAL = 0.4
+"""What several videos leave of that, as they show depth: the median over clips with two."""
+DIFFERENCE = 0.3
+"""Expected error for a difference of 1 in colour or coverage (0..1) around a Gaussian's place, beyond that of the first
+frame: a motion that does not look like the video is not to be trusted, however small it is."""
 _SIZE = 192
 """Side in pixels of the pictures that are compared."""
 
@@ -31,20 +36,20 @@ def confidence(
 ) -> Float32[np.ndarray, "frames gaussians"]:
     """From 0 to 1; 1 in the first frame, whose pose is known.
 
-    Where the motion prior was asked, its expected error is all: that what the video shows, and how like its
-    surroundings look to it, told less of the true errors alone, and nothing more (docs/motion-quality.md). Elsewhere
-    Gaussians that a video shows are trusted as far as their surroundings look like it, those that several show as far
-    as the best of them, and hidden ones little. What the artist holds still is as sure as the rest pose.
+    It is what error is expected. Where the motion prior was asked, it has told that: that what the video shows, and how
+    like its surroundings look to it, told less of the true errors alone, and nothing more (docs/motion-quality.md).
+    Elsewhere what moves far, or bends, is less sure, and what does not look like any of the videos. What the artist
+    holds still is as sure as the rest pose.
 
     Args:
         task: Asset and videos.
         motion: What was found.
         vertices: The asset's in every frame.
     """
-    if motion.expected_error is not None:
-        result = np.exp(-motion.expected_error / TOLERATED).astype(np.float32)
-    else:
-        result = np.maximum.reduce([_as_seen(task, motion, vertices, view) for view in task.views])
+    error = motion.expected_error
+    if error is None:
+        error = _error_by_motion(task, motion) + DIFFERENCE * _unexplained(task, motion, vertices)
+    result = np.exp(-error / TOLERATED).astype(np.float32)
     if task.capture.movable is not None:
         movable = movable_at(task.capture, task.canonical.gaussians.means.numpy()).astype(np.float32)
         result = 1 - movable * (1 - result)
@@ -52,15 +57,37 @@ def confidence(
     return result
 
 
-def _as_seen(
+def _error_by_motion(task: MotionTask[Any], motion: Motion) -> Float32[np.ndarray, "frames gaussians"]:
+    """What error is usual where Gaussians move as they do."""
+    gaussians = task.canonical.gaussians
+    with torch.no_grad():
+        means = np.stack([gaussians.activate(delta).means.numpy() for delta in motion.variation.deltas])
+    ways = means - means[0]
+    count = min(NEIGHBOURS + 1, len(ways[0]))
+    _, nearest = cKDTree(means[0]).query(means[0], k=[*range(1, count + 1)])
+    error = MOVED * np.linalg.norm(ways, axis=-1)
+    for index, way in enumerate(ways):
+        error[index] += BENT * np.linalg.norm(way[nearest] - way[:, None], axis=-1).mean(axis=1)
+    return error * (SEVERAL if task.more_views else 1.0)
+
+
+def _unexplained(
+    task: MotionTask[Any], motion: Motion, vertices: Float[np.ndarray, "frames vertices 3"]
+) -> Float32[np.ndarray, "frames gaussians"]:
+    """How unlike the most similar of the videos the surroundings of each Gaussian look; 0 where none shows it."""
+    least = np.minimum.reduce([_difference(task, motion, vertices, view) for view in task.views])
+    return np.where(np.isfinite(least), least, 0)
+
+
+def _difference(
     task: MotionTask[Any],
     motion: Motion,
     vertices: Float[np.ndarray, "frames vertices 3"],
     view: DrivingView,
 ) -> Float32[np.ndarray, "frames gaussians"]:
-    """What one video says; `HIDDEN` of what it does not show."""
+    """How unlike one video it looks, beyond how unlike its first frame is; infinite where it is hidden there."""
     small = view.camera.resized(_SIZE, _SIZE)
-    result = np.full((len(vertices), len(task.canonical.gaussians)), HIDDEN, np.float32)
+    result = np.full((len(vertices), len(task.canonical.gaussians)), np.inf, np.float32)
     usual = 0.0
     for index, frame in enumerate(view.frames):
         with torch.no_grad():
@@ -69,9 +96,7 @@ def _as_seen(
         if index == 0:
             # What light and drawing make different where the pose is right.
             usual = float(np.median(difference[seen])) if seen.any() else 0.0
-            continue
-        excess = np.maximum(difference - usual, 0)
-        result[index] = np.maximum(HIDDEN, np.where(seen, np.exp(-excess / DIFFERENCE), 0))
+        result[index, seen] = np.maximum(difference[seen] - usual, 0)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Confidence is high where the video shows what is claimed, and low elsewhere."""
+"""Confidence is low where much is claimed, and where the video shows something else."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from small_assets import bent, painted_body, picture
 
 from gvf_core.canonical import gaussians_on_surface
 from gvf_core.gaussians import VariationField
-from gvf_core.motion.confidence import HIDDEN, TOLERATED, confidence
+from gvf_core.motion.confidence import TOLERATED, confidence
 from gvf_core.motion.engine import DrivingView, Motion, MotionTask
 from gvf_core.rendering import orbit_camera
 
@@ -39,6 +39,7 @@ def found() -> dict[str, np.ndarray]:
     return {
         "true": confidence(task, moved, true),
         "still": confidence(task, Motion(still), rest),
+        "dark": confidence(replace(task, frames=frames * np.float32([0.9, 0.9, 0.9, 1])), moved, true),
         "guided": confidence(task, replace(moved, expected_error=error), true),
         "pinned": confidence(replace(task, capture=replace(BODY, movable=movable)), moved, true),
         "both": confidence(replace(task, more_views=(DrivingView(other, behind),)), moved, true),
@@ -50,18 +51,20 @@ def test_the_first_frame_is_known(found):
     assert (found["true"][0] == 1).all() and (found["still"][0] == 1).all()
 
 
-def test_the_side_that_the_video_does_not_show_is_a_guess(found):
-    # The camera looks along +y.
-    behind, before = found["means"][:, 1] > 0.05, found["means"][:, 1] < -0.05
-    assert (found["true"][1][behind] == np.float32(HIDDEN)).mean() > 0.9
-    assert (found["true"][1][before] > HIDDEN).mean() > 0.95
-
-
-def test_motion_that_the_video_shows_is_trusted_more_than_another(found):
-    tips = (np.abs(found["means"][:, 0]) > 0.35) & (found["means"][:, 1] < 0)
-    assert found["true"][1][tips].mean() > 0.7
-    assert found["still"][1][tips].mean() < 0.5
+def test_what_moves_far_and_bends_is_less_sure(found):
+    ends = np.abs(found["means"][:, 0])
+    middle, tips = ends < 0.1, ends > 0.4
+    assert found["true"][1][middle].mean() > found["true"][1][tips].mean() + 0.3
     assert found["true"].min() >= 0 and found["true"].max() <= 1
+
+
+def test_what_does_not_look_like_the_video_is_not_trusted_although_it_hardly_moves(found):
+    tips = (np.abs(found["means"][:, 0]) > 0.35) & (found["means"][:, 1] < 0)
+    # The camera looks along +y: what it does not see is not held against a motion.
+    behind = found["means"][:, 1] > 0.05
+    assert found["still"][1][tips].mean() < 0.6
+    assert (found["still"][1][behind] > 0.9).mean() > 0.8
+    assert np.abs(found["true"][1][tips] - found["dark"][1][tips]).mean() < 0.1
 
 
 def test_where_the_prior_was_asked_it_says_how_far_each_can_be_trusted(found):
@@ -72,10 +75,9 @@ def test_where_the_prior_was_asked_it_says_how_far_each_can_be_trusted(found):
     assert (found["guided"][0] == 1).all()
 
 
-def test_what_a_second_video_shows_is_no_guess(found):
-    behind, before = found["means"][:, 1] > 0.05, found["means"][:, 1] < -0.05
-    assert (found["both"][1][behind] > HIDDEN).mean() > 0.95
-    assert (found["both"][1][before] >= found["true"][1][before] - 1e-6).all()
+def test_two_videos_leave_less_to_guess(found):
+    assert (found["both"][1] >= found["true"][1] - 1e-6).mean() > 0.9
+    assert found["both"][1].mean() > found["true"][1].mean() + 0.05
 
 
 def test_what_is_held_still_is_sure_as_far_as_it_is_held(found):
