@@ -44,7 +44,14 @@ def test_a_size_that_no_picture_has_is_refused(run, capsys, size):
 
 
 def test_only_what_an_earlier_run_wrote_is_removed(tmp_path):
-    for name in ("report.json", "demo.blend", "thesis.txt"):
+    for name in (demo.LOG, "report.json", "demo.blend", "thesis.txt"):
         (tmp_path / name).write_text("...")
     demo.clear(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_what_looks_like_a_demo_but_is_none_stays(tmp_path):
+    (tmp_path / "report.json").write_text("of gvf animate")
+    with pytest.raises(demo.DemoError, match=r"holds report\.json, but not from a demo"):
+        demo.clear(tmp_path)
+    assert (tmp_path / "report.json").exists()
