@@ -22,8 +22,8 @@ MOVED, BENT = 0.37, 3.7
 """Where the motion prior was not asked, expected error in parts of how far a Gaussian has moved, and of how differently
 its neighbours move. So large is the median error on 32 clips with one video; docs/motion-quality.md."""
 NEIGHBOURS = 16
-SEVERAL = 0.4
-"""What several videos leave of that, as they show depth: the median over clips with two."""
+SEVERAL = 0.5
+"""What several videos leave of that, as they show depth: about the median over eight clips with two."""
 DIFFERENCE = 0.3
 """Expected error for a difference of 1 in colour or coverage (0..1) around a Gaussian's place, beyond that of the first
 frame: a motion that does not look like the video is not to be trusted, however small it is."""
