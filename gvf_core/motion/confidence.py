@@ -21,7 +21,8 @@ TOLERATED = 0.1
 MOVED, BENT = 0.37, 3.7
 """Where the motion prior was not asked, expected error in parts of how far a Gaussian has moved, and of how differently
 its neighbours move. So large is the median error on 32 clips with one video; docs/motion-quality.md."""
-NEIGHBOURS = 16
+NEIGHBOURS, COMPARED = 16, 20_000
+"""Neighbours are so many of about so many Gaussians: in a denser crowd they would be nearer, and differ less."""
 SEVERAL = 0.5
 """What several videos leave of that, as they show depth: about the median over eight clips with two."""
 DIFFERENCE = 0.3
@@ -63,11 +64,13 @@ def _error_by_motion(task: MotionTask[Any], motion: Motion) -> Float32[np.ndarra
     with torch.no_grad():
         means = np.stack([gaussians.activate(delta).means.numpy() for delta in motion.variation.deltas])
     ways = means - means[0]
-    count = min(NEIGHBOURS + 1, len(ways[0]))
-    _, nearest = cKDTree(means[0]).query(means[0], k=[*range(1, count + 1)])
     error = MOVED * np.linalg.norm(ways, axis=-1)
-    for index, way in enumerate(ways):
-        error[index] += BENT * np.linalg.norm(way[nearest] - way[:, None], axis=-1).mean(axis=1)
+    some = slice(None, None, max(1, len(means[0]) // COMPARED))
+    tree = cKDTree(means[0, some])
+    _, around = tree.query(means[0, some], k=[*range(1, min(NEIGHBOURS + 1, tree.n) + 1)])
+    _, nearest = tree.query(means[0])
+    for index, way in enumerate(ways[:, some]):
+        error[index] += BENT * np.linalg.norm(way[around] - way[:, None], axis=-1).mean(axis=1)[nearest]
     return error * (SEVERAL if task.more_views else 1.0)
 
 

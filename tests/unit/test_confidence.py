@@ -10,6 +10,7 @@ from small_assets import bent, painted_body, picture
 
 from gvf_core.canonical import gaussians_on_surface
 from gvf_core.gaussians import VariationField
+from gvf_core.motion import confidence as confidence_module
 from gvf_core.motion.confidence import TOLERATED, confidence
 from gvf_core.motion.engine import DrivingView, Motion, MotionTask
 from gvf_core.rendering import orbit_camera
@@ -86,3 +87,17 @@ def test_what_is_held_still_is_sure_as_far_as_it_is_held(found):
     np.testing.assert_allclose(found["pinned"][1][right], found["true"][1][right], atol=1e-6)
     between = found["pinned"][1][~left & ~right]
     assert (between >= found["true"][1][~left & ~right] - 1e-6).all() and between.min() < 1
+
+
+def test_more_gaussians_are_no_surer(monkeypatch):
+    """Neighbours in a denser crowd are nearer and differ less; what is compared has the same density."""
+    means = {}
+    monkeypatch.setattr(confidence_module, "COMPARED", 1000)
+    for count in (1000, 8000):
+        gaussians = gaussians_on_surface(BODY, count, np.random.default_rng(0)).gaussians
+        rest = gaussians.means.numpy()
+        deltas = torch.zeros(2, count, 14)
+        deltas[1, :, VariationField.MEANS] = torch.from_numpy(bent(rest, AMOUNTS[1]) - rest)
+        task = MotionTask(BODY, SimpleNamespace(gaussians=gaussians), np.zeros((2, 8, 8, 4), np.float32), CAMERA, 0)
+        means[count] = confidence_module._error_by_motion(task, Motion(VariationField(deltas)))[1].mean()
+    assert means[8000] == pytest.approx(means[1000], rel=0.1)
