@@ -11,8 +11,9 @@ import bpy
 
 from .asset_file import BLEND, open_asset, pack_textures, save_asset
 from .core.batch_state import BatchRecord, append_record, finished_tasks, one_batch_at_a_time, state_path
+from .core.data_places import PARTIAL
 from .core.errors import FileError, GvfBlenderError, JobCancelled
-from .core.manifest import PARTIAL, BatchTask
+from .core.manifest import BatchTask
 from .importer import Imported, raise_transparent_bounces
 from .importer.retiming import playback_of
 

@@ -6,7 +6,7 @@ import bpy
 from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from .client import default_handshake_path
-from .core.manifest import PARTIAL
+from .core.data_places import PARTIAL
 from .importer import TrackCache
 from .managed_server import managed_server
 from .properties import GVFDefaults

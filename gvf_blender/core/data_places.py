@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+PARTIAL = ".partial"
+"""At the end of the stem of a batch's result that is in work; tracks beside it have the name that it will have."""
+
 
 @dataclass(frozen=True)
 class DataPlaces:

@@ -24,8 +24,6 @@ IMPORT_SETTINGS: dict[str, tuple[str, tuple[type, ...]]] = {
     "camera": ("the name of a camera", (str,)),
 }
 """What settings may hold besides those of the motion."""
-PARTIAL = ".partial"
-"""At the end of the stem of a result that is in work."""
 _TOP, _RUN = ("output", "settings", "run"), ("assets", "videos", "further", "objects", "settings")
 
 

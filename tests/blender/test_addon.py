@@ -133,6 +133,15 @@ def test_client_and_core_work_without_blender():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_registering_loads_nothing_that_only_a_batch_needs():
+    code = (
+        "import sys, gvf_blender; gvf_blender.register(); print('gvf_blender.core.manifest' in sys.modules, flush=True)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(gvf_blender.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == ["False"], done.stderr
+
+
 def test_handlers_that_blender_has_dropped_already_keep_nothing_from_ending(addon):
     for name in ("undo_pre", "redo_pre", "load_pre", "load_post"):
         handlers = getattr(bpy.app.handlers, name)
