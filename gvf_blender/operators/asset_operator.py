@@ -1,4 +1,4 @@
-"""What operators on the selected asset have in common."""
+"""What operators have in common that something may hinder: the mode, or what is selected."""
 
 import bpy
 
@@ -8,16 +8,21 @@ from ..request import check_selection
 from ..translations import translated
 
 
-class AssetOperator:
-    """Can be used while the selected objects can be captured."""
+class GuardedOperator:
+    """Can be used while nothing hinders it; else its button tells what."""
+
+    @staticmethod
+    def obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
+        """Why it cannot be used now."""
+        raise NotImplementedError
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Whether the selection could be captured now."""
-        error = capture_obstacle(context)
-        if error is not None:
-            cls.poll_message_set(translated(error.text))
-        return error is None
+        """Whether it can be used now."""
+        obstacle = cls.obstacle(context)
+        if obstacle is not None:
+            cls.poll_message_set(translated(obstacle.text))
+        return obstacle is None
 
 
 def capture_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
@@ -38,3 +43,15 @@ def mode_obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
         return None
     text = Sentence("Blender is in {mode} mode.", mode=context.mode.replace("_", " ").lower())
     return GvfBlenderError(text, "Switch to object mode.")
+
+
+class AssetOperator(GuardedOperator):
+    """Can be used while the selected objects can be captured."""
+
+    obstacle = staticmethod(capture_obstacle)
+
+
+class ObjectModeOperator(GuardedOperator):
+    """Can be used in object mode."""
+
+    obstacle = staticmethod(mode_obstacle)

@@ -18,7 +18,7 @@ from ..preferences import track_cache
 from ..request import check_video
 from ..translations import translated
 from ..user_path import user_path
-from .asset_operator import mode_obstacle
+from .asset_operator import ObjectModeOperator
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
 
@@ -126,8 +126,11 @@ class GVF_OT_import_animation(bpy.types.Operator):
             return ()
 
 
-class GVF_OT_import_splats(bpy.types.Operator):
-    """What a dropped PLY file does, if the artist chooses this and not Blender's own importer of meshes."""
+class GVF_OT_import_splats(ObjectModeOperator, bpy.types.Operator):
+    """What a dropped PLY file does, if the artist chooses this and not Blender's own importer of meshes.
+
+    The splats become the active object, which another mode than object mode holds on to.
+    """
 
     bl_idname = "gvf.import_splats"
     bl_label = "Import Gaussian Splats"
@@ -138,14 +141,6 @@ class GVF_OT_import_splats(bpy.types.Operator):
 
     filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Whether the splats can become the active object, which another mode holds on to."""
-        obstacle = mode_obstacle(context)
-        if obstacle is not None:
-            cls.poll_message_set(translated(obstacle.text))
-        return obstacle is None
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for the file unless it was dropped."""

@@ -10,11 +10,11 @@ from ..core.errors import GvfBlenderError
 from ..core.sentence import showable
 from ..exporter import FORMATS, export, export_obstacle
 from ..exporter.export import SEVERAL, animation_frames, format_of, of_one_result, usual_format
-from ..translations import translated
 from ..user_path import real_path
+from .asset_operator import GuardedOperator
 
 
-class GVF_OT_export(bpy.types.Operator):
+class GVF_OT_export(GuardedOperator, bpy.types.Operator):
     """The file is read back, so that the report tells how exact it is."""
 
     bl_idname = "gvf.export"
@@ -57,15 +57,13 @@ class GVF_OT_export(bpy.types.Operator):
         options={"SKIP_SAVE"},
     )
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Whether the active object can be exported, in object mode."""
+    @staticmethod
+    def obstacle(context: bpy.types.Context) -> GvfBlenderError | None:
+        """Why the active object cannot be exported now."""
         obstacle = export_obstacle(context.object)
         if obstacle is None and context.mode != "OBJECT":
-            obstacle = GvfBlenderError("Animations are exported in object mode.", "Switch to object mode.")
-        if obstacle is not None:
-            cls.poll_message_set(translated(obstacle.text))
-        return obstacle is None
+            return GvfBlenderError("Animations are exported in object mode.", "Switch to object mode.")
+        return obstacle
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for the file, with what is exported filled in."""
