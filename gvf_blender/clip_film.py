@@ -14,6 +14,7 @@ from .capture.geometry import Piece, evaluated_pieces
 from .capture.scene import Lens, UnlitScene
 from .capture.scratch import Scratch
 from .capture.selection import surface_objects
+from .capture.viewpoints import occupied_region
 from .clips import Clips
 from .core.errors import FileError, SelectionError, SettingsError
 from .core.safetensors_file import read_tensors, write_tensors
@@ -21,10 +22,6 @@ from .core.safetensors_file import read_tensors, write_tensors
 LOGGER = logging.getLogger(__name__)
 
 REQUEST_FORMAT, FILM_FORMAT = "gvf-film-request", "gvf-film"
-MARGIN = 3.0
-"""Pixels around the vertices that are rendered, too: the filter smooths over 1.5."""
-NEAR = 0.01
-"""Where the cameras begin to see; the asset is 1 wide."""
 
 Progress = Callable[[float], None]
 
@@ -207,26 +204,10 @@ def _pictures(
         for index in np.flatnonzero(request.frame == frame).tolist():
             camera, fov = request.world_to_camera[index], float(request.fov[index])
             scene.look_through(Lens(fov, (0.0, 0.0), request.size, request.size))
-            scene.look_only_at(_visible_box(request.vertices[frame], camera, fov, MARGIN / request.size))
+            scene.look_at_region(*occupied_region(request.vertices[frame], camera, request.size, fov))
             pngs[index] = scene.render(camera, file)
         on_progress(len(pngs) / len(request.frame))
     return [pngs[index] for index in range(len(request.frame))]
-
-
-def _visible_box(
-    vertices: np.ndarray, world_to_camera: np.ndarray, fov: float, margin: float
-) -> tuple[float, float, float, float]:
-    """Left, right, lower and upper border of the part of the picture that shows vertices, with a margin."""
-    in_camera = vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
-    if in_camera[:, 2].min() < NEAR:
-        return 0.0, 1.0, 0.0, 1.0
-    # Pictures count their rows from above.
-    places = 0.5 + [0.5, -0.5] * in_camera[:, :2] / in_camera[:, 2:] / np.tan(fov / 2)
-    (left, lower), (right, upper) = places.min(axis=0) - margin, places.max(axis=0) + margin
-    if right <= 0 or left >= 1 or upper <= 0 or lower >= 1:
-        # Blender takes an empty box for the whole picture; there is nothing anyway.
-        return 0.0, 2 * margin, 0.0, 2 * margin
-    return max(left, 0.0), min(right, 1.0), max(lower, 0.0), min(upper, 1.0)
 
 
 def _write(path: Path, pngs: Sequence[bytes]) -> None:

@@ -13,7 +13,7 @@ from ..core.errors import FileError, RenderError
 from ..core.png_file import picture_only
 from .geometry import Piece
 from .scratch import Scratch
-from .viewpoints import FIELD_OF_VIEW
+from .viewpoints import FIELD_OF_VIEW, NEAR
 
 _NAME = "GVF capture"
 # Layers of leaves or hair cards in front of each other before Cycles gives up and shows black.
@@ -87,7 +87,7 @@ class UnlitScene:
     def _add_camera(self, scratch: Scratch) -> bpy.types.Object:
         lens = scratch.adopt(bpy.data.cameras.new(_NAME))
         lens.angle = FIELD_OF_VIEW
-        lens.clip_start, lens.clip_end = 0.01, 10.0
+        lens.clip_start, lens.clip_end = NEAR, 10.0
         camera = scratch.adopt(bpy.data.objects.new(_NAME, lens))
         self._scene.collection.objects.link(camera)
         self._scene.camera = camera
@@ -106,16 +106,6 @@ class UnlitScene:
         self._scene.render.threads_mode = "FIXED" if count else "AUTO"
         if count:
             self._scene.render.threads = count
-
-    def look_only_at(self, box: tuple[float, float, float, float]) -> None:
-        """Leave the picture transparent outside a box, which saves the time to find nothing there.
-
-        Args:
-            box: Left, right, lower and upper border as fractions of the picture from its lower left corner.
-        """
-        render = self._scene.render
-        render.use_border, render.use_crop_to_border = True, False
-        render.border_min_x, render.border_max_x, render.border_min_y, render.border_max_y = box
 
     def stand_before(self, color: Sequence[float], scratch: Scratch) -> None:
         """Replace the transparent background.

@@ -10,6 +10,8 @@ import numpy as np
 
 RADIUS = 2.0
 FIELD_OF_VIEW = math.radians(40.0)
+NEAR = 0.01
+"""Where cameras begin to see; the asset is 1 wide."""
 # Pixels around a surface that it can still reach: Cycles' filter is 1.5 wide, and Blender rounds a region down.
 _FILTER_REACH = 3
 
@@ -36,21 +38,29 @@ def intrinsics(count: int) -> np.ndarray:
     return np.tile([focal, focal, 0.5, 0.5], (count, 1))
 
 
-def occupied_region(vertices: np.ndarray, world_to_camera: np.ndarray, size: int) -> tuple[float, float, float, float]:
+def occupied_region(
+    vertices: np.ndarray, world_to_camera: np.ndarray, size: int, field_of_view: float = FIELD_OF_VIEW
+) -> tuple[float, float, float, float]:
     """The part of a view that a surface can touch: left, right, bottom and top as fractions of the picture.
 
     Args:
-        vertices: Of the surface, in the unit frame [V, 3]; all in front of the camera.
-        world_to_camera: Unit frame to OpenCV camera, [4, 4].
+        vertices: Of the surface [V, 3]; where one is nearer than `NEAR`, the part is the whole view.
+        world_to_camera: From their frame to the OpenCV camera, [4, 4].
         size: Width and height of the picture in pixels.
+        field_of_view: Across the picture, radians.
     """
     in_camera = vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
-    focal = 0.5 * size / math.tan(FIELD_OF_VIEW / 2.0)
+    if in_camera[:, 2].min() < NEAR:
+        return 0.0, 1.0, 0.0, 1.0
+    focal = 0.5 * size / math.tan(field_of_view / 2.0)
     places = focal * in_camera[:, :2] / in_camera[:, 2:] + 0.5 * size
-    first = np.maximum(np.floor(places.min(axis=0)) - _FILTER_REACH, 0) / size
-    last = np.minimum(np.ceil(places.max(axis=0)) + _FILTER_REACH, size) / size
+    first = np.maximum(np.floor(places.min(axis=0)) - _FILTER_REACH, 0)
+    last = np.minimum(np.ceil(places.max(axis=0)) + _FILTER_REACH, size)
+    if np.any(first >= last):
+        # It is all beside the picture, and Blender takes an empty region for the whole one.
+        first, last = np.zeros(2), np.minimum(2 * _FILTER_REACH, [size, size])
     # Rows are counted from the bottom in Blender.
-    return float(first[0]), float(last[0]), float(1 - last[1]), float(1 - first[1])
+    return float(first[0] / size), float(last[0] / size), float(1 - last[1] / size), float(1 - first[1] / size)
 
 
 def _radical_inverse(number: int) -> float:

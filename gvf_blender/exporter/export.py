@@ -1,6 +1,7 @@
 """One door for all formats: which objects go into which, over which frames, and how exact the file is."""
 
 import math
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from .drafts import drafts_of
 from .morph_glb import export_glb
 from .provenance import noted_on
 from .scene_formats import error_of, read_alembic, read_usd, write_alembic, write_usd
-from .splats import export_splats
+from .splats import export_splats, sequence_paths
 from .stage import stage
 from .vertex_tracks import VertexTracks, read_vertex_tracks
 
@@ -120,6 +121,15 @@ def export(
             error = _export_meshes(context, things, kind, draft, frames)
     size = sum(written.stat().st_size for written in paths)
     return ExportReport(tuple(paths), len(frames), error, size)
+
+
+def replaced_files(path: Path, frames: Sequence[int]) -> int:
+    """How many files of an earlier sequence an export of Gaussians replaces; 0 where that cannot be found out."""
+    try:
+        there = set(os.listdir(path.parent))
+    except OSError:
+        return 0
+    return sum(written.name in there for written in sequence_paths(path, frames[:MAX_FRAMES]))
 
 
 def export_obstacle(thing: bpy.types.Object | None, kind: str | None = None) -> SelectionError | None:

@@ -54,7 +54,7 @@ def export_splats(
         FileError: A file cannot be written.
     """
     note = f"{PROVENANCE_PROPERTY} {json.dumps(provenance_note(thing))}"
-    paths = [path.with_name(f"{path.stem}_{frame:04d}.ply") for frame in frames]
+    paths = sequence_paths(path, frames)
     error = 0.0
     with stage(context, (), frames) as scene, drafts_of(paths) as drafts:
         points = _copy_as_points(thing)
@@ -66,6 +66,11 @@ def export_splats(
             read = read_splat_ply(draft)
             error = max(error, float(np.linalg.norm(read.positions - splats.positions, axis=1).max()))
     return paths, error
+
+
+def sequence_paths(path: Path, frames: Sequence[int]) -> list[Path]:
+    """The files of a sequence, one per scene frame."""
+    return [path.with_name(f"{path.stem}_{frame:04d}.ply") for frame in frames]
 
 
 def _copy_as_points(thing: bpy.types.Object) -> bpy.types.Object:

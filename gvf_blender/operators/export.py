@@ -7,9 +7,10 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 
 from ..core.errors import GvfBlenderError
-from ..core.sentence import showable
+from ..core.sentence import Sentence, showable
 from ..exporter import FORMATS, export, export_obstacle
-from ..exporter.export import SEVERAL, animation_frames, format_of, of_one_result, usual_format
+from ..exporter.export import SEVERAL, animation_frames, format_of, of_one_result, replaced_files, usual_format
+from ..ui.text import draw_sentence
 from ..user_path import real_path
 from .asset_operator import GuardedOperator
 
@@ -29,7 +30,7 @@ class GVF_OT_export(GuardedOperator, bpy.types.Operator):
     filter_glob: StringProperty(
         default=";".join(f"*{suffix}" for suffixes in FORMATS.values() for suffix in suffixes), options={"HIDDEN"}
     )
-    # The file browser asks before it lets a file be replaced.
+    # The file browser asks before it lets a file be replaced; of a sequence it knows none, so the dialog counts them.
     check_existing: BoolProperty(default=True, options={"HIDDEN"})
     format: EnumProperty(
         name="Format",
@@ -99,7 +100,7 @@ class GVF_OT_export(GuardedOperator, bpy.types.Operator):
         return True
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the format, which Gaussians have no choice of, and the frames."""
+        """Draw the format, which Gaussians have no choice of, the frames, and what they replace of a sequence."""
         layout = self.layout
         layout.use_property_split = True
         if self._offers_formats(context):
@@ -109,6 +110,14 @@ class GVF_OT_export(GuardedOperator, bpy.types.Operator):
         column = layout.column(align=True)
         column.prop(self, "frame_start")
         column.prop(self, "frame_end")
+        if not self._offers_formats(context) and (count := self._replaced()):
+            draw_sentence(layout, context, Sentence("Files that are replaced: {count}", count=count), icon="ERROR")
+
+    def _replaced(self) -> int:
+        try:
+            return replaced_files(real_path(self.filepath), range(self.frame_start, self.frame_end + 1))
+        except GvfBlenderError:
+            return 0
 
     @staticmethod
     def _offers_formats(context: bpy.types.Context) -> bool:

@@ -122,6 +122,7 @@ TEXTS = {
     "Fetching the result": "Récupération du résultat",
     "Field of View": "Champ de vision",
     "File": "Fichier",
+    "Files that are replaced: {count}": "Fichiers remplacés : {count}",
     "Find Tracks": "Retrouver les pistes",
     "Find in Video": "Chercher dans la vidéo",
     "Finding motion": "Recherche du mouvement",

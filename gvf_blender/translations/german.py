@@ -122,6 +122,7 @@ TEXTS = {
     "Fetching the result": "Ergebnis wird geholt",
     "Field of View": "Sichtfeld",
     "File": "Datei",
+    "Files that are replaced: {count}": "Dateien, die ersetzt werden: {count}",
     "Find Tracks": "Spuren suchen",
     "Find in Video": "Im Video suchen",
     "Finding motion": "Bewegung wird gesucht",

@@ -122,6 +122,7 @@ TEXTS = {
     "Fetching the result": "結果を受信中",
     "Field of View": "視野角",
     "File": "ファイル",
+    "Files that are replaced: {count}": "置き換えられるファイル：{count}",
     "Find Tracks": "トラックを検索",
     "Find in Video": "動画から検索",
     "Finding motion": "動きを探索中",

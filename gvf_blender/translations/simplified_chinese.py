@@ -122,6 +122,7 @@ TEXTS = {
     "Fetching the result": "正在获取结果",
     "Field of View": "视野",
     "File": "文件",
+    "Files that are replaced: {count}": "将被替换的文件：{count}",
     "Find Tracks": "查找轨迹",
     "Find in Video": "在视频中查找",
     "Finding motion": "正在求解运动",

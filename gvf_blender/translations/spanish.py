@@ -122,6 +122,7 @@ TEXTS = {
     "Fetching the result": "Recibiendo el resultado",
     "Field of View": "Campo de visión",
     "File": "Archivo",
+    "Files that are replaced: {count}": "Archivos que se reemplazan: {count}",
     "Find Tracks": "Buscar trayectorias",
     "Find in Video": "Buscar en el video",
     "Finding motion": "Buscando movimiento",

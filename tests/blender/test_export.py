@@ -2,6 +2,7 @@
 
 import ast
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import bpy
@@ -544,10 +545,11 @@ def dialog(addon):
                 layout=layout,
                 format=self.format,
                 _offers_formats=self._offers_formats,
+                _replaced=partial(GVF_OT_export._replaced, self),
                 bl_rna=bpy.ops.gvf.export.get_rna_type(),
             )
             GVF_OT_export.draw(drawn, bpy.context)
-            return layout.names("prop")
+            return layout
 
     return Dialog()
 
@@ -558,23 +560,36 @@ def test_the_dialog_shows_the_frames_of_the_animation(dialog, tmp_path):
     dialog.open()
     assert (dialog.frame_start, dialog.frame_end) == (11, 11 + FRAMES - 1)
     assert dialog.filepath == "Ball_splats.ply"
-    assert dialog.shown() == ["frame_start", "frame_end"]
+    assert dialog.shown().names("prop") == ["frame_start", "frame_end"]
+
+
+def test_the_dialog_tells_which_files_of_a_sequence_are_replaced(dialog, tmp_path):
+    _, imported = moving(new_ball(), tmp_path)
+    bpy.context.view_layer.objects.active = imported.splats
+    dialog.filepath = str(tmp_path / "new" / "a.ply")
+    assert not dialog.open().shown().texts()
+    for name in ("a.ply", "a_0010.ply", "a_0011.ply", "a_0012.ply"):
+        (tmp_path / name).touch()
+    dialog.filepath = str(tmp_path / "a.ply")
+    assert dialog.shown().texts() == "Files that are replaced: 2"
+    dialog.filepath = "~nobody-of-that-name/a.ply"
+    assert not dialog.shown().texts()
 
 
 def test_the_dialog_offers_the_whole_result_where_a_file_can_hold_it(dialog, pair):
     dialog.open()
-    assert "whole" in dialog.shown()
+    assert "whole" in dialog.shown().names("prop")
     dialog.format = "PC2"
-    assert "whole" not in dialog.shown()
+    assert "whole" not in dialog.shown().names("prop")
     bpy.context.view_layer.objects.active = bpy.data.objects["Other"]
     dialog.format = "GLB"
-    assert "whole" not in dialog.shown()
+    assert "whole" not in dialog.shown().names("prop")
 
 
 def test_the_dialogs_format_and_the_suffix_follow_each_other(dialog):
     new_ball()
     dialog.open()
-    assert (dialog.filepath, dialog.format, dialog.shown()[0]) == ("Ball.abc", "ALEMBIC", "format")
+    assert (dialog.filepath, dialog.format, dialog.shown().names("prop")[0]) == ("Ball.abc", "ALEMBIC", "format")
     dialog.format = "GLB"
     assert dialog.check(bpy.context) and dialog.filepath == "Ball.glb"
     dialog.filepath = "v1.2.usda"
