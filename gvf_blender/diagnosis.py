@@ -29,7 +29,8 @@ def _lines(context: bpy.types.Context) -> Iterator[str]:
     yield f"Background: {bpy.app.background}, online access: {bpy.app.online_access}"
     yield f"Server: {_of(lambda: server_choice(context).locate())}"
     known = server_watch.watch().report
-    yield f"Server state: {known.state}, {known.facts or known.reason or 'nothing more is known'}"
+    what = known.facts or known.reason or "nothing more is known"
+    yield f"Server state: {known.state}, {what}{_bracketed(known.code)}"
     settings = context.scene.gvf
     yield f"Video: {_of(lambda: check_video(settings.video))}"
     changed = (name for name in SHARED_NAMES if settings.is_property_set(name))
@@ -39,9 +40,13 @@ def _lines(context: bpy.types.Context) -> Iterator[str]:
     yield from (f"  {warning}" for warning in summary.warnings)
     yield f"Jobs: {len(job_list.jobs())}"
     for job in job_list.jobs():
-        code = f" [{job.error.code}]" if isinstance(job.error, ServerError) else ""
-        yield f"  {job.request.title}: {job.phase}, {job.progress:.0%}, {job.message}{code}"
+        code = job.error.code if isinstance(job.error, ServerError) else ""
+        yield f"  {job.request.title}: {job.phase}, {job.progress:.0%}, {job.message}{_bracketed(code)}"
         yield from (f"    {warning}" for warning in job.warnings)
+
+
+def _bracketed(code: str) -> str:
+    return f" [{code}]" if code else ""
 
 
 def _of(tell: Callable[[], object]) -> str:

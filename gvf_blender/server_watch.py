@@ -132,7 +132,7 @@ def _known_at_once(choice: ServerChoice) -> ServerReport:
     try:
         return ServerReport(ServerState.CHECKING, choice.locate())
     except ServerError as error:
-        return ServerReport(ServerState.STOPPED, "", error.text)
+        return ServerReport(ServerState.STOPPED, "", error.text, code=error.code)
     except GvfBlenderError as error:
         return ServerReport(ServerState.UNREACHABLE, "", error.text)
 
@@ -146,10 +146,10 @@ def _asked(choice: ServerChoice, place: str) -> ServerReport:
     except ServerError as error:
         process = choice.process
         if process is None or error.code != "unreachable":
-            return ServerReport(ServerState.UNREACHABLE, place, error.text)
+            return ServerReport(ServerState.UNREACHABLE, place, error.text, code=error.code)
         if process.is_running:
             return ServerReport(ServerState.STARTING, place)
-        return ServerReport(ServerState.STOPPED, place, process.exit_reason)
+        return ServerReport(ServerState.STOPPED, place, process.exit_reason, code="start")
     except (KeyError, TypeError, ValueError) as error:
         reason = f"The server describes itself in another way than this add-on expects ({error!r}). "
         return ServerReport(ServerState.UNREACHABLE, place, reason + "Install both from the same release.")

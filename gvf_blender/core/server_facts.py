@@ -70,6 +70,7 @@ class ServerReport:
         reason: Why it does not run or answer, with what helps, as sentences; else empty.
         facts: What it told; None unless it answers.
         weights: What it told of its weights; None unless it answers.
+        code: Of the reason, if the server or the connection gave one.
     """
 
     state: ServerState
@@ -77,3 +78,4 @@ class ServerReport:
     reason: str = ""
     facts: ServerFacts | None = None
     weights: WeightsFacts | None = None
+    code: str = ""

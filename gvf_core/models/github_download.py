@@ -1,9 +1,11 @@
-"""Fetching weights that are published on GitHub or by PyTorch, with the client that rembg uses, and installing them."""
+"""Fetching weights that are published on GitHub or by PyTorch, and installing them."""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
+
+import httpx
 
 from gvf_core.errors import WeightsError
 from gvf_core.models.record import Installed, sha256_of
@@ -11,6 +13,7 @@ from gvf_core.models.registry import Checkpoint, ReleasedFile
 from gvf_core.models.store import Store
 
 _CHUNK_BYTES = 1 << 18
+_TIMEOUT_SECONDS = 30.0
 
 
 def address(entry: Checkpoint, file: ReleasedFile) -> str:
@@ -37,8 +40,8 @@ def download_release(
         on_progress: As for `gvf_core.models.download.download`.
 
     Raises:
-        WeightsError: The package pooch is missing, the host cannot be reached or does not give the files, they are not
-            what was published, or they do not install.
+        WeightsError: The host cannot be reached or does not give the files, they are not what was published, or they
+            do not install.
     """
     addresses = ", ".join(address(entry, file) for file in entry.files)
     by_hand = f"fetch {addresses} with a browser and use `gvf models add`."
@@ -46,26 +49,18 @@ def download_release(
         raise WeightsError(
             f"{entry.name} is on {entry.host.label}, and offline mode forbids to fetch it.", f"Else {by_hand}"
         )
-    try:
-        from pooch import HTTPDownloader
-        from requests import HTTPError, RequestException
-    except ImportError as error:
-        raise WeightsError(
-            f"Fetching {entry.name} needs a package that cannot be imported ({error}).",
-            f'Install it with `pip install "gvf-blender[matting]"`, or {by_hand}',
-        ) from error
+    report = on_progress or (lambda name, arrived, total: None)
     with tempfile.TemporaryDirectory(prefix="gvf-") as folder:
         paths = [Path(folder) / file.name for file in entry.files]
         for file, path in zip(entry.files, paths, strict=True):
-            fetch = HTTPDownloader(progressbar=_Bar(file.name, on_progress), chunk_size=_CHUNK_BYTES)
             try:
-                fetch(address(entry, file), str(path), None)
-            except HTTPError as error:
-                status = error.response.status_code if error.response is not None else "unknown"
+                _fetch(address(entry, file), path, lambda *arrived, name=file.name: report(name, *arrived))
+            except httpx.HTTPStatusError as error:
                 raise WeightsError(
-                    f"{entry.host.label} answered with status {status}.", f"Try again later, or {by_hand}"
+                    f"{entry.host.label} answered with status {error.response.status_code}.",
+                    f"Try again later, or {by_hand}",
                 ) from error
-            except RequestException as error:
+            except httpx.HTTPError as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise WeightsError(
                     f"{entry.host.label} cannot be reached ({reason}).", f"Try again later, or {by_hand}"
@@ -81,22 +76,11 @@ def download_release(
         return store.install(entry.name, paths, origin="official", revision=entry.revision)
 
 
-class _Bar:
-    """What the client takes for a progress bar."""
-
-    def __init__(self, name: str, on_progress: Callable[[str, int, int | None], None] | None) -> None:
-        self.name, self.on_progress = name, on_progress
-        self.total: int | None = None
-        self.n = 0
-
-    def update(self, amount: int) -> None:
-        # The client counts whole chunks; the hosts always say how many bytes there are.
-        self.n = min(self.n + amount, self.total) if self.total else self.n + amount
-        if self.on_progress is not None:
-            self.on_progress(self.name, self.n, self.total or None)
-
-    def reset(self) -> None:
-        self.n = 0
-
-    def close(self) -> None:
-        pass
+def _fetch(url: str, path: Path, report: Callable[[int, int | None], None]) -> None:
+    """Write what an address answers into a file; `report` hears how many bytes there are, of how many."""
+    with httpx.stream("GET", url, follow_redirects=True, timeout=_TIMEOUT_SECONDS) as answer, path.open("wb") as file:
+        answer.raise_for_status()
+        length = answer.headers.get("Content-Length", "")
+        for chunk in answer.iter_bytes(_CHUNK_BYTES):
+            file.write(chunk)
+            report(answer.num_bytes_downloaded, int(length) if length.isdecimal() else None)

@@ -95,6 +95,8 @@ def test_a_server_that_does_not_answer_keeps_one_thread_waiting_and_no_tick(watc
 
 
 def test_a_server_that_is_gone_is_named(draw, watch):
+    from gvf_blender.api import diagnose
+
     from gvf_blender.server_choice import ServerChoice
 
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -105,6 +107,7 @@ def test_a_server_that_is_gone_is_named(draw, watch):
     assert "Nothing answers at" in layout.texts()
     # Somebody else's, so nothing is to be installed here.
     assert "gvf.install_server" not in layout.names("operator")
+    assert "[unreachable]" in diagnose()
 
 
 def test_when_nobody_looks_nothing_is_asked(watch, server):

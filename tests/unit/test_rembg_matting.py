@@ -175,14 +175,6 @@ def test_offline_nothing_is_fetched(store):
     assert "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net.onnx" in caught.value.hint
 
 
-def test_without_the_client_the_address_is_said(store, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(WeightsError, match="needs a package that cannot be imported") as caught:
-        download(U2NET, store)
-    assert 'pip install "gvf-blender[matting]"' in caught.value.hint
-    assert "gvf models add" in caught.value.hint
-
-
 @contextmanager
 def published(monkeypatch, content: bytes, status: int = 200) -> Iterator[None]:
     """A server on this machine in the place of GitHub."""
@@ -212,7 +204,6 @@ KNOWN = replace(U2NET, files=(ReleasedFile("u2net.onnx", hashlib.sha256(stand_in
 
 
 def test_what_is_fetched_is_installed_as_official(store, monkeypatch):
-    pytest.importorskip("pooch")
     monkeypatch.setattr(store_module, "checkpoint", lambda name: KNOWN)
     heard = []
     with published(monkeypatch, stand_in()):
@@ -230,14 +221,12 @@ def test_what_is_fetched_is_installed_as_official(store, monkeypatch):
     ],
 )
 def test_what_is_not_the_published_file_is_not_installed(store, monkeypatch, content, status, sentence):
-    pytest.importorskip("pooch")
     with published(monkeypatch, content, status), pytest.raises(WeightsError, match=sentence):
         download(KNOWN, store)
     assert store.installed() == []
 
 
 def test_a_github_that_cannot_be_reached_is_one_sentence(store, monkeypatch):
-    pytest.importorskip("pooch")
     with socket.socket() as taken:
         # Bound, but not listening.
         taken.bind(("127.0.0.1", 0))
