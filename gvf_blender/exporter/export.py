@@ -1,7 +1,6 @@
 """One door for all formats: which objects go into which, over which frames, and how exact the file is."""
 
 import math
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -126,7 +125,7 @@ def export(
 def replaced_files(path: Path, frames: Sequence[int]) -> int:
     """How many files of an earlier sequence an export of Gaussians replaces; 0 where that cannot be found out."""
     try:
-        there = set(os.listdir(path.parent))
+        there = {one.name for one in path.parent.iterdir()}
     except OSError:
         return 0
     return sum(written.name in there for written in sequence_paths(path, frames[:MAX_FRAMES]))

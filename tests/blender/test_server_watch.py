@@ -96,7 +96,6 @@ def test_a_server_that_does_not_answer_keeps_one_thread_waiting_and_no_tick(watc
 
 def test_a_server_that_is_gone_is_named(draw, watch):
     from gvf_blender.api import diagnose
-
     from gvf_blender.server_choice import ServerChoice
 
     with socket.create_server(("127.0.0.1", 0)) as closed:
