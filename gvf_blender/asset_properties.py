@@ -12,11 +12,15 @@ from .properties import SettingsProperties
 class AssetProperties:
     """Part of `Object.gvf`."""
 
-    has_view: BoolProperty(name="Has View", description="A start frame was rendered of this object")
-    azimuth: FloatProperty(name="Azimuth", description="Degrees; the view of the start frame")
-    elevation: FloatProperty(name="Elevation", description="Degrees; the view of the start frame")
-    fov: FloatProperty(name="Field of View", description="Degrees; the view of the start frame", default=49.1)
-    start_frame: StringProperty(name="Start Frame", description="The rendered picture", subtype="FILE_PATH")
+    has_view: BoolProperty(name="Has View", description="A start frame was rendered of this object", options=set())
+    azimuth: FloatProperty(name="Azimuth", description="Degrees; the view of the start frame", options=set())
+    elevation: FloatProperty(name="Elevation", description="Degrees; the view of the start frame", options=set())
+    fov: FloatProperty(
+        name="Field of View", description="Degrees; the view of the start frame", default=49.1, options=set()
+    )
+    start_frame: StringProperty(
+        name="Start Frame", description="The rendered picture", subtype="FILE_PATH", options=set()
+    )
     source_mark: StringProperty(
         name="Mark", description="What a running job finds the object by (`source_marks`)", options={"HIDDEN"}
     )

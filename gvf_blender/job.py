@@ -152,7 +152,10 @@ class AnimateJob:
 
     @property
     def kept(self) -> KeptJob | None:
-        """What another session needs to take the job up; None before the server has it and once it is over for good."""
+        """What another session needs to take the job up; None before the server has it and once it is over for good.
+
+        It is over for good when a file that may hold the result has been saved; without windows when it is imported.
+        """
         return self._keeper.job
 
     @property
@@ -172,6 +175,8 @@ class AnimateJob:
             return self.error.text
         if (other := self.waits_for) is not None:
             return Sentence("Waiting for {title}", title=other.request.title)
+        if self._waits_for_render:
+            return Sentence("Waiting for the render to end")
         if self.phase is Phase.RUNNING and self.stage != Phase.RUNNING:
             stage = Sentence(f"{self.stage[:1].upper()}{self.stage[1:]}")
             if self.seconds_left is None:
@@ -188,6 +193,11 @@ class AnimateJob:
     def can_import_again(self) -> bool:
         """The result is still there."""
         return self.finished and self.result_path is not None and self.result_path.is_file()
+
+    @property
+    def _waits_for_render(self) -> bool:
+        """What changes the file would show in the middle of the artist's render, or crash it."""
+        return self.phase in (Phase.CAPTURING, Phase.IMPORTING) and is_rendering()
 
     def queue_behind(self, ahead: "Callable[[], AnimateJob | None]") -> None:
         """Let other jobs be captured first.
@@ -212,9 +222,9 @@ class AnimateJob:
         try:
             if self.phase is Phase.WAITING and self.waits_for is None:
                 self._begin()
-            elif self.phase is Phase.CAPTURING and not is_rendering():
+            elif self.phase is Phase.CAPTURING and not self._waits_for_render:
                 self._render_a_view()
-            elif self.phase is Phase.IMPORTING:
+            elif self.phase is Phase.IMPORTING and not self._waits_for_render:
                 self._import_first_time()
             while not (self.finished or budget.is_spent) and (news := self._thread.next_news()) is not None:
                 self._take(news)
@@ -236,7 +246,7 @@ class AnimateJob:
             What was imported.
 
         Raises:
-            RenderError: The artist renders, which would never end; the job is cancelled.
+            RenderError: The artist renders, which would never end; a job without a result is cancelled.
             GvfBlenderError: The job failed, or what it had imported is gone since.
             JobCancelled: The job was cancelled.
         """
@@ -247,9 +257,9 @@ class AnimateJob:
                     reported = (self.stage, self.progress)
                     on_progress(*reported)
                 polled = self.waits_for or self
-                if polled.phase is Phase.CAPTURING and is_rendering():
-                    # Blender would notice the end of that render only once this call has returned.
-                    raise RenderError("A render runs, so nothing can be captured.", "Try again when it has ended.")
+                # Blender would notice the end of a render only once this call has returned.
+                if polled._waits_for_render:
+                    polled._refuse_beside_render()
                 polled._poll_after_news()
             if self.phase is Phase.DONE:
                 on_progress(self.stage, self.progress)
@@ -326,7 +336,8 @@ class AnimateJob:
         )
         self.imported, self.error = imported, None
         self.warnings = tuple(imported.warnings)
-        self._keeper.forget()
+        if not _has_windows():
+            self._keeper.forget()
         source_marks.release(self.id)
         self._enter(Phase.DONE)
         return imported
@@ -335,6 +346,18 @@ class AnimateJob:
         """Give the running capture up while its data is still valid; the next poll starts it anew."""
         self._close_capture()
         self.imported = None
+
+    def stay_with_unsaved(self) -> bool:
+        """Show other Blenders that an imported result which no file holds yet is this one's; whether it is."""
+        if self.phase is not Phase.DONE or self.kept is None:
+            return False
+        self._keeper.touch()
+        return True
+
+    def after_save(self) -> None:
+        """What was imported is on the disk now."""
+        if self.phase is Phase.DONE:
+            self._keeper.forget()
 
     def before_file_load(self) -> None:
         """Give the capture up for good, also one to come: its objects are about to disappear."""
@@ -347,6 +370,16 @@ class AnimateJob:
     def after_file_load(self) -> None:
         """Note whether the open file is still the one that the result belongs to."""
         self._left_file = not self._home_file or bpy.data.filepath != self._home_file
+
+    def _refuse_beside_render(self) -> None:
+        """Raise before the capture; let a job whose result is there fail, so that the result is kept."""
+        if self.phase is Phase.CAPTURING:
+            raise RenderError("A render runs, so nothing can be captured.", "Try again when it has ended.")
+        self._fail(self._with_kept_result(RenderError("A render runs, so nothing can be imported.")))
+
+    def _with_kept_result(self, error: GvfBlenderError) -> GvfBlenderError:
+        hint = f"{error.hint} The result is kept in {self.result_path}; use Import Again.".strip()
+        return type(error)(error.message, hint)
 
     def _poll_after_news(self) -> None:
         if self.phase not in (Phase.WAITING, Phase.CAPTURING, Phase.IMPORTING):
@@ -411,8 +444,7 @@ class AnimateJob:
                 )
             self.import_again()
         except GvfBlenderError as error:
-            hint = f"{error.hint} The result is kept in {self.result_path}; use Import Again.".strip()
-            raise type(error)(error.message, hint) from error
+            raise self._with_kept_result(error) from error
 
     def _enter(self, phase: Phase, fraction: float = 0.0, stage: str = "") -> None:
         self.phase = phase
@@ -459,3 +491,7 @@ class AnimateJob:
         if self._session is not None:
             session, self._session = self._session, None
             session.close()
+
+
+def _has_windows() -> bool:
+    return not bpy.app.background

@@ -12,7 +12,9 @@ from functools import partial
 import bpy
 from bpy.app.handlers import persistent
 
+from . import source_marks
 from .core.job_phase import Phase
+from .core.kept_job import TOUCH_SECONDS
 from .core.tick_budget import Clock, TickBudget
 from .job import AnimateJob
 from .server_thread import JOIN_SECONDS
@@ -48,7 +50,8 @@ def add(job: AnimateJob) -> None:
     job.queue_behind(partial(_captured_before, job))
     finished = [each for each in _jobs if each.finished]
     for old in finished[: max(0, len(finished) - MAX_FINISHED)]:
-        old.leave()  # what can be taken up again is offered from now on, and not lost with its place in the list
+        if old.phase is not Phase.DONE:
+            old.leave()  # what can be taken up again is offered from now on, and not lost with its place in the list
         remove(old)
     if not bpy.app.background and not bpy.app.timers.is_registered(advance):
         bpy.app.timers.register(advance, first_interval=0.0, persistent=True)
@@ -75,7 +78,7 @@ def advance(clock: Clock = time.perf_counter) -> float | None:
         clock: Tells seconds, for the budget.
 
     Returns:
-        Seconds until the next call, None when nothing runs any more, as `bpy.app.timers` wants it.
+        Seconds until the next call, None when nothing runs or is unsaved, as `bpy.app.timers` wants it.
     """
     running = [job for job in _jobs if not job.finished]
     first = next(_turns) % max(1, len(running))
@@ -88,8 +91,9 @@ def advance(clock: Clock = time.perf_counter) -> float | None:
             LOGGER.info("%s: %s", job.request.title, job.message)
     if running:
         redraw_panels()
+    unsaved = [job for job in _jobs if job.stay_with_unsaved()]
     if all(job.finished for job in running):
-        return None
+        return TOUCH_SECONDS if unsaved else None
     return CAPTURE_INTERVAL if any(job.phase is Phase.CAPTURING for job in running) else WAIT_INTERVAL
 
 
@@ -125,6 +129,12 @@ def _before_undo(*_: object) -> None:
 
 
 @persistent
+def _after_save(*_: object) -> None:
+    for job in _jobs:
+        job.after_save()
+
+
+@persistent
 def _before_load(*_: object) -> None:
     for job in _jobs:
         job.before_file_load()
@@ -132,6 +142,7 @@ def _before_load(*_: object) -> None:
 
 @persistent
 def _after_load(*_: object) -> None:
+    source_marks.after_file_load()
     for job in _jobs:
         job.after_file_load()
 
@@ -139,13 +150,14 @@ def _after_load(*_: object) -> None:
 _HANDLERS = (
     ("undo_pre", _before_undo),
     ("redo_pre", _before_undo),
+    ("save_post", _after_save),
     ("load_pre", _before_load),
     ("load_post", _after_load),
 )
 
 
 def register() -> None:
-    """Listen to undo and file load."""
+    """Listen to undo, and to files that are saved and opened."""
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).append(handler)
 

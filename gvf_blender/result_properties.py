@@ -20,6 +20,8 @@ from .importer.same_import import same_import
 from .importer.splats import DISPLAYS, display_of, set_display
 
 _INPUTS = {"display_size": SIZE_INPUT, "display_amount": AMOUNT_INPUT, "display_confidence": OVERLAY_INPUT}
+# Keys of them would play with the add-on only, and rewrite what they set at every frame.
+_NOT_KEYED: set[str] = set()
 _PLAYBACK_NAMES = ("play_start", "play_speed", "play_loop", "play_held")
 
 
@@ -156,6 +158,7 @@ class ResultProperties:
         step=100,
         get=_of_playback(lambda playback, scene: playback.start, 0.0),
         set=_to_playback(lambda playback, scene, value: playback.move_to(value)),
+        options=_NOT_KEYED,
     )
     play_speed: FloatProperty(
         name="Speed",
@@ -166,6 +169,7 @@ class ResultProperties:
         soft_max=10.0,
         get=_of_playback(lambda playback, scene: playback.speed(scene), 1.0),
         set=_to_playback(lambda playback, scene, value: playback.set_speed(scene, value)),
+        options=_NOT_KEYED,
     )
     play_loop: EnumProperty(
         name="After End",
@@ -177,29 +181,34 @@ class ResultProperties:
         ),
         get=_of_playback(lambda playback, scene: LOOPS.index(playback.loop), 0),
         set=_to_playback(_set_loop),
+        options=_NOT_KEYED,
     )
     play_held: BoolProperty(
         name="Stepped",
         description="Every frame stands still until the next one, instead of being blended with it",
         get=_of_playback(lambda playback, scene: playback.is_held, False),
         set=_to_playback(_set_held),
+        options=_NOT_KEYED,
     )
     play_in_place: BoolProperty(
         name="In Place",
         description="Stay on the spot: the way over the ground is taken out",
         get=_get_in_place,
         set=_set_in_place,
+        options=_NOT_KEYED,
     )
     play_root: BoolProperty(
         name="Root on Object",
         description="The way over the ground is keyed on the objects, and their vertices move relative to them",
         get=lambda group: has_root(group.id_data),
         set=_set_root,
+        options=_NOT_KEYED,
     )
     play_together: BoolProperty(
         name="Whole Result",
         description="What is set here holds for the splats, the points and the moving mesh of the same import, too",
         default=True,
+        options=_NOT_KEYED,
     )
     render_shows: EnumProperty(
         name="Render",
@@ -223,6 +232,7 @@ class ResultProperties:
         ),
         get=_get_display,
         set=_set_display,
+        options=_NOT_KEYED,
     )
     display_size: FloatProperty(
         name="Size",
@@ -231,6 +241,7 @@ class ResultProperties:
         soft_max=3.0,
         get=_of_input("display_size"),
         set=_to_input("display_size"),
+        options=_NOT_KEYED,
     )
     display_amount: FloatProperty(
         name="Viewport Amount",
@@ -240,6 +251,7 @@ class ResultProperties:
         max=1.0,
         get=_of_input("display_amount"),
         set=_to_input("display_amount"),
+        options=_NOT_KEYED,
     )
     display_confidence: FloatProperty(
         name="Show Confidence",
@@ -249,4 +261,5 @@ class ResultProperties:
         max=1.0,
         get=_of_input("display_confidence"),
         set=_to_input("display_confidence"),
+        options=_NOT_KEYED,
     )

@@ -1,7 +1,8 @@
 """Which object of the file was captured: told by a mark that outlives renaming, undo, saving and Blender itself.
 
-Within a Blender session the mark says which datablock was meant, so a copy that carries the mark as well is never taken
-for the original. In a later session the mark on the object counts, and among its copies the name.
+While the file stays open the mark says which datablock was meant, so a copy that carries the mark as well is never
+taken for the original, nor another object that has its name now. In a file that was opened since, the mark on the
+object counts, and among its copies the name.
 
 The mark is a property of `Object.gvf` and no custom property, which exporters would write into the artist's files; it
 goes with the last job that needs it.
@@ -19,6 +20,9 @@ _SESSION = uuid.uuid4().hex[:8]
 
 _needed: dict[str, frozenset[str]] = {}
 """The marks that a job of this session needs, by its id."""
+
+_given: set[str] = set()
+"""The marks that objects of the open file have got since it was opened."""
 
 
 def marked(sources: Iterable[SourceObject]) -> tuple[SourceObject, ...]:
@@ -45,6 +49,11 @@ def release(job_id: str) -> None:
                 thing.gvf.source_mark = ""
 
 
+def after_file_load() -> None:
+    """The objects that were marked are gone; those of another file may be the same ones as they were saved."""
+    _given.clear()
+
+
 def find_source(objects: Iterable[bpy.types.Object | None], source: SourceObject) -> bpy.types.Object | None:
     """What a captured object is now.
 
@@ -54,7 +63,7 @@ def find_source(objects: Iterable[bpy.types.Object | None], source: SourceObject
 
     Returns:
         The very object if it was captured in this session and the file stayed open; else the one with its mark, of
-        several the one with its name; else the one with its name.
+        several the one with its name; else, where no mark can be expected, the one with its name.
     """
     # A view layer lists None for what was removed since its last update.
     objects = [thing for thing in objects if thing is not None]
@@ -63,7 +72,7 @@ def find_source(objects: Iterable[bpy.types.Object | None], source: SourceObject
         *(thing for thing in objects if _session_mark(thing) == source.mark),
         *(thing for thing in marked if thing.name == source.name),
         *marked,
-        *(thing for thing in objects if thing.name == source.name),
+        *(thing for thing in objects if thing.name == source.name and source.mark not in _given),
     )
     return next(iter(candidates), None)
 
@@ -73,6 +82,7 @@ def _mark(thing: bpy.types.Object) -> str:
     # A linked object is found by the number alone, in this session.
     if thing.is_editable:
         thing.gvf.source_mark = text
+        _given.add(text)
     return text
 
 

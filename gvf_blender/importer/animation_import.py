@@ -19,7 +19,7 @@ from ..source_marks import find_source
 from .gaussians import GaussianTracks
 from .keyframes import FrameMapping
 from .motion import add_motion, obstacle_to_motion, own_movement, render_mismatch
-from .own_animation import can_be_followed, moves_on_its_own
+from .own_animation import can_be_followed, is_still
 from .placement import moved_by
 from .points import new_point_cloud_object
 from .provenance import PROVENANCE_PROPERTY
@@ -216,7 +216,7 @@ class _Run:
             if found is None or source.is_instance:
                 continue
             # Its place at the present frame does not tell where it would stand at the frame of the capture.
-            if moves_on_its_own(found):
+            if not is_still(found):
                 return np.eye(4)
             return moved_by(np.asarray(source.matrix_world, np.float64), np.array(found.matrix_world, np.float64))
         if self.sources:

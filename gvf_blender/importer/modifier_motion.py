@@ -46,6 +46,11 @@ def add_modifier_motion(
     key_playback(tree, FRAME_PATH, mapping, 0.0, mapping.count - 1, action_name=name)
     modifier = mesh_object.modifiers.new(MODIFIER_NAME, "NODES")
     modifier.node_group = tree
+    stack = mesh_object.modifiers
+    if stack[-1] != modifier:
+        # Pinned ones stay behind what is added, but for what is pinned, too.
+        modifier.use_pin_to_last = True
+        stack.move(stack.find(modifier.name), len(stack) - 1)
     return modifier
 
 

@@ -45,6 +45,8 @@ def obstacle_to_motion(context: bpy.types.Context, source: SourceObject, found: 
         return f"{found.name} is not a mesh object, so its own motion was left out: convert it to a mesh for that."
     if not found.is_editable:
         return f"{found.name} is linked from another file, so its own motion was left out: make it local for that."
+    if found.mode == "SCULPT" and found.use_dynamic_topology_sculpting:
+        return f"{found.name} is sculpted with Dyntopo, so its own motion was left out: end that and import again."
     if not is_invertible(np.asarray(source.matrix_world)):
         return f"{found.name} was captured with a scale of zero, so its own motion was left out."
     count = _evaluated_vertex_count(context, found)

@@ -24,13 +24,18 @@ def moves_on_its_own(thing: bpy.types.Object) -> bool:
     return hangs_on_bone or moves_on_its_own(thing.parent)
 
 
+def is_still(thing: bpy.types.Object) -> bool:
+    """Whether an object stands where the artist put it, at every frame: nothing moves it, and no constraint may."""
+    constraints = (each for one in with_parents(thing) for each in one.constraints)
+    return not moves_on_its_own(thing) and all(each.mute for each in constraints)
+
+
 def can_be_followed(thing: bpy.types.Object) -> bool:
     """Whether what hangs on an object stays where it is until the artist moves the object.
 
     Not if the object moves by itself, which its video may have shown already, or shows its children as instances.
     """
-    is_still = not moves_on_its_own(thing) and not any(each.constraints for each in with_parents(thing))
-    return is_still and thing.instance_type == "NONE" and is_invertible(np.array(thing.matrix_world))
+    return is_still(thing) and thing.instance_type == "NONE" and is_invertible(np.array(thing.matrix_world))
 
 
 def with_parents(thing: bpy.types.Object) -> Iterator[bpy.types.Object]:

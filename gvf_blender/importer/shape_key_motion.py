@@ -11,6 +11,8 @@ from .compat import assign_action
 from .keyframes import FrameMapping, key_playback
 
 MARKER = "gvf_motion"
+# On the keys: the object showed its active key alone, which would be the Basis now.
+_SOLO = "gvf_solo"
 # Parents of these types deform the mesh although no modifier shows it.
 _DEFORMING_PARENTS = ("ARMATURE", "LATTICE")
 
@@ -102,6 +104,7 @@ def detach_shape_key_motion(mesh_object: bpy.types.Object, keys: bpy.types.Key) 
         action=keys.animation_data.action if keys.animation_data else None,
     )
     mesh_object.shape_key_clear()
+    mesh_object.show_only_shape_key |= _SOLO in backup.properties
     return backup
 
 
@@ -114,4 +117,6 @@ def _write_keys(mesh_object: bpy.types.Object, names: list[str], coordinates: np
     keys.use_relative = False
     # The key that Edit Mode edits: the artist's own mesh, not a frame of the motion.
     mesh_object.active_shape_key_index = 0
+    if mesh_object.show_only_shape_key:
+        mesh_object.show_only_shape_key, keys[_SOLO] = False, True
     return keys

@@ -436,6 +436,7 @@ TEXTS = {
     "Views That See It": "Vues qui le voient",
     "Views that see a voxel count most": "Les vues qui voient un voxel comptent le plus",
     "Waiting for its turn": "En attente de son tour",
+    "Waiting for the render to end": "En attente de la fin du rendu",
     "Waiting for the server to finish other jobs": "Attente que le serveur finisse d'autres tâches",
     "Waiting for {title}": "En attente de {title}",
     "Weights": "Poids",

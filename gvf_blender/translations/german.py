@@ -436,6 +436,7 @@ TEXTS = {
     "Views That See It": "Ansichten, die es sehen",
     "Views that see a voxel count most": "Ansichten, die ein Voxel sehen, zählen am meisten",
     "Waiting for its turn": "Wartet, bis er an der Reihe ist",
+    "Waiting for the render to end": "Wartet, bis das Rendern endet",
     "Waiting for the server to finish other jobs": "Wartet, bis der Server andere Aufträge beendet hat",
     "Waiting for {title}": "Wartet auf {title}",
     "Weights": "Gewichte",

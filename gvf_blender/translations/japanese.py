@@ -436,6 +436,7 @@ TEXTS = {
     "Views That See It": "見えているビュー",
     "Views that see a voxel count most": "ボクセルが見えているビューを重視します",
     "Waiting for its turn": "順番を待っています",
+    "Waiting for the render to end": "レンダリングの終了を待っています",
     "Waiting for the server to finish other jobs": "サーバーが他のジョブを終えるのを待っています",
     "Waiting for {title}": "{title} を待っています",
     "Weights": "ウェイト",

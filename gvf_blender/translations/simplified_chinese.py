@@ -436,6 +436,7 @@ TEXTS = {
     "Views That See It": "能看到它的视图",
     "Views that see a voxel count most": "能看到体素的视图权重最大",
     "Waiting for its turn": "正在等待轮到它",
+    "Waiting for the render to end": "正在等待渲染结束",
     "Waiting for the server to finish other jobs": "正在等待服务器完成其他任务",
     "Waiting for {title}": "正在等待 {title}",
     "Weights": "权重",

@@ -436,6 +436,7 @@ TEXTS = {
     "Views That See It": "Vistas que lo ven",
     "Views that see a voxel count most": "Las vistas que ven un vóxel cuentan más",
     "Waiting for its turn": "Esperando su turno",
+    "Waiting for the render to end": "Esperando a que termine el renderizado",
     "Waiting for the server to finish other jobs": "Esperando a que el servidor termine otras tareas",
     "Waiting for {title}": "Esperando a {title}",
     "Weights": "Pesos",

@@ -262,6 +262,27 @@ def test_an_object_that_is_renamed_while_its_job_runs_moves_and_not_its_copy_und
     assert imported.splats.name == "Robot splats"
 
 
+@pytest.mark.parametrize("reopened", [False, True])
+def test_another_object_that_has_the_name_now_does_not_move_unless_the_file_was_opened_again(
+    make_job, cube, tmp_path, reopened
+):
+    blend = str(tmp_path / "cube.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=blend)
+    client = ScriptedClient(hold_at="running")
+    job = make_job(client)
+    advance_to(job, Phase.RUNNING)
+    if reopened:
+        bpy.ops.wm.open_mainfile(filepath=blend)
+    else:
+        bpy.data.objects.remove(cube)
+        bpy.ops.mesh.primitive_cube_add(size=0.2)
+        bpy.context.object.name = "Cube"
+    client.released.set()
+    imported = job.wait()
+    assert [thing.name for thing in imported.motion] == (["Cube"] if reopened else [])
+    assert any("no longer in the scene" in warning for warning in imported.warnings) is not reopened
+
+
 def test_the_mark_of_an_object_goes_with_the_last_job_that_needs_it(make_job, cube):
     first, second = ScriptedClient(hold_at="running"), ScriptedClient(hold_at="running")
     jobs = [make_job(first), make_job(second)]

@@ -481,6 +481,46 @@ def test_an_object_in_edit_mode_gets_its_motion_by_a_modifier(empty_scene, tmp_p
     np.testing.assert_allclose(evaluated_world_vertices("Crate"), animation.world_vertices(0, 6), atol=TOLERANCE)
 
 
+def test_an_object_that_showed_one_shape_key_alone_moves_and_does_so_again_afterwards(empty_scene, tmp_path):
+    (cube,) = plain()
+    cube.show_only_shape_key = True
+    animation = fabricate(tmp_path, cube)
+    for _ in range(2):
+        import_animation(bpy.context, animation.path, animation.sources, MOTION)
+        frame_set(7)
+        np.testing.assert_allclose(evaluated_world_vertices("Crate"), animation.world_vertices(0, 6), atol=TOLERANCE)
+    remove_motion(cube)
+    assert cube.show_only_shape_key
+
+
+def test_the_motion_comes_after_modifiers_that_are_pinned(empty_scene, tmp_path):
+    (cube,) = subdivided()
+    cube.modifiers["Subdivision"].use_pin_to_last = True
+    animation = fabricate(tmp_path, cube)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    frame_set(7)
+    np.testing.assert_allclose(evaluated_world_vertices("Crate"), animation.world_vertices(0, 6), atol=TOLERANCE)
+
+
+def test_modifiers_that_are_added_later_come_after_the_motion(empty_scene, tmp_path):
+    (cube,) = subdivided()
+    animation = fabricate(tmp_path, cube)
+    import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    cube.modifiers.new("Later", "BEVEL")
+    assert [modifier.name for modifier in cube.modifiers] == ["Subdivision", "GVF Motion", "Later"]
+
+
+def test_an_object_that_is_sculpted_with_dyntopo_is_left_alone(empty_scene, tmp_path):
+    (cube,) = plain()
+    animation = fabricate(tmp_path, cube)
+    bpy.ops.object.mode_set(mode="SCULPT")
+    bpy.ops.sculpt.dynamic_topology_toggle()
+    imported = import_animation(bpy.context, animation.path, animation.sources, MOTION)
+    assert any("Crate is sculpted with Dyntopo" in warning for warning in imported.warnings)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert cube.data.shape_keys is None
+
+
 @pytest.mark.parametrize("already_moving", [False, True])
 @pytest.mark.parametrize("fails_in", ["add_motion", "add_shape_key_motion", "add_modifier_motion"])
 def test_a_failure_midway_leaves_the_file_as_it_was(empty_scene, tmp_path, monkeypatch, already_moving, fails_in):

@@ -251,6 +251,27 @@ def test_results_of_a_source_with_a_moving_transform_lie_where_it_was_captured(c
     np.testing.assert_allclose(splat_matrices(imported.splats)[:, :3, 3], animation.world_means(6), atol=TOLERANCE)
 
 
+@pytest.mark.parametrize(("mute", "offset"), [(False, 0), (True, 5)])
+def test_results_of_a_source_that_a_constraint_may_move_lie_where_it_was_captured(cube, tmp_path, mute, offset):
+    bpy.ops.object.empty_add()
+    path = bpy.context.object
+    path.keyframe_insert("location", frame=1)
+    path.location.x += 5
+    path.keyframe_insert("location", frame=20)
+    constraint = cube.constraints.new("COPY_LOCATION")
+    constraint.target, constraint.use_offset, constraint.mute = path, True, mute
+    frame_set(1)
+    animation = fabricate(tmp_path, cube)
+    frame_set(20)
+    if mute:
+        cube.location.x += 5
+        bpy.context.view_layer.update()
+    imported = import_animation(bpy.context, animation.path, animation.sources, FROM_1)
+    frame_set(7)
+    expected = animation.world_means(6) + np.array([offset, 0, 0])
+    np.testing.assert_allclose(splat_matrices(imported.splats)[:, :3, 3], expected, atol=TOLERANCE)
+
+
 def test_results_of_a_source_scaled_flat_lie_where_it_was_captured(cube, tmp_path):
     cube.scale.z = 0
     animation = fabricate(tmp_path, cube)

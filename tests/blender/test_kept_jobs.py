@@ -328,3 +328,27 @@ def test_a_failed_job_that_leaves_the_full_list_is_offered(addon, cube, video, t
         job_list.add(job)
     assert lost not in job_list.jobs()
     assert [kept.id for kept in offered()] == [lost.id]
+
+
+def test_an_import_that_no_file_holds_is_offered_to_the_next_session(addon, cube, video, tmp_path, monkeypatch):
+    from gvf_blender import job_list
+    from gvf_blender.core.kept_job import TOUCH_SECONDS
+    from gvf_blender.core.motion_settings import MotionSettings
+    from gvf_blender.job import AnimateJob
+    from gvf_blender.request import make_request
+
+    # Blender has no windows here.
+    monkeypatch.setattr("gvf_blender.job._has_windows", lambda: True)
+    request = make_request(cube, video, MotionSettings())
+    saved, unsaved = (AnimateJob(request, ScriptedClient().connect, tmp_path / "results") for _ in range(2))
+    for job in (saved, unsaved):
+        job_list.add(job)
+        job.wait()
+        assert job_list.advance() == TOUCH_SECONDS
+        assert offered() == ()
+        if job is saved:
+            bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"))
+            assert job_list.advance() is None
+    addon.unregister()
+    assert [kept.id for kept in offered()] == [unsaved.id]
+    addon.register()

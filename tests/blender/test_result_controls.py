@@ -257,6 +257,11 @@ def test_the_result_offers_to_raise_the_bounces_that_its_splats_lack_also_in_a_f
     assert "gvf.raise_transparent_bounces" not in shown("Crate splats").names("operator")
 
 
+def test_what_plays_without_the_add_on_is_not_keyed_in_it(addon, crate):
+    properties = crate.gvf.bl_rna.properties
+    assert [one.identifier for one in properties if one.is_animatable and one.identifier != "name"] == []
+
+
 def test_objects_without_a_result_have_no_controls(crate):
     assert result_controls(crate) == ()
     crate.gvf.play_speed = 3

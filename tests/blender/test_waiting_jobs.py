@@ -315,6 +315,34 @@ def test_a_script_does_not_wait_for_a_render_that_cannot_end_meanwhile(start, mo
     assert job.phase is Phase.CANCELLED
 
 
+def test_a_result_waits_until_the_artist_has_rendered(start, monkeypatch):
+    cube = add_cube("A")
+    job = start(cube, hold_at="running")
+    advance_until(lambda: job.phase is Phase.RUNNING)
+    renders = True
+    monkeypatch.setattr("gvf_blender.job.is_rendering", lambda: renders)
+    job.client.released.set()
+    advance_until(lambda: job.phase is Phase.IMPORTING)
+    for _ in range(5):
+        job.poll()
+    assert (job.phase, cube.data.shape_keys) == (Phase.IMPORTING, None)
+    assert job.message == "Waiting for the render to end"
+    renders = False
+    finish(job)
+    assert job.phase is Phase.DONE and cube.data.shape_keys is not None
+
+
+def test_a_script_that_cannot_wait_for_a_render_keeps_the_result(start, monkeypatch):
+    job = start(add_cube("A"), hold_at="running")
+    advance_until(lambda: job.phase is Phase.RUNNING)
+    monkeypatch.setattr("gvf_blender.job.is_rendering", lambda: True)
+    job.client.released.set()
+    with pytest.raises(RenderError, match=r"nothing can be imported.*use Import Again"):
+        job.wait()
+    job.import_again()
+    assert job.phase is Phase.DONE
+
+
 def test_another_try_is_of_the_frame_of_the_first(start, walking, video, tmp_path):
     bpy.context.scene.frame_set(10)
     job = start(walking)
