@@ -50,7 +50,7 @@ class GVFPreferences(bpy.types.AddonPreferences):
     )
     token: StringProperty(
         name="Token",
-        description="The token that the server printed when it started",
+        description="The server's token, from its handshake file (~/.gvf/server.json) or its --token-file",
         subtype="PASSWORD",
     )
     python: StringProperty(

@@ -68,7 +68,8 @@ def _packages() -> Iterator[Check]:
             yield Check(name, version(name))
         except PackageNotFoundError:
             extra = "[server]" if name in SERVER_PACKAGES else ""
-            yield Check(name, "not installed", "problem", f"Install it: pip install 'gvf-blender{extra}'")
+            remedy = f'Install it: "{sys.executable}" -m pip install "gvf-blender{extra}"'
+            yield Check(name, "not installed", "problem", remedy)
 
 
 def _device() -> Iterator[Check]:

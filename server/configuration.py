@@ -1,6 +1,7 @@
 """How the server is told what to do: flags, else the environment, else a TOML file, else defaults."""
 
 import argparse
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -189,7 +190,7 @@ def _executor(executor: Any) -> str:
     if executor != LOCAL and not str(executor).startswith(CLUSTER_SCHEME):
         raise StartError(f"There is no executor {executor!r}.", f"Use {LOCAL}, or {CLUSTER_SCHEME}HOST:PORT.")
     if executor != LOCAL and find_spec("ray") is None:
-        raise StartError("Ray is not installed.", "Install it: pip install 'gvf-blender[server,ray]'")
+        raise StartError("Ray is not installed.", f'Install it: "{sys.executable}" -m pip install "gvf-blender[ray]"')
     return str(executor)
 
 

@@ -220,7 +220,10 @@ def exit_error(code: int, output: list[str], python: Path) -> ServerError:
     if last.startswith("gvf-server: "):
         return ServerError(last.removeprefix("gvf-server: "), "", "start")
     if any(name in last for name in _MISSING_MODULES):
-        hint = "Install it there with: pip install 'gvf-blender[server]'; or choose another Python in the preferences."
+        hint = (
+            f'Install it from the folder of a checkout: "{python}" -m pip install -e ".[server]"; or choose another '
+            "Python in the preferences."
+        )
         return ServerError(f"{python} has no GVF server installed.", hint, "start")
     if code == 0:
         return ServerError("The server was asked to end.", "Press Start to start it again.", "start")

@@ -1,6 +1,7 @@
 """Masks from rembg's U2-Net. rembg is optional, and imported only when masks are asked for."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,8 @@ def _session(model_file: Path) -> Any:
     except ImportError as error:
         raise SettingsError(
             f"Cutting the object out of the video needs the package rembg, which cannot be imported ({error}).",
-            'Install it with `pip install "gvf-blender[matting]"`, or use a video with alpha or a plain background.',
+            f'Install it: "{sys.executable}" -m pip install "gvf-blender[matting]"; or use a video with alpha or a '
+            "plain background.",
         ) from error
     if not model_file.is_file():
         raise WeightsError(f"There is no file {model_file}.", _INSTALL_AGAIN)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections import namedtuple
 
 import psutil
@@ -25,7 +26,8 @@ def test_everything_that_animating_needs_is_looked_at(capsys):
 def test_a_missing_package_is_a_problem_with_its_remedy(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "SERVER_PACKAGES", ("no-such-package",))
     check = checks(capsys, status=1)["no-such-package"]
-    assert (check["verdict"], check["remedy"]) == ("problem", "Install it: pip install 'gvf-blender[server]'")
+    remedy = f'Install it: "{sys.executable}" -m pip install "gvf-blender[server]"'
+    assert (check["verdict"], check["remedy"]) == ("problem", remedy)
 
 
 @pytest.mark.parametrize("what", ["memory", "disk"])
