@@ -15,7 +15,7 @@ from .batch import BatchOutcome, run_batch
 from .camera_view import view_of_camera
 from .capture import CaptureOptions, StartFrameOptions, VideoView, render_start_frame
 from .client import Client
-from .core.errors import GvfBlenderError, SelectionError, SettingsError
+from .core.errors import GvfBlenderError, JobCancelled, SelectionError, SettingsError
 from .core.manifest import BatchTask, read_manifest
 from .core.motion_settings import MotionSettings
 from .core.video_check import VideoCheck
@@ -336,11 +336,16 @@ def animate_many(tasks: Iterable[AnimateTask], **options: object) -> list[TaskOu
 
     Returns:
         One outcome per task, in the same order.
+
+    Raises:
+        JobCancelled: One was cancelled; the tasks after it are not begun.
     """
     outcomes = []
     for number, task in enumerate(tasks, start=1):
         try:
             imported = animate(task.objects, task.video, **{**options, **task.options})
+        except JobCancelled:
+            raise
         except GvfBlenderError as error:
             LOGGER.warning("Task %d, with %s, failed: %s", number, task.video, error)
             outcomes.append(TaskOutcome(task, error=error))

@@ -50,10 +50,12 @@ class ClipOptions:
     camera: CameraView | None = None
 
     def __post_init__(self) -> None:
-        checks = (("frames", 2, MAX_FRAMES), ("seconds", 0, 1e6), ("offset", 0, 1e6), ("views", 0, 1000))
+        checks = (("frames", 2, MAX_FRAMES), ("seconds", 0, 1e6), ("offset", 0, 1e6))
         for name, low, high in checks:
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}.", f"Choose a number from {low} to {high:g}.")
+        if self.views != 0:
+            CaptureOptions(self.views, self.size)
 
 
 def add_actions(

@@ -86,10 +86,7 @@ def check_version(version: tuple[int, ...]) -> None:
 def _capture(parsed: argparse.Namespace, on_progress: Progress) -> dict[str, object]:
     asset, output = _absolute(parsed.asset), _absolute(parsed.output)
     _check_output(output)
-    try:
-        options = CaptureOptions(views=parsed.views, size=parsed.size)
-    except ValueError as error:
-        raise SettingsError(f"The views cannot be rendered: {error}.", "Choose a number in that range.") from error
+    options = CaptureOptions(views=parsed.views, size=parsed.size)
     objects = open_asset(asset, parsed.object, _frame(parsed))
     result = capture(bpy.context, objects, output, options, on_progress)
     return {"output": str(output), "objects": [source.name for source in result.sources]}

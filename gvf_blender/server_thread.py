@@ -165,9 +165,11 @@ class ServerThread:
         self._orders.put(None)
         if not self._has_started:
             self._remove_scratch()
-        if self._job_id is not None and self._canceller is None:
+        # Read once: the thread forgets it when it ends, which may be now.
+        job_id = self._job_id
+        if job_id is not None and self._canceller is None:
             name = f"{self._thread.name}-cancel"
-            self._canceller = threading.Thread(target=self._cancel_on_server, name=name, daemon=True)
+            self._canceller = threading.Thread(target=self._cancel_on_server, args=(job_id,), name=name, daemon=True)
             self._canceller.start()
 
     def leave(self) -> None:
@@ -208,7 +210,7 @@ class ServerThread:
         except JobCancelled:
             LOGGER.info("%s was cancelled", self._thread.name)
             if self._canceller is None and not self._left:
-                self._cancel_on_server()
+                self._cancel_on_server(self._job_id)
         except GvfBlenderError as error:
             self._tell(Failed(error))
         except Exception as error:
@@ -227,8 +229,8 @@ class ServerThread:
         if self._scratch.exists():
             LOGGER.warning("The temporary folder %s could not be removed", self._scratch)
 
-    def _cancel_on_server(self) -> None:
-        client, job_id = self._client, self._job_id
+    def _cancel_on_server(self, job_id: str | None) -> None:
+        client = self._client
         if client is None or job_id is None:
             return
         try:

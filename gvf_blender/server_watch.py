@@ -113,7 +113,12 @@ class ServerWatch:
         self._asking = True
 
         def run() -> None:
-            answer = _asked(choice, report.place)
+            try:
+                answer = _asked(choice, report.place)
+            except Exception as error:
+                LOGGER.exception("The server could not be asked")
+                text = DefectError("The add-on failed while it asked the server", error).text
+                answer = ServerReport(ServerState.UNREACHABLE, report.place, text)
             self._outcomes.put(lambda: self._know(choice, answer))
 
         threading.Thread(target=run, name="gvf-server-watch", daemon=True).start()
@@ -150,7 +155,7 @@ def _asked(choice: ServerChoice, place: str) -> ServerReport:
         if process.is_running:
             return ServerReport(ServerState.STARTING, place)
         return ServerReport(ServerState.STOPPED, place, process.exit_reason, code="start")
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"The server describes itself in another way than this add-on expects ({error!r}). "
         return ServerReport(ServerState.UNREACHABLE, place, reason + "Install both from the same release.")
     return ServerReport(facts.state, client.address, "", facts, weights)

@@ -24,7 +24,6 @@ NEEDED_MEMORY_GB = 4
 NEEDED_DISK_GB = 5
 PACKAGES = ("torch", "numpy", "av", "safetensors", "numba")
 SERVER_PACKAGES = ("fastapi", "uvicorn", "prometheus-client")
-GSPLAT_CAPABILITY = (7, 0)
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,8 @@ def _packages() -> Iterator[Check]:
 def _device() -> Iterator[Check]:
     try:
         import torch
+
+        from gvf_core.rendering.gsplat_backend import CAPABILITY
     except (ImportError, OSError) as error:
         yield Check("device", f"torch cannot be loaded ({error})", "problem", "Install torch again.")
         return
@@ -88,8 +89,10 @@ def _device() -> Iterator[Check]:
         free, total = torch.cuda.mem_get_info(index)
         capability = torch.cuda.get_device_capability(index)
         found = f"{torch.cuda.get_device_name(index)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
-        if capability < GSPLAT_CAPABILITY:
-            yield Check(f"GPU {index}", found, "note", "It is too old for gsplat; rendering uses the CPU.")
+        if capability < CAPABILITY:
+            yield Check(
+                f"GPU {index}", found, "note", "It is too old for gsplat: pictures are rendered several times slower."
+            )
         else:
             yield Check(f"GPU {index}", f"{found}, compute capability {capability[0]}.{capability[1]}")
 

@@ -134,8 +134,8 @@ def _options(values: dict[str, Any]) -> ServerOptions:
         value = values.pop(f"max_{limit.name}", None)
         if value is not None:
             limits[limit.name] = _number(f"max_{limit.name}", value, limit.type)
-    token_file = values.pop("token_file", None)
-    token = _token(values.pop("token", None) if token_file is None else _first_line(Path(str(token_file))))
+    token, token_file = values.pop("token", None), values.pop("token_file", None)
+    token = _token(token if token_file is None else _first_line(Path(str(token_file))))
     parent_pid = values.pop("parent_pid", None)
     hosts, gpus = values.pop("allowed_hosts", ()), values.pop("gpus", None)
     options = ServerOptions(

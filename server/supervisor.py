@@ -229,6 +229,16 @@ class Supervisor:
             return
         self.worker_state = "busy"
         try:
+            self._compute(worker, job_id)
+        except ServerError as error:
+            # The worker may still be at it, and what it says later would be taken for the end of another job.
+            LOGGER.error("the job is given up: %s", error, extra={"job": job_id})
+            self._kill_worker()
+            self._finish(job_id, JobState.FAILED, JobError(error.code, error.message, error.hint))
+
+    def _compute(self, worker: Worker, job_id: str) -> None:
+        """Do a job that has begun, to its end."""
+        try:
             request = self._table.request(job_id)
         except SettingsError as refusal:  # queued by another version of the server
             self._finish(job_id, JobState.FAILED, JobError(refusal.code, refusal.message, refusal.hint))

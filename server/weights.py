@@ -197,13 +197,13 @@ class Weights:
             if not wanted:
                 self._download = WeightsDownload(DownloadState.SUCCEEDED, chosen, "", 1.0)
                 return self._download
-            begun = self._download = WeightsDownload(DownloadState.RUNNING, chosen, f"Fetching {chosen[0]}")
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "server.weights_process", *chosen],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 encoding="utf-8",
             )
+            begun = self._download = WeightsDownload(DownloadState.RUNNING, chosen, f"Fetching {chosen[0]}")
             arrived = _Arrived({entry.name: entry.approximate_bytes for entry in wanted})
             self._reader = threading.Thread(target=self._follow, args=(self._process, arrived), name="weights")
             self._reader.start()
@@ -243,7 +243,11 @@ class Weights:
         installed: set[str] = set()
         error: JobError | None = None
         for line in process.stdout:
-            said = json.loads(line)
+            try:
+                said = json.loads(line)
+            except ValueError:  # cut off, as the process was killed
+                LOGGER.warning("the download said %r", line)
+                continue
             if "error" in said:
                 error = JobError(**said["error"])
             else:

@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 
 from ..core.capture_file import write_capture
-from ..core.errors import FileError, RenderError, SelectionError
+from ..core.errors import FileError, RenderError, SelectionError, SettingsError
 from ..core.sources import SourceObject
 from .folder import temporary_folder
 from .frame import at_frame
@@ -47,7 +47,7 @@ class CaptureOptions:
     def __post_init__(self) -> None:
         for name, low, high in (("views", 1, MAX_VIEWS), ("size", 16, 4096), ("samples", 1, 4096)):
             if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected {low} to {high}")
+                raise SettingsError(f"{name} is {getattr(self, name)}.", f"Choose a number from {low} to {high}.")
 
 
 @dataclass(frozen=True, eq=False)

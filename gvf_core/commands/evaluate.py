@@ -17,7 +17,7 @@ import gvf_core
 from gvf_core.commands.console import CONSOLE, results_console, say
 from gvf_core.commands.outputs import alone_in, check_files, check_folder_of
 from gvf_core.errors import FileFormatError, SettingsError, WeightsError
-from gvf_core.settings import AnimateSettings, EngineName
+from gvf_core.settings import AnimateSettings, EngineName, FitPreset
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 PROTOCOLS = ("existing-asset", "consistent4d")
 REPORT, DATA = "report.md", "report.json"
 _FOLDERS = ("clips", "inputs", "sheets")
-_PRESET = "preset"
-_DEFAULT_PRESET = "standard"
 _FIXED = frozenset(
     {"engine", "view", "azimuth", "elevation", "fov", "start_frame", "frame_stride", "max_frames", "matting"}
 )
@@ -71,7 +69,12 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         help="names, comma-separated: auto, fit, diffusion, diffusion+refine, unmoved (or static), rigid-only, "
         "rest-depth",
     )
-    add("--preset", default=_default_preset(), help=f"of the engine (default {_default_preset()})")
+    add(
+        "--preset",
+        choices=get_args(FitPreset),
+        default=AnimateSettings.preset,
+        help=f"of the engine (default {AnimateSettings.preset})",
+    )
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the engines; repeatable")
     add("--out", type=Path, required=True, help=f"folder for {REPORT}, {DATA}, sheets/ and what is kept for next time")
     add("--json", type=Path, metavar="FILE", help="also write the figures there")
@@ -216,11 +219,6 @@ def _check_refined(engines: Sequence[str], settings: AnimateSettings) -> None:
         )
 
 
-def _default_preset() -> str:
-    defaults = {field.name: field.default for field in dataclasses.fields(AnimateSettings)}
-    return str(defaults.get(_PRESET, _DEFAULT_PRESET))
-
-
 def _settings(parsed: argparse.Namespace) -> AnimateSettings:
     """Settings of the engines from --seed, --preset and --set.
 
@@ -228,13 +226,7 @@ def _settings(parsed: argparse.Namespace) -> AnimateSettings:
         SettingsError: One is unknown, decided by the protocol, or has no such value.
     """
     fields = {field.name: field for field in dataclasses.fields(AnimateSettings)}
-    values: dict[str, Any] = {"seed": parsed.seed}
-    if _PRESET in fields:
-        values[_PRESET] = parsed.preset
-    elif parsed.preset != _default_preset():
-        raise SettingsError(
-            f"There is no preset {parsed.preset!r}: this version has none.", "Leave out --preset, or use --set."
-        )
+    values: dict[str, Any] = {"seed": parsed.seed, "preset": parsed.preset}
     for pair in parsed.set:
         name, equals, text = pair.partition("=")
         name = name.strip().replace("-", "_")

@@ -13,7 +13,6 @@ from gvf_core.errors import FileNotWrittenError
 from gvf_core.evaluation.clip_choice import ClipChoice
 from gvf_core.settings import AnimateSettings, EngineName
 
-PROTOCOL = "existing-asset"
 REVISION = 2
 """Raised when figures change their meaning, so that kept results of an earlier one are made again."""
 UNMOVED, RIGID, FLAT = "unmoved", "rigid-only", "rest-depth"

@@ -45,9 +45,10 @@ def _shown(
     surface = rasterize_mesh(body.vertices, body.triangles, camera)
     # Away from contours: there a slight misalignment would paint one part with another's colour.
     inside = cv2.erode(((surface.triangle >= 0) & (frame[..., 3] > 0.98)).astype(np.uint8), np.ones((3, 3), np.uint8))
-    column = np.clip(np.floor(pixel[:, 0]).astype(int), 0, camera.width - 1)
-    row = np.clip(np.floor(pixel[:, 1]).astype(int), 0, camera.height - 1)
-    visible = (inside[row, column] > 0) & (depth < surface.depth[row, column] + DEPTH_TOLERANCE)
+    place = np.floor(pixel).astype(int)
+    pictured = (place >= 0).all(axis=1) & (place < (camera.width, camera.height)).all(axis=1) & (depth > 0)
+    column, row = np.where(pictured[:, None], place, 0).T
+    visible = pictured & (inside[row, column] > 0) & (depth < surface.depth[row, column] + DEPTH_TOLERANCE)
     return sample_picture(frame[..., :3], pixel), visible
 
 

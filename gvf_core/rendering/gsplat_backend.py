@@ -17,6 +17,9 @@ from gvf_core.gaussians import Splats
 from gvf_core.rendering.camera import Camera
 from gvf_core.rendering.limits import LIMITS
 
+CAPABILITY = (7, 0)
+"""The oldest compute capability that its kernels are written for."""
+
 
 def render(
     splats: Splats, camera: Camera, *, filter_2d: float, antialiased: bool
@@ -64,6 +67,8 @@ def missing() -> str:
     for package in ("gsplat", "packaging"):
         if find_spec(package) is None:
             return f"the package {package} is not installed"
+    if torch.cuda.get_device_capability() < CAPABILITY:
+        return "the GPU is too old for its kernels"
     try:
         from gsplat.cuda._backend import _C
     except (ImportError, OSError, RuntimeError) as error:

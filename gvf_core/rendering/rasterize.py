@@ -5,7 +5,6 @@ import importlib
 import logging
 import math
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -60,7 +59,7 @@ def rasterize(
         antialiased: Scale opacities so that the filter does not make small Gaussians brighter.
         filter_2d: Variance in square pixels that is added to every footprint.
         backend: "auto" takes gsplat for CUDA tensors and numba for float32 on the CPU, and torch, which is several
-            times slower, where these are not installed and for float64.
+            times slower, where gsplat cannot be used and for float64.
 
     Raises:
         RenderError: Fields that do not fit each other, a filter below zero, a backend that cannot do this.
@@ -112,23 +111,20 @@ def _choose_backend(splats: Splats, backend: BackendName) -> str:
         return backend
     if dtype == torch.float64:
         return "torch"
-    fast = "gsplat" if device == "cuda" else "numba"
-    problem = _what_keeps_from(fast)
-    return "torch" if problem else fast
+    if device == "cpu":
+        return "numba"
+    return "gsplat" if _can_use_gsplat() else "torch"
 
 
 @functools.cache
-def _what_keeps_from(backend: str) -> str:
-    """Why a fast backend cannot be used on this machine, or an empty string. Warns once."""
-    if backend == "gsplat":
-        from gvf_core.rendering import gsplat_backend
+def _can_use_gsplat() -> bool:
+    """Whether gsplat renders on this machine. Warns once."""
+    from gvf_core.rendering import gsplat_backend
 
-        problem = gsplat_backend.missing()
-    else:
-        problem = "" if find_spec("numba") else "the package numba is not installed"
+    problem = gsplat_backend.missing()
     if problem:
-        LOGGER.warning("Rendering with plain torch, which is several times slower than %s: %s.", backend, problem)
-    return problem
+        LOGGER.warning("Rendering with plain torch, which is several times slower than gsplat: %s.", problem)
+    return not problem
 
 
 def _background(

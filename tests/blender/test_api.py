@@ -404,6 +404,19 @@ def test_a_batch_goes_on_after_a_failing_task(api, cube, video, server):
     assert good.imported.motion == ()
 
 
+def test_a_cancelled_task_ends_the_batch(api, cube, video, monkeypatch):
+    begun = []
+
+    def cancelled(objects, video, **options):
+        begun.append(objects)
+        raise JobCancelled()
+
+    monkeypatch.setattr(api, "animate", cancelled)
+    with pytest.raises(JobCancelled):
+        api.animate_many([api.AnimateTask(cube, video)] * 2)
+    assert begun == [cube]
+
+
 def test_every_error_of_the_api_is_of_one_family():
     for kind in (SelectionError, FileError, SettingsError, ServerError, JobCancelled):
         assert issubclass(kind, GvfBlenderError)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gvf_blender.capture import CaptureOptions, CaptureSession, capture
-from gvf_blender.core.errors import FileError, RenderError, SelectionError
+from gvf_blender.core.errors import FileError, RenderError, SelectionError, SettingsError
 
 QUICK = CaptureOptions(views=3, size=32, samples=1)
 
@@ -324,5 +324,5 @@ def test_a_second_capture_of_the_same_asset_has_the_same_bytes(asset, tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"views": 0}, {"size": 8}, {"samples": 0}])
 def test_options_out_of_range_are_named(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
         CaptureOptions(**wrong)

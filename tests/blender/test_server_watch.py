@@ -109,6 +109,20 @@ def test_a_server_that_is_gone_is_named(draw, watch):
     assert "[unreachable]" in diagnose()
 
 
+def test_a_defect_while_the_server_is_asked_is_shown_and_it_is_asked_again(draw, watch, server, monkeypatch):
+    from gvf_blender import server_watch
+    from gvf_blender.server_choice import ServerChoice
+
+    choice = ServerChoice(handshake_path=server.handshake)
+    with monkeypatch.context() as patch:
+        patch.setattr(server_watch.ServerFacts, "from_json", lambda told: told["no such thing"].of_it())
+        draw(choice)
+        tick_until(watch, lambda: watch.report.state is ServerState.UNREACHABLE)
+        patch.setattr(server_watch, "_asked", lambda choice, place: 1 // 0)
+        tick_until(watch, lambda: "ZeroDivisionError" in watch.report.reason)
+    tick_until(watch, lambda: watch.report.state is ServerState.RUNNING)
+
+
 def test_when_nobody_looks_nothing_is_asked(watch, server):
     from gvf_blender.server_choice import ServerChoice
 

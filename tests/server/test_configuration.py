@@ -64,6 +64,12 @@ def test_a_short_token_is_refused(home):
         read_options([], {"GVF_SERVER_TOKEN": "secret"})
 
 
+def test_a_token_file_comes_before_a_token(tmp_path):
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    options = read_options(["--token-file", str(tmp_path / "token")], {"GVF_SERVER_TOKEN": "another one, as long"})
+    assert options.token == TOKEN
+
+
 def test_an_open_server_has_the_token_that_it_was_given_and_answers_to_the_names_that_were_allowed(tmp_path):
     (tmp_path / "token").write_text(TOKEN + "\n")
     flags = ["--host", "0.0.0.0", "--token-file", str(tmp_path / "token"), "--allowed-hosts", "render.studio"]

@@ -1,5 +1,6 @@
 """Weights over HTTP: a real server process and its download process, with a stand-in for the hub."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from server_under_test import PATIENCE, started, wait_until
 from gvf_blender.core.errors import ServerError
 from gvf_core.models.registry import FOR_ANIMATING, checkpoint
 from gvf_core.models.roles import Role
+from server.weights import DownloadState, Weights, WeightsDownload, _Arrived
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from hub_stand_in import serve
@@ -164,6 +166,16 @@ def test_the_end_of_the_server_is_the_end_of_its_download(hub, tmp_path, monkeyp
             wait_until(lambda: not _runs(pid), "the download has ended")
     finally:
         hub.holds.pop(PUBLISHED).set()
+
+
+def test_a_download_that_is_cut_off_in_the_middle_of_a_line_has_ended():
+    weights = Weights()
+    weights._download = WeightsDownload(DownloadState.RUNNING, [LICENSED])
+    command = [sys.executable, "-c", 'print(\'{"name": "trel\')']
+    weights._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    weights._follow(weights._process, _Arrived({LICENSED: 1}))
+    assert weights._process is None
+    assert weights._download.error.code == "internal"
 
 
 def _downloads(server: int) -> list[int]:
