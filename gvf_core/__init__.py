@@ -1,4 +1,4 @@
-"""The method: canonical Gaussians, motion engines, rendering. Knows no Blender and no HTTP."""
+"""The method: canonical Gaussians, motion engines, rendering. Imports neither bpy nor the server."""
 
 from importlib.metadata import PackageNotFoundError, version
 

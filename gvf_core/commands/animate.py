@@ -111,8 +111,8 @@ def _animate(parsed: argparse.Namespace) -> int:
 
 def _compute(parsed: argparse.Namespace, settings: AnimateSettings, scratch: Path, show: OnStage) -> "Animation":
     # The heavy imports wait until they are needed, so that `gvf --help` answers at once.
+    from gvf_core.blender.assets import capture_asset
     from gvf_core.capture import load_capture
-    from gvf_core.commands.blender import capture_asset
     from gvf_core.pipeline import FurtherVideo, animate, check_request
 
     further = [FurtherVideo(path, azimuth, elevation) for path, azimuth, elevation in _also(parsed, settings)]
@@ -163,7 +163,7 @@ def _write_folder(
     parsed: argparse.Namespace, settings: AnimateSettings, animation: "Animation", show: OnStage
 ) -> list[Path]:
     """Everything that a folder of results holds; what stops on the way leaves earlier results as they were."""
-    from gvf_core.commands.blender import import_animation
+    from gvf_core.blender.assets import import_animation
     from gvf_core.export import write_ply_sequence, write_preview
     from gvf_core.models.record import sha256_of
     from gvf_core.video import read_video

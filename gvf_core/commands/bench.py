@@ -64,8 +64,8 @@ def _bench_views(parsed: argparse.Namespace) -> int:
     import torch
 
     from gvf_core.bench.views import bench_views, views_table
+    from gvf_core.blender.assets import capture_asset
     from gvf_core.capture import load_capture
-    from gvf_core.commands.blender import capture_asset
     from gvf_core.models.model_set import open_model_set
 
     models = open_model_set(

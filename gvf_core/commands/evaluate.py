@@ -318,7 +318,7 @@ class _ClipNames:
         self._known: dict[str, list[str]] = known if isinstance(known, dict) else {}
 
     def __call__(self, asset: "AnimatedAsset") -> Sequence[str]:
-        from gvf_core.commands.blender import list_clips
+        from gvf_core.blender.assets import list_clips
 
         key = _sha256(asset.path)
         if key not in self._known:

@@ -174,7 +174,7 @@ def _evaluate_prior(parsed: argparse.Namespace) -> int:
 
 def _read_asset(asset: Path, family: str, category: str) -> "AssetMotion":
     """Windows of all clips of an asset, through Blender."""
-    from gvf_core.commands.blender import list_clips, read_clips
+    from gvf_core.blender.assets import list_clips, read_clips
     from gvf_core.evaluation.clip_file import load_clip
     from gvf_core.training.motion_clips import AssetMotion, sample_motion
 

@@ -46,7 +46,7 @@ class AssetClip:
 
 
 def load_clip(path: Path) -> AssetClip:
-    """Read a clip file that `gvf_core.commands.blender.read_clips` wrote.
+    """Read a clip file that `gvf_core.blender.assets.read_clips` wrote.
 
     Raises:
         FileFormatError: It is none.

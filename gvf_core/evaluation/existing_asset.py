@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from gvf_core.blender.assets import capture_beside, read_clip
 from gvf_core.canonical.surface import gaussians_on_surface
 from gvf_core.capture import Capture, load_capture
-from gvf_core.commands.blender import capture_beside, read_clip
 from gvf_core.errors import Cancelled, CaptureError, FileFormatError, GvfError
 from gvf_core.evaluation.clip_file import AssetClip, load_clip
 from gvf_core.evaluation.clip_task import (

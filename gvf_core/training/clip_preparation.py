@@ -12,9 +12,9 @@ from jaxtyping import Float32, Int32
 from PIL import Image
 from safetensors import SafetensorError
 
+from gvf_core.blender.assets import ClipName, capture_asset, list_clips, read_clips
+from gvf_core.blender.film import Film, film_asset
 from gvf_core.capture import load_capture
-from gvf_core.commands.blender import ClipName, capture_asset, list_clips, read_clips
-from gvf_core.commands.film import Film, film_asset
 from gvf_core.errors import Cancelled, FileNotWrittenError, GvfError, SettingsError
 from gvf_core.evaluation.clip_choice import AnimatedAsset
 from gvf_core.evaluation.clip_file import load_clip

@@ -14,8 +14,8 @@ from gvf_blender.clips import TIMELINE, Clip, Clips
 from gvf_blender.core.errors import SelectionError, SettingsError
 from gvf_blender.importer.compat import fcurves_of
 from gvf_core import errors
+from gvf_core.blender import assets as blender
 from gvf_core.capture import load_capture
-from gvf_core.commands import blender
 from gvf_core.evaluation.clip_file import load_clip
 from gvf_core.rendering import orbit_camera
 from gvf_core.rendering.mesh import rasterize_mesh

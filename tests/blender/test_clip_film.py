@@ -10,9 +10,9 @@ from safetensors.numpy import save_file
 
 from gvf_blender.clip_film import REQUEST_FORMAT, read_request
 from gvf_blender.core.errors import FileError
+from gvf_core.blender.assets import capture_asset
+from gvf_core.blender.film import Film, film_asset
 from gvf_core.capture import load_capture
-from gvf_core.commands.blender import capture_asset
-from gvf_core.commands.film import Film, film_asset
 from gvf_core.rendering import orbit_camera
 from gvf_core.rendering.mesh import rasterize_mesh
 

@@ -16,9 +16,9 @@ from fabricated_animation import evaluated_world_vertices, fabricate
 from gvf_blender.core.errors import FileError, GvfBlenderError, SelectionError, SettingsError
 from gvf_blender.headless import check_version, open_asset
 from gvf_core import errors
+from gvf_core.blender.assets import capture_asset, import_animation
+from gvf_core.blender.process import BLENDER_VARIABLE, find_blender
 from gvf_core.capture import load_capture
-from gvf_core.commands.blender import capture_asset, import_animation
-from gvf_core.commands.blender_process import BLENDER_VARIABLE, find_blender
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"views": 2, "size": 16}

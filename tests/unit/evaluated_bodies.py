@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from small_assets import bent, painted_body
 
-from gvf_core.commands.blender import capture_beside
+from gvf_core.blender.assets import capture_beside
 from gvf_core.evaluation.clip_choice import AnimatedAsset, ClipChoice
 from gvf_core.evaluation.clip_task import ClipTask, ProtocolOptions
 from gvf_core.settings import AnimateSettings

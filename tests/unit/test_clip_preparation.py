@@ -9,7 +9,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from gvf_core.commands.blender import ClipName
+from gvf_core.blender.assets import ClipName
 from gvf_core.errors import BlenderError, FileNotWrittenError, SettingsError
 from gvf_core.evaluation.clip_choice import AnimatedAsset
 from gvf_core.evaluation.clip_file import AssetClip

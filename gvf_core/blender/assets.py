@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gvf_core.commands.blender_process import Progress, run_action
+from gvf_core.blender.process import Progress, run_action
 from gvf_core.errors import CaptureError
 from gvf_core.rendering.camera import Camera
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from safetensors.numpy import save_file
 
-from gvf_core.commands.blender_process import Progress, run_action
+from gvf_core.blender.process import Progress, run_action
 from gvf_core.rendering.camera import Camera
 from gvf_core.tensorfile import FORMAT_VERSION, Expected, read_tensors
 
