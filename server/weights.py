@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from gvf_core.errors import WeightsError
 from gvf_core.models.record import Installed
 from gvf_core.models.registry import CHECKPOINTS, FOR_ANIMATING, Checkpoint, checkpoint
 from gvf_core.models.store import Store, default_store
@@ -187,7 +186,7 @@ class Weights:
         """
         store = default_store()
         entries = [checkpoint(name) for name in dict.fromkeys(names)] or list(FOR_ANIMATING)
-        wanted = [entry for entry in entries if _found(store, entry)[0] is None]
+        wanted = [entry for entry in entries if store.look_up(entry.name)[0] is None]
         if not accepts_unstated_licences:
             _refuse_unstated(wanted)
         with self._lock:
@@ -294,14 +293,6 @@ def _refuse_unstated(entries: Sequence[Checkpoint]) -> None:
         )
 
 
-def _found(store: Store, entry: Checkpoint) -> tuple[Installed | None, str]:
-    """What is installed of an entry, and what is wrong with it."""
-    try:
-        return store.find(entry.name), ""
-    except WeightsError as error:
-        return None, str(error)
-
-
 def _state(found: tuple[Installed | None, str], is_pending: bool) -> WeightsState:
     installed, problem = found
     if installed is not None:
@@ -312,7 +303,7 @@ def _state(found: tuple[Installed | None, str], is_pending: bool) -> WeightsStat
 
 
 def _described(store: Store, entry: Checkpoint, pending: set[str]) -> WeightsEntry:
-    installed, problem = found = _found(store, entry)
+    installed, problem = found = store.look_up(entry.name)
     return WeightsEntry(
         name=entry.name,
         state=_state(found, entry.name in pending),
@@ -333,7 +324,7 @@ def _names(store: Store) -> list[str]:
 
 
 def _set(name: str, store: Store, pending: set[str]) -> WeightsSet:
-    found = {entry.name: _found(store, entry) for entry in FOR_ANIMATING}
+    found = {entry.name: store.look_up(entry.name) for entry in FOR_ANIMATING}
     lacks = [entry for entry, (installed, _) in found.items() if installed is None]
     state = WeightsState.INSTALLED
     if lacks:

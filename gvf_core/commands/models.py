@@ -69,7 +69,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def _list(parsed: argparse.Namespace) -> int:
     store = default_store()
-    rows = [(entry, *_state(store, entry)) for entry in CHECKPOINTS]
+    rows = [(entry, *store.look_up(entry.name)) for entry in CHECKPOINTS]
     sets = {name: _of_set(store, name) for name in store.sets()}
     if parsed.json:
         values = [_json_row(*row) for row in rows]
@@ -105,16 +105,8 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _of_set(store: Store, name: str) -> list[tuple[Checkpoint, Installed | None, str]]:
     """What a set other than the released one holds."""
-    states = [(entry, *_state(store.of_set(name), entry)) for entry in CHECKPOINTS]
+    states = [(entry, *store.of_set(name).look_up(entry.name)) for entry in CHECKPOINTS]
     return [row for row in states if row[1:] != (None, "")]
-
-
-def _state(store: Store, entry: Checkpoint) -> tuple[Installed | None, str]:
-    """What is installed of an entry, and what is wrong with it."""
-    try:
-        return store.find(entry.name), ""
-    except WeightsError as error:
-        return None, str(error)
 
 
 def _json_row(entry: Checkpoint, installed: Installed | None, problem: str) -> dict[str, Any]:
@@ -192,7 +184,7 @@ def _download(parsed: argparse.Namespace) -> int:
     entries = [checkpoint(name) for name in dict.fromkeys(parsed.names)]
     wanted = []
     for entry in entries or list(FOR_ANIMATING):
-        installed, _ = _state(store, entry)
+        installed, _ = store.look_up(entry.name)
         if installed is None:
             wanted.append(entry)
         else:
@@ -243,7 +235,7 @@ def _verify(parsed: argparse.Namespace) -> int:
     store = default_store()
     entries = _resolve(store, parsed.names)
     if not parsed.names:
-        entries = [(store, entry.name) for entry in CHECKPOINTS if _state(store, entry) != (None, "")]
+        entries = [(store, entry.name) for entry in CHECKPOINTS if store.look_up(entry.name) != (None, "")]
     if not entries:
         say("Nothing is installed.")
     failed = False
@@ -286,7 +278,7 @@ def _resolve(store: Store, names: Sequence[str]) -> list[tuple[Store, str]]:
 
 
 def _say_what_is_missing(store: Store) -> None:
-    missing = [entry.name for entry in FOR_ANIMATING if _state(store, entry)[0] is None]
+    missing = [entry.name for entry in FOR_ANIMATING if store.look_up(entry.name)[0] is None]
     if missing:
         say(f"Animating still needs {', '.join(missing)}.")
     else:

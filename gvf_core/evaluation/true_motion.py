@@ -103,8 +103,7 @@ def novel_cameras(driving: Camera, azimuth: float, fov: float) -> tuple[Camera, 
 def draw(splats: Splats, camera: Camera) -> Float[Tensor, "height width 4"]:
     """Premultiplied colour and alpha."""
     with torch.no_grad():
-        picture = rasterize(splats, camera)
-    return torch.cat([picture.color, picture.alpha[..., None]], dim=-1)
+        return rasterize(splats, camera).premultiplied
 
 
 def over(picture: Float[Tensor, "*batch 4"], background: Float[Tensor, "3"]) -> Float[Tensor, "*batch 3"]:

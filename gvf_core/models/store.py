@@ -116,6 +116,13 @@ class Store:
                 entries.append(found)
         return entries
 
+    def look_up(self, name: str) -> tuple[Installed | None, str]:
+        """What is installed of an entry, and what is wrong with it."""
+        try:
+            return self.find(name), ""
+        except WeightsError as error:
+            return None, str(error)
+
     def find(self, name: str) -> Installed | None:
         """The record of an entry; None if it is not installed.
 

@@ -137,8 +137,7 @@ class Body:
     def draw(self, pose: Pose, camera: Camera) -> Float32[np.ndarray, "height width 4"]:
         """Premultiplied colour and alpha as the camera sees the pose."""
         with torch.no_grad():
-            picture = rasterize(self.splats(pose), camera)
-        return torch.cat([picture.color, picture.alpha[..., None]], dim=-1).numpy()
+            return rasterize(self.splats(pose), camera).premultiplied.numpy()
 
     def _barycentric_matrix(self) -> sparse.csr_matrix:
         """From vertices to the surface points of the Gaussians."""

@@ -82,8 +82,7 @@ class _Cost:
 
     def __call__(self, splats: Splats, camera: Camera) -> float:
         with torch.no_grad():
-            drawn = rasterize(splats, camera)
-        picture = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1).numpy()
+            picture = rasterize(splats, camera).premultiplied.numpy()
         blurred = (cv2.GaussianBlur(picture, (0, 0), blur) for blur in _BLURS)
         return sum(float(np.abs(a - b).mean()) for a, b in zip(blurred, self._blurred, strict=True))
 

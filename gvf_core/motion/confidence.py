@@ -112,8 +112,7 @@ def _compare(
 ) -> tuple[Float[np.ndarray, " gaussians"], Bool[np.ndarray, " gaussians"]]:
     """How much the picture differs from the frame around each Gaussian, and which ones it shows."""
     with torch.no_grad():
-        drawn = rasterize(splats, camera)
-    picture = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1).numpy()
+        picture = rasterize(splats, camera).premultiplied.numpy()
     given = cv2.resize(frame, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
     surface = rasterize_mesh(vertices, capture.triangles, camera).depth
     pixel, depth = camera.project(splats.means.double().numpy())

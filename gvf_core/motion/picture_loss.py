@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gvf_core.gaussians import Splats
 from gvf_core.motion.body import Body, Pose
 from gvf_core.motion.engine import DrivingView
-from gvf_core.rendering import Camera, rasterize
+from gvf_core.rendering import rasterize
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class PictureLoss:
         splats = splats._replace(means=means)
         loss = self._stiffness(rotations, positions)
         for view, targets in zip(self._views, self._targets, strict=True):
-            picture = _picture(splats, view.camera)
+            picture = rasterize(splats, view.camera).premultiplied
             for (width, weight), target in zip(self._weights.scales, targets[frame], strict=True):
                 loss = loss + weight * (pooled(picture, width) - target).abs().mean()
         return loss
@@ -101,11 +100,6 @@ def rotation_matrices(vector: Float[Tensor, "nodes 3"]) -> Float[Tensor, "nodes 
     squared = vector.square().sum(-1).clamp_min(1e-12)[:, None, None]
     angle = squared.sqrt()
     return torch.eye(3) + torch.sin(angle) / angle * cross + (1 - torch.cos(angle)) / squared * (cross @ cross)
-
-
-def _picture(splats: Splats, camera: Camera) -> Float[Tensor, "height width 4"]:
-    picture = rasterize(splats, camera)
-    return torch.cat([picture.color, picture.alpha[..., None]], dim=-1)
 
 
 def pooled(picture: Float[Tensor, "height width 4"], width: int) -> Float[Tensor, "4 rows columns"]:

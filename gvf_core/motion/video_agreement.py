@@ -119,7 +119,7 @@ def _pairs(
     with torch.inference_mode():
         for index in indices:
             drawn = rasterize(gaussians.activate(variation.deltas[index]), small)
-            picture = torch.cat([drawn.color, drawn.alpha[..., None]], dim=-1).cpu().numpy()
+            picture = drawn.premultiplied.cpu().numpy()
             if on_picture is not None:
                 on_picture(index, picture)
             yield picture, cv2.resize(frames[index], (_SIZE, _SIZE), interpolation=cv2.INTER_AREA)

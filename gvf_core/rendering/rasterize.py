@@ -32,6 +32,11 @@ class Rendering(NamedTuple):
     color: Float[Tensor, "height width 3"]
     alpha: Float[Tensor, "height width"]
 
+    @property
+    def premultiplied(self) -> Float[Tensor, "height width 4"]:
+        """Colour and alpha as one picture."""
+        return torch.cat([self.color, self.alpha[..., None]], dim=-1)
+
 
 def rasterize(
     splats: Splats,

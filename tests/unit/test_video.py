@@ -19,6 +19,7 @@ from gvf_core.rendering.mesh import rasterize_mesh
 from gvf_core.video import DrivingVideo, cut_out, decode, matting, read_video
 from gvf_core.video.crop import crop_for_networks, crop_square
 from gvf_core.video_file import inspect_video
+from server.memory_estimate import MOST_CLIP_PIXELS
 
 
 def clip(frames: list[np.ndarray], has_alpha: bool = False) -> DrivingVideo:
@@ -480,3 +481,7 @@ def test_a_cropped_drawing_equals_a_drawing_with_the_crops_camera(size):
         centers = [np.average(np.indices((size, size))[axis], weights=rgba[..., 3]) for rgba in (frames[0], drawn)]
         assert centers[0] == pytest.approx(centers[1], abs=0.1)
     assert (rasterize_mesh(vertices, body.triangles, cropped).triangle[size // 2, size // 2]) >= 0
+
+
+def test_the_servers_estimate_knows_how_much_of_a_clip_is_kept():
+    assert decode.MAX_CLIP_PIXELS == MOST_CLIP_PIXELS
