@@ -16,15 +16,14 @@ import gvf_core
 from gvf_core.animation import Animation
 from gvf_core.canonical import Alignment, align_to_frame, check_views, find_view
 from gvf_core.capture import Capture
+from gvf_core.engine_choice import check_engine, choose_engine
 from gvf_core.errors import VideoError
 from gvf_core.gaussians import Gaussians
 from gvf_core.geometry.mesh_doubts import mesh_doubts
 from gvf_core.memory import forget_peak, peak_mb
-from gvf_core.models.store import default_store
 from gvf_core.motion import MotionTask, open_engine
 from gvf_core.motion.confidence import confidence
 from gvf_core.motion.engine import DrivingView, Frames, MotionEngine, Similarity
-from gvf_core.motion.engines import choose_engine
 from gvf_core.motion.recolor import recolor
 from gvf_core.progress import Monitor, OnPreview
 from gvf_core.settings import AnimateSettings
@@ -85,8 +84,7 @@ def check_request(video: Path, settings: AnimateSettings) -> None:
     Raises:
         GvfError: The video cannot be used, or the engine's weights are missing.
     """
-    if choose_engine(settings) == "diffusion":
-        default_store().of_set(settings.weights).for_animating()
+    check_engine(settings)
     cut_out(read_video(video, settings.start_frame, settings.frame_stride, 2), method=settings.matting)
 
 

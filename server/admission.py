@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from gvf_core.models.store import default_store
+from gvf_core.engine_choice import check_engine
 from gvf_core.settings import AnimateSettings
 from server.errors import NotEnoughMemoryError
 from server.finding import Finding
@@ -58,9 +58,7 @@ class Admission:
     def _check(self, request: JobRequest) -> None:
         self._check_inputs(request)
         settings = request.settings
-        networks = settings.engine == "diffusion"
-        if networks:
-            default_store().of_set(settings.weights).for_animating()
+        engine = check_engine(settings)
         if self._probe is None:
             return
         capture = self._probe.capture(self._storage.blob(request.capture))
@@ -71,7 +69,7 @@ class Admission:
                 *((one.video, one.video_name) for one in request.further),
             )
         ]
-        self._check_memory(settings, capture, videos, networks or _takes_networks(settings))
+        self._check_memory(settings, capture, videos, engine == "diffusion")
 
     def _check_inputs(self, request: JobRequest) -> None:
         further = [("further video", one.video) for one in request.further]
@@ -89,7 +87,3 @@ class Admission:
                 f"The job is expected to take about {needed:,} MB of memory; {available:,} MB are available.",
                 "Use fewer frames or Gaussians, or close other programs.",
             )
-
-
-def _takes_networks(settings: AnimateSettings) -> bool:
-    return settings.engine == "auto" and default_store().of_set(settings.weights).is_ready()

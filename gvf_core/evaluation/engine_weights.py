@@ -1,9 +1,9 @@
 """Which networks' weights an engine is measured with."""
 
+from gvf_core.engine_choice import choose_engine
 from gvf_core.evaluation.clip_task import BASELINES, engine_settings
 from gvf_core.models.motion_prior import shipped_prior_sha256
 from gvf_core.models.store import default_store
-from gvf_core.motion.engines import choose_engine
 from gvf_core.settings import AnimateSettings
 
 

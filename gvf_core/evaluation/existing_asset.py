@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 from gvf_core.blender.assets import capture_beside, read_clip
 from gvf_core.canonical.surface import gaussians_on_surface
 from gvf_core.capture import Capture, load_capture
+from gvf_core.engine_choice import choose_engine
 from gvf_core.errors import Cancelled, CaptureError, FileFormatError, GvfError
 from gvf_core.evaluation.clip_file import AssetClip, load_clip
 from gvf_core.evaluation.clip_task import (
@@ -52,7 +53,6 @@ from gvf_core.evaluation.true_motion import (
     write_alpha_video,
 )
 from gvf_core.gaussians import Splats
-from gvf_core.motion.engines import choose_engine
 from gvf_core.pipeline import FurtherVideo, animate
 from gvf_core.progress import Monitor
 from gvf_core.rendering import Camera

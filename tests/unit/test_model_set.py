@@ -10,13 +10,14 @@ import torch
 from weight_files import one_thread
 
 from gvf_core.cli import main
+from gvf_core.engine_choice import choose_engine
 from gvf_core.errors import WeightsError
 from gvf_core.models.model_set import Statistics, open_model_set
 from gvf_core.models.random_weights import add_random
 from gvf_core.models.record import RECORD_NAME
 from gvf_core.models.registry import FOR_ANIMATING, checkpoint
 from gvf_core.models.store import Store
-from gvf_core.motion.engines import choose_engine, open_engine
+from gvf_core.motion.engines import open_engine
 from gvf_core.settings import AnimateSettings
 
 CPU = torch.device("cpu")
