@@ -10,6 +10,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from .asset_file import open_asset
 from .capture import CaptureOptions, capture
 from .capture.geometry import evaluated_pieces, world_from_unit
 from .capture.scratch import Scratch
@@ -58,22 +59,18 @@ class ClipOptions:
             CaptureOptions(self.views, self.size)
 
 
-def add_actions(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", open_asset: Callable[..., list[bpy.types.Object]]
+def add_clip_actions(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", asset: argparse.ArgumentParser
 ) -> None:
     """Add `clips` (list them) and `clip` (read some) to the actions of `gvf_blender.headless`.
 
     Args:
         actions: Where to add them.
-        open_asset: Of that module.
+        asset: The arguments that say what is opened.
     """
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("asset", type=Path)
-    common.add_argument("--object", nargs="+", action="extend", default=[], help="names; default: all visible meshes")
-    common.add_argument("--log", type=Path, help="file for what Blender prints; default: the standard error")
-    listing = actions.add_parser("clips", parents=[common], help="tell which clips an asset has")
-    listing.set_defaults(run=lambda parsed, on_progress: _list(parsed, open_asset))
-    reading = actions.add_parser("clip", parents=[common], help="write where the vertices are while clips play")
+    listing = actions.add_parser("clips", parents=[asset], help="tell which clips an asset has")
+    listing.set_defaults(run=_list)
+    reading = actions.add_parser("clip", parents=[asset], help="write where the vertices are while clips play")
     reading.add_argument("--clip", action="append", required=True, help="name; repeatable")
     reading.add_argument("--output", type=Path, action="append", required=True, help="file to write, one per clip")
     reading.add_argument("--frames", type=int, default=ClipOptions.frames)
@@ -82,19 +79,17 @@ def add_actions(
     reading.add_argument("--views", type=int, default=ClipOptions.views, help="of a capture of the first frame")
     reading.add_argument("--size", type=int, default=ClipOptions.size, help="pixels of the views")
     reading.add_argument("--camera", type=CameraView.from_json, help="JSON; render lit pictures from there")
-    reading.set_defaults(run=lambda parsed, on_progress: _read(parsed, open_asset, on_progress))
+    reading.set_defaults(run=_read)
 
 
-def _list(parsed: argparse.Namespace, open_asset: Callable[..., list[bpy.types.Object]]) -> dict[str, object]:
+def _list(parsed: argparse.Namespace, on_progress: Progress) -> dict[str, object]:
     open_asset(parsed.asset.absolute(), parsed.object, keep_animation=True)
     fps = scene_fps()
     found = Clips().found
     return {"clips": [{"name": c.name, "seconds": (c.end - c.start) / fps, "fps": fps} for c in found]}
 
 
-def _read(
-    parsed: argparse.Namespace, open_asset: Callable[..., list[bpy.types.Object]], on_progress: Progress
-) -> dict[str, object]:
+def _read(parsed: argparse.Namespace, on_progress: Progress) -> dict[str, object]:
     if len(parsed.clip) != len(parsed.output):
         raise SettingsError(
             f"There are {len(parsed.clip)} clips and {len(parsed.output)} outputs.", "Name one output for each clip."

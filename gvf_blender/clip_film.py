@@ -10,6 +10,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from .asset_file import open_asset
 from .capture.geometry import Piece, evaluated_pieces
 from .capture.scene import Lens, UnlitScene
 from .capture.scratch import Scratch
@@ -51,28 +52,23 @@ class FilmRequest:
     samples: int
 
 
-def add_action(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", open_asset: Callable[..., list[bpy.types.Object]]
+def add_film_action(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", asset: argparse.ArgumentParser
 ) -> None:
     """Add `film` to the actions of `gvf_blender.headless`.
 
     Args:
         actions: Where to add it.
-        open_asset: Of that module.
+        asset: The arguments that say what is opened.
     """
-    film = actions.add_parser("film", help="take unlit pictures of an asset whose vertices are moved")
-    film.add_argument("asset", type=Path)
+    film = actions.add_parser("film", parents=[asset], help="take unlit pictures of an asset whose vertices are moved")
     film.add_argument("--request", type=Path, action="append", required=True, help="what to show; repeatable")
     film.add_argument("--output", type=Path, action="append", required=True, help="file to write, one per request")
     film.add_argument("--threads", type=int, default=0, help="to render with; 0: all")
-    film.add_argument("--object", nargs="+", action="extend", default=[], help="names; default: all visible meshes")
-    film.add_argument("--log", type=Path, help="file for what Blender prints; default: the standard error")
-    film.set_defaults(run=lambda parsed, on_progress: _film_all(parsed, open_asset, on_progress))
+    film.set_defaults(run=_film_all)
 
 
-def _film_all(
-    parsed: argparse.Namespace, open_asset: Callable[..., list[bpy.types.Object]], on_progress: Progress
-) -> dict[str, object]:
+def _film_all(parsed: argparse.Namespace, on_progress: Progress) -> dict[str, object]:
     if len(parsed.request) != len(parsed.output):
         raise SettingsError(
             f"There are {len(parsed.request)} requests and {len(parsed.output)} outputs.", "Name one output for each."

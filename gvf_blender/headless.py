@@ -24,8 +24,8 @@ import bpy
 from .asset_file import BLEND, KINDS, open_asset, pack_textures, save_asset
 from .capture import CaptureOptions, capture
 from .captured_sources import captured_sources
-from .clip_capture import add_actions
-from .clip_film import add_action
+from .clip_capture import add_clip_actions
+from .clip_film import add_film_action
 from .core.animation_file import read_animation
 from .core.errors import FileError, GvfBlenderError, SettingsError
 from .importer import ImportOptions, import_animation, raise_transparent_bounces
@@ -172,12 +172,13 @@ def _divert_output(log: Path | None) -> TextIO:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("asset", type=Path, help=KINDS)
+    asset = argparse.ArgumentParser(add_help=False)
+    asset.add_argument("asset", type=Path, help=KINDS)
+    asset.add_argument("--object", nargs="+", action="extend", default=[], help="names; default: all visible meshes")
+    asset.add_argument("--log", type=Path, help="file for what Blender prints; default: the standard error")
+    common = argparse.ArgumentParser(add_help=False, parents=[asset])
     common.add_argument("--output", type=Path, required=True, help="file to write")
-    common.add_argument("--object", nargs="+", action="extend", default=[], help="names; default: all visible meshes")
     common.add_argument("--frame", type=int, help="scene frame to capture; default: that of the .blend file, else 1")
-    common.add_argument("--log", type=Path, help="file for what Blender prints; default: the standard error")
 
     parser = argparse.ArgumentParser(prog="gvf_blender.headless", description="Capture and import without a window.")
     actions = parser.add_subparsers(dest="action", required=True)
@@ -189,8 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     import_parser.add_argument("--animation", type=Path, required=True)
     import_parser.add_argument("--frame-start", type=int, default=1, help="scene frame of the animation's first frame")
     import_parser.set_defaults(run=_import)
-    add_actions(actions, open_asset)
-    add_action(actions, open_asset)
+    add_clip_actions(actions, asset)
+    add_film_action(actions, asset)
     return parser
 
 
