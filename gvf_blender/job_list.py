@@ -12,6 +12,7 @@ from functools import partial
 import bpy
 from bpy.app.handlers import persistent
 
+from .capture import remove_leftovers
 from .core.job_phase import Phase
 from .core.tick_budget import Clock, TickBudget
 from .job import AnimateJob
@@ -125,6 +126,12 @@ def _before_undo(*_: object) -> None:
 
 
 @persistent
+def _after_undo(*_: object) -> None:
+    # The steps that were made while a capture ran hold its temporary scene.
+    remove_leftovers()
+
+
+@persistent
 def _before_load(*_: object) -> None:
     for job in _jobs:
         job.before_file_load()
@@ -134,11 +141,14 @@ def _before_load(*_: object) -> None:
 def _after_load(*_: object) -> None:
     for job in _jobs:
         job.after_file_load()
+    remove_leftovers()
 
 
 _HANDLERS = (
     ("undo_pre", _before_undo),
     ("redo_pre", _before_undo),
+    ("undo_post", _after_undo),
+    ("redo_post", _after_undo),
     ("load_pre", _before_load),
     ("load_post", _after_load),
 )
