@@ -116,7 +116,8 @@ def _surface_output(material: bpy.types.Material) -> bpy.types.Node | None:
 
 def _not_a_light(material: bpy.types.Material) -> bpy.types.Material:
     # Spares Cycles from building a light tree over every triangle, which a render without bounces never uses.
-    if hasattr(material.cycles, "emission_sampling"):
+    # Without the Cycles add-on there are no such settings, which the render complains about.
+    if hasattr(getattr(material, "cycles", None), "emission_sampling"):
         material.cycles.emission_sampling = "NONE"
     return material
 

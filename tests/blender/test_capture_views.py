@@ -1,5 +1,6 @@
 """What the views of a capture show: exact base colours, from the cameras that the file states."""
 
+import addon_utils
 import bmesh
 import bpy
 import numpy as np
@@ -8,6 +9,7 @@ from mathutils import Matrix
 
 from gvf_blender.capture import CaptureOptions, capture
 from gvf_blender.capture.scene import UnlitScene
+from gvf_blender.core.errors import RenderError
 from gvf_core.capture import load_capture
 
 
@@ -306,6 +308,15 @@ def test_custom_properties_of_what_makes_instances_come_before_those_of_the_obje
 def test_what_a_capture_cannot_keep_is_reported(views_of, caplog, kind, output):
     views_of(cube_of(material_reading(kind, output)))
     assert f"> {output}, which a capture cannot keep" in caplog.text
+
+
+def test_without_cycles_the_sentence_says_so(views_of):
+    addon_utils.disable("cycles")
+    try:
+        with pytest.raises(RenderError, match="The Cycles renderer is disabled"):
+            views_of(cube_of(principled_material()[0]))
+    finally:
+        addon_utils.enable("cycles")
 
 
 def test_a_toon_material_through_shader_to_rgb_keeps_its_color(views_of):
