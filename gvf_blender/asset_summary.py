@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bpy
 
+from .capture.object_values import lost_inputs
 from .core.sentence import Sentence
 from .importer.gaussians import shows_gaussians
 from .importer.motion import own_movement, render_mismatch
@@ -72,13 +73,21 @@ def _warnings(thing: bpy.types.Object) -> Iterable[Sentence]:
     for image in _missing_images(thing):
         text = "The texture {image} of {name} is missing: it is captured pink."
         yield Sentence(text, image=image, name=thing.name)
+    for tree in _material_trees(thing):
+        for lost in lost_inputs(tree):
+            text = "A material of {name} reads {lost}, which a capture cannot keep: its colours may differ."
+            yield Sentence(text, lost=lost, name=thing.name)
     yield from filter(None, (own_movement(thing), render_mismatch(thing)))
 
 
+def _material_trees(thing: bpy.types.Object) -> list[bpy.types.NodeTree]:
+    materials = (slot.material for slot in thing.material_slots)
+    return [material.node_tree for material in materials if material is not None and material.node_tree is not None]
+
+
 def _missing_images(thing: bpy.types.Object) -> Iterable[str]:
-    for slot in thing.material_slots:
-        tree = slot.material.node_tree if slot.material else None
-        for node in tree.nodes if tree else ():
+    for tree in _material_trees(thing):
+        for node in tree.nodes:
             image = node.image if node.type == "TEX_IMAGE" else None
             if image is not None and image.source == "FILE" and image.packed_file is None:
                 path = Path(bpy.path.abspath(image.filepath, library=image.library))

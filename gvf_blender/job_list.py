@@ -13,6 +13,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from . import source_marks
+from .capture import remove_leftovers
 from .core.job_phase import Phase
 from .core.kept_job import TOUCH_SECONDS
 from .core.tick_budget import Clock, TickBudget
@@ -135,6 +136,12 @@ def _after_save(*_: object) -> None:
 
 
 @persistent
+def _after_undo(*_: object) -> None:
+    # The steps that were made while a capture ran hold its temporary scene.
+    remove_leftovers()
+
+
+@persistent
 def _before_load(*_: object) -> None:
     for job in _jobs:
         job.before_file_load()
@@ -145,11 +152,14 @@ def _after_load(*_: object) -> None:
     source_marks.after_file_load()
     for job in _jobs:
         job.after_file_load()
+    remove_leftovers()
 
 
 _HANDLERS = (
     ("undo_pre", _before_undo),
     ("redo_pre", _before_undo),
+    ("undo_post", _after_undo),
+    ("redo_post", _after_undo),
     ("save_post", _after_save),
     ("load_pre", _before_load),
     ("load_post", _after_load),

@@ -15,6 +15,7 @@ from .asset_properties import scene_view
 from .asset_vertices import world_vertices
 from .capture.selection import surface_objects
 from .capture.start_frame import framing
+from .capture.viewpoints import NEAR
 from .core.errors import GvfBlenderError
 from .request import check_video
 
@@ -86,7 +87,7 @@ def place_overlay(context: bpy.types.Context) -> None:
     share = max(width, height) * min(frame / (width, height)) / frame.max()
     camera.data.angle = 2 * math.atan(math.tan(lens.angle / 2) / share)
     camera.data.shift_x, camera.data.shift_y = (shift * share for shift in lens.shift)
-    camera.data.clip_end = 100 * size
+    camera.data.clip_start, camera.data.clip_end = NEAR * size, 100 * size
     user = background.image_user
     # One frame long, so that it stays while the scene plays.
     user.frame_duration, user.frame_start, user.frame_offset = 1, 1, scene.gvf.start_frame

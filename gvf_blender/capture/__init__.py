@@ -3,6 +3,7 @@
 from ..core.sources import SourceObject
 from .frame import exact_frame
 from .scene import is_rendering
+from .scratch import remove_leftovers
 from .session import MAX_VIEWS, VIEW_PRESETS, CaptureOptions, CaptureResult, CaptureSession, capture
 from .start_frame import StartFrameOptions, VideoView, render_start_frame
 
@@ -18,5 +19,6 @@ __all__ = [
     "capture",
     "exact_frame",
     "is_rendering",
+    "remove_leftovers",
     "render_start_frame",
 ]

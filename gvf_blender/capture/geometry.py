@@ -10,6 +10,7 @@ import numpy as np
 from ..core.errors import SelectionError
 from ..material_slots import replace_materials, shown_materials
 from .materials import UnlitMaterials
+from .object_values import ObjectValues
 from .scratch import Scratch
 
 LOGGER = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Piece:
         vertices: World positions, float64 [V, 3], metres.
         triangles: Indices into `vertices`, int32 [F, 3].
         is_instance: Comes from an instancer (collection instance, Geometry Nodes).
+        values: What its materials read of the object.
         movable: How far each vertex may follow the motion, 0..1; None where all may.
     """
 
@@ -40,6 +42,7 @@ class Piece:
     vertices: np.ndarray
     triangles: np.ndarray
     is_instance: bool
+    values: ObjectValues
     movable: np.ndarray | None = None
 
 
@@ -143,7 +146,8 @@ class _MeshReader:
             )
         world = vertices @ matrix[:3, :3].T + matrix[:3, 3]
         weights = _group_weights(evaluated.original, mesh, self._movable) if self._movable else None
-        return Piece(evaluated.original.name, mesh, matrix, world, triangles, _is_instance(instance), weights)
+        values = ObjectValues.of(instance)
+        return Piece(evaluated.original.name, mesh, matrix, world, triangles, _is_instance(instance), values, weights)
 
     def _copy(self, evaluated: bpy.types.Object) -> tuple[bpy.types.Mesh, np.ndarray, np.ndarray]:
         materials = shown_materials(evaluated)

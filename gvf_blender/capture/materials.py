@@ -1,13 +1,14 @@
 """Unlit copies of materials: every surface shows its base colour as light, so that a render is the albedo.
 
-Shading that depends on lights or on the viewing direction (roughness, metal, glass, Fresnel mixes) is dropped;
-what depends on the surface alone (textures, vertex colours, mixes, groups, alpha, emission) is kept.
+Shading that depends on lights or on the viewing direction (roughness, metal, glass, Fresnel mixes, added gloss) is
+dropped; what depends on the surface alone (textures, vertex colours, mixes, groups, alpha, emission) is kept.
 """
 
 import logging
 
 import bpy
 
+from .object_values import lost_inputs
 from .scratch import Scratch
 
 LOGGER = logging.getLogger(__name__)
@@ -18,6 +19,8 @@ _NAME = "GVF capture"
 # Closures that carry no colour of their own: they stay as they are.
 _KEPT_CLOSURES = {"ShaderNodeBsdfTransparent", "ShaderNodeBsdfRayPortal"}
 _OTHER_CLOSURES = {"ShaderNodeEeveeSpecular", "ShaderNodeSubsurfaceScattering"}
+# Closures that lie on another one where they are added to it.
+_GLOSS = {"ShaderNodeBsdfAnisotropic", "ShaderNodeBsdfSheen"}
 _VIEW_DEPENDENT = {"ShaderNodeFresnel", "ShaderNodeLayerWeight"}
 
 
@@ -68,6 +71,8 @@ class UnlitMaterials:
 
     def _rewrite(self, tree: bpy.types.NodeTree, name: str) -> None:
         """Replace the closures of a copied tree, and those of its groups, in place."""
+        for lost in lost_inputs(tree):
+            LOGGER.warning("%s reads %s, which a capture cannot keep: its colours may differ.", name, lost)
         for node in list(tree.nodes):
             if node.mute:
                 continue
@@ -77,6 +82,8 @@ class UnlitMaterials:
                     node.node_tree = self._unlit_group(node.node_tree)
             elif kind == "ShaderNodeMixShader":
                 _face_on(tree, node.inputs[0])
+            elif kind == "ShaderNodeAddShader":
+                _leave_out_gloss(tree, node)
             elif kind == "ShaderNodeEmission":
                 _limit_to_one(tree, node.inputs["Strength"])
             elif kind == "ShaderNodeShaderToRGB":
@@ -109,7 +116,8 @@ def _surface_output(material: bpy.types.Material) -> bpy.types.Node | None:
 
 def _not_a_light(material: bpy.types.Material) -> bpy.types.Material:
     # Spares Cycles from building a light tree over every triangle, which a render without bounces never uses.
-    if hasattr(material.cycles, "emission_sampling"):
+    # Without the Cycles add-on there are no such settings, which the render complains about.
+    if hasattr(getattr(material, "cycles", None), "emission_sampling"):
         material.cycles.emission_sampling = "NONE"
     return material
 
@@ -189,6 +197,15 @@ def _face_on(tree: bpy.types.NodeTree, factor: bpy.types.NodeSocket) -> None:
     if factor.is_linked and factor.links[0].from_node.bl_idname in _VIEW_DEPENDENT:
         tree.links.remove(factor.links[0])
         factor.default_value = 0.0
+
+
+def _leave_out_gloss(tree: bpy.types.NodeTree, both: bpy.types.Node) -> None:
+    """Drop gloss that is added to a coloured surface, which its own colour would burn out to white."""
+    links = [link for socket in both.inputs for link in socket.links]
+    gloss = [link for link in links if link.from_node.bl_idname in _GLOSS]
+    see_through = any(link.from_node.bl_idname in _KEPT_CLOSURES for link in links)
+    if len(links) == 2 and len(gloss) == 1 and not see_through:
+        tree.links.remove(gloss[0])
 
 
 def _pass_color_through(tree: bpy.types.NodeTree, shader_to_rgb: bpy.types.Node) -> None:

@@ -82,6 +82,7 @@ class UnlitScene:
             thing = scratch.adopt(bpy.data.objects.new(_NAME, piece.mesh))
             thing.parent = root
             thing.matrix_parent_inverse = Matrix(unit_from_world @ piece.matrix_world)
+            piece.values.give_to(thing)
             self._scene.collection.objects.link(thing)
 
     def _add_camera(self, scratch: Scratch) -> bpy.types.Object:

@@ -1,7 +1,8 @@
 """Temporary datablocks in the user's file, and their removal whatever happened in between.
 
 They carry a mark instead of being kept in a list: an undo in the middle of a capture makes every Python
-reference stale, and an undo after it can bring removed datablocks back. A mark survives both.
+reference stale, and an undo after it can bring removed datablocks back. A mark survives both. They count as runtime
+data, which Blender does not save.
 """
 
 import logging
@@ -28,16 +29,18 @@ class Scratch:
     def __init__(self) -> None:
         self._token = uuid.uuid4().hex
         self._found_render_result = bool(_render_results())
-        self._remove_leftovers()
+        remove_leftovers()
         Scratch._alive.add(self)
 
     def adopt(self, datablock: Datablock) -> Datablock:
         """Mark a new datablock as one to remove; returns it."""
         datablock[_MARK] = self._token
+        datablock.is_runtime_data = True
         return datablock
 
     def remove(self) -> None:
         """Remove every adopted datablock; does nothing the second time."""
+        Scratch._alive.discard(self)
         _remove_marked({self._token})
         if not self._found_render_result:
             # Blender's own picture of the last render; a file in which nothing was rendered yet has none.
@@ -45,14 +48,14 @@ class Scratch:
             users = bpy.data.user_map(subset=_render_results())
             bpy.data.batch_remove([image for image in _render_results() if not users[image]])
 
-    @staticmethod
-    def _remove_leftovers() -> None:
-        """Remove what an undo brought back or a crash left in a saved file."""
-        alive = {scratch._token for scratch in Scratch._alive}
-        found = {datablock[_MARK] for name in _COLLECTIONS for datablock in _marked(name)}
-        if found - alive:
-            LOGGER.info("Removing the remains of %d earlier captures.", len(found - alive))
-            _remove_marked(found - alive)
+
+def remove_leftovers() -> None:
+    """Remove what an undo brought back or a file was saved with, but nothing of a capture that runs."""
+    alive = {scratch._token for scratch in Scratch._alive}
+    found = {datablock[_MARK] for name in _COLLECTIONS for datablock in _marked(name)}
+    if found - alive:
+        LOGGER.info("Removing the remains of %d earlier captures.", len(found - alive))
+        _remove_marked(found - alive)
 
 
 def _render_results() -> list[bpy.types.Image]:

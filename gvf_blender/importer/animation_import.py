@@ -31,6 +31,7 @@ from .splats import new_splat_object
 from .track_cache import TrackCache, move_to_cache
 from .transaction import Transaction
 from .transparency import bounces_warning
+from .view_layers import show_in_layers_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -186,6 +187,7 @@ class _Run:
         collection = bpy.data.collections.new(f"{self.title} GVF")
         collection[COLLECTION_MARK] = True
         self.context.scene.collection.children.link(collection)
+        self._show_in_layers(collection)
         matrix = Matrix(self._movement_since_capture() @ self.animation.placement)
         for result in results:
             collection.objects.link(result)
@@ -197,6 +199,14 @@ class _Run:
                 f"{self.title} was sheared since the capture, which results cannot follow exactly: capture it again."
             )
         self._let_follow(results)
+
+    def _show_in_layers(self, collection: bpy.types.Collection) -> None:
+        # An instance shows in other view layers than the object that it shows.
+        own = (source for source in self.sources if not source.is_instance)
+        found = (find_source(self.context.view_layer.objects, source) for source in own)
+        original = next(filter(None, found), None)
+        if original is not None:
+            show_in_layers_of(original, collection, self.context.scene)
 
     def _let_follow(self, results: list[bpy.types.Object]) -> None:
         """Hang results onto their original, so that they go where the artist moves it from now on."""

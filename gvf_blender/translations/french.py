@@ -9,6 +9,7 @@ TEXTS = {
     "60 views": "60 vues",
     "A colour that the asset does not have makes it easy to cut out of the video": "Une couleur absente de l'asset facilite son détourage dans la vidéo",
     "A fixed number of steps: fewer are faster and rougher": "Un nombre fixe d'étapes : moins d'étapes, plus rapide et plus grossier",
+    "A material of {name} reads {lost}, which a capture cannot keep: its colours may differ.": "Un matériau de {name} lit {lost}, qu'une capture ne peut pas conserver : ses couleurs peuvent différer.",
     "A point cache, for the Mesh Cache modifier": "Un cache de points, pour le modificateur Cache de maillage",
     "A server that somebody else started, with its address and token": "Un serveur démarré par quelqu'un d'autre, avec son adresse et son jeton",
     "A start frame was rendered of this object": "Une image de départ de cet objet a été rendue",

@@ -9,6 +9,7 @@ TEXTS = {
     "60 views": "60 Ansichten",
     "A colour that the asset does not have makes it easy to cut out of the video": "Eine Farbe, die das Asset nicht hat, lässt es sich leicht aus dem Video ausschneiden",
     "A fixed number of steps: fewer are faster and rougher": "Eine feste Zahl von Schritten: weniger sind schneller und gröber",
+    "A material of {name} reads {lost}, which a capture cannot keep: its colours may differ.": "Ein Material von {name} liest {lost}, was eine Aufnahme nicht behalten kann: Seine Farben können abweichen.",
     "A point cache, for the Mesh Cache modifier": "Ein Punkt-Cache für den Modifikator Mesh-Cache",
     "A server that somebody else started, with its address and token": "Ein Server, den jemand anderes gestartet hat, mit Adresse und Token",
     "A start frame was rendered of this object": "Von diesem Objekt wurde ein Startbild gerendert",

@@ -9,6 +9,7 @@ TEXTS = {
     "60 views": "60 ビュー",
     "A colour that the asset does not have makes it easy to cut out of the video": "アセットにない色にすると、動画から切り抜きやすくなります",
     "A fixed number of steps: fewer are faster and rougher": "固定のステップ数：少ないほど速く粗くなります",
+    "A material of {name} reads {lost}, which a capture cannot keep: its colours may differ.": "{name} のマテリアルが読む {lost} はキャプチャでは保てません：色が異なる場合があります。",
     "A point cache, for the Mesh Cache modifier": "メッシュキャッシュモディファイアー用のポイントキャッシュ",
     "A server that somebody else started, with its address and token": "他の人が起動したサーバー（アドレスとトークンが必要）",
     "A start frame was rendered of this object": "このオブジェクトの開始画像はレンダー済みです",

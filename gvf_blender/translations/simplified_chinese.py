@@ -9,6 +9,7 @@ TEXTS = {
     "60 views": "60 个视图",
     "A colour that the asset does not have makes it easy to cut out of the video": "资产没有的颜色便于把它从视频中抠出",
     "A fixed number of steps: fewer are faster and rougher": "固定的步数：越少越快，也越粗糙",
+    "A material of {name} reads {lost}, which a capture cannot keep: its colours may differ.": "{name} 的材质读取了 {lost}，捕捉时无法保留：颜色可能不同。",
     "A point cache, for the Mesh Cache modifier": "用于网格缓存修改器的点缓存",
     "A server that somebody else started, with its address and token": "由他人启动的服务器，需要其地址和令牌",
     "A start frame was rendered of this object": "已渲染过此物体的起始图像",

@@ -9,6 +9,7 @@ TEXTS = {
     "60 views": "60 vistas",
     "A colour that the asset does not have makes it easy to cut out of the video": "Un color que el recurso no tiene facilita recortarlo del video",
     "A fixed number of steps: fewer are faster and rougher": "Un número fijo de pasos: con menos es más rápido y más burdo",
+    "A material of {name} reads {lost}, which a capture cannot keep: its colours may differ.": "Un material de {name} lee {lost}, que una captura no puede conservar: sus colores pueden ser otros.",
     "A point cache, for the Mesh Cache modifier": "Un caché de puntos, para el modificador Caché de malla",
     "A server that somebody else started, with its address and token": "Un servidor que inició otra persona, con su dirección y su token",
     "A start frame was rendered of this object": "Se procesó una imagen inicial de este objeto",

@@ -143,7 +143,7 @@ def test_registering_loads_nothing_that_only_a_batch_needs():
 
 
 def test_handlers_that_blender_has_dropped_already_keep_nothing_from_ending(addon):
-    for name in ("undo_pre", "redo_pre", "load_pre", "load_post"):
+    for name in ("undo_pre", "redo_pre", "undo_post", "redo_post", "load_pre", "load_post"):
         handlers = getattr(bpy.app.handlers, name)
         for handler in [one for one in handlers if one.__module__.startswith("gvf_blender")]:
             handlers.remove(handler)

@@ -291,18 +291,44 @@ def test_a_refused_selection_leaves_the_file_as_it_was(asset, tmp_path):
     assert state() == before
 
 
-def test_what_a_crash_left_in_a_saved_file_is_removed_by_the_next_capture(asset, tmp_path):
-    before = state()
-    crashed = CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK)
+def test_a_file_that_is_saved_during_a_capture_holds_nothing_of_it(asset, tmp_path):
+    before, saved = state(), tmp_path / "saved.blend"
+    with CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK) as session:
+        session.step()
+        bpy.ops.wm.save_as_mainfile(filepath=str(saved), copy=True, check_existing=False)
+        while session.result is None:
+            session.step()
+    assert state() == before
+    with bpy.data.libraries.load(str(saved)) as (there, _):
+        for kind in ("scenes", "objects", "meshes", "cameras", "materials", "node_groups"):
+            assert sorted(getattr(there, kind)) == before["data"][kind], kind
+
+
+@pytest.fixture
+def file_with_leftovers(asset, tmp_path):
+    """A file that was saved during a capture by a version that let the temporary scene be saved."""
+    session = CaptureSession(bpy.context, [asset], tmp_path / "a.safetensors", QUICK)
+    for kind in ("scenes", "objects", "meshes", "cameras", "materials", "node_groups"):
+        for block in getattr(bpy.data, kind):
+            block.is_runtime_data = False
     saved = tmp_path / "saved.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(saved), copy=True, check_existing=False)
-    crashed.close()
-    del crashed
-    bpy.ops.wm.open_mainfile(filepath=str(saved))
+    session.close()
+    return saved
+
+
+def test_what_an_earlier_version_left_in_a_saved_file_is_removed_by_the_next_capture(file_with_leftovers, tmp_path):
+    before = state()
+    bpy.ops.wm.open_mainfile(filepath=str(file_with_leftovers))
     assert len(bpy.data.scenes) == 2
     capture(bpy.context, [bpy.data.objects[before["active"]]], tmp_path / "b.safetensors", QUICK)
-    assert state()["data"]["scenes"] == before["data"]["scenes"]
-    assert state()["data"]["objects"] == before["data"]["objects"]
+    assert state()["data"] == before["data"]
+
+
+def test_what_an_earlier_version_left_in_a_saved_file_is_removed_when_it_is_opened(file_with_leftovers, addon):
+    before = state()
+    bpy.ops.wm.open_mainfile(filepath=str(file_with_leftovers))
+    assert state()["data"] == before["data"]
 
 
 def test_two_captures_at_once_do_not_remove_each_others_scenes(asset, tmp_path):

@@ -1,5 +1,6 @@
 """What the views of a capture show: exact base colours, from the cameras that the file states."""
 
+import addon_utils
 import bmesh
 import bpy
 import numpy as np
@@ -8,6 +9,7 @@ from mathutils import Matrix
 
 from gvf_blender.capture import CaptureOptions, capture
 from gvf_blender.capture.scene import UnlitScene
+from gvf_blender.core.errors import RenderError
 from gvf_core.capture import load_capture
 
 
@@ -212,6 +214,109 @@ def test_a_gloss_mixed_in_by_viewing_angle_is_left_out(views_of):
     tree.links.new(gloss.outputs[0], mix.inputs[2])
     tree.links.new(mix.outputs[0], surface(tree))
     assert_shows(views_of(cube_of(material)), (0.3, 0.1, 0.1))
+
+
+@pytest.mark.parametrize("kind", ["Glossy", "Sheen"])
+def test_a_gloss_that_is_added_to_another_surface_is_left_out(views_of, kind):
+    material, shader = principled_material((0.3, 0.05, 0.05))
+    tree = material.node_tree
+    gloss, both = add_node(tree, f"ShaderNodeBsdf{kind}", Color=(1, 1, 1, 1)), tree.nodes.new("ShaderNodeAddShader")
+    tree.links.new(shader.outputs[0], both.inputs[0])
+    tree.links.new(gloss.outputs[0], both.inputs[1])
+    tree.links.new(both.outputs[0], surface(tree))
+    assert_shows(views_of(cube_of(material)), (0.3, 0.05, 0.05))
+
+
+@pytest.mark.parametrize("names", [("Glossy", "Glossy"), ("Diffuse", "Translucent")])
+def test_other_surfaces_that_are_added_show_their_sum(views_of, names):
+    material, _ = principled_material()
+    tree = material.node_tree
+    both = tree.nodes.new("ShaderNodeAddShader")
+    for name, color, target in zip(names, ((0.3, 0.1, 0.0), (0.0, 0.2, 0.4)), both.inputs, strict=True):
+        closure = add_node(tree, f"ShaderNodeBsdf{name}", Color=(*color, 1.0))
+        tree.links.new(closure.outputs[0], target)
+    tree.links.new(both.outputs[0], surface(tree))
+    assert_shows(views_of(cube_of(material)), (0.3, 0.3, 0.4))
+
+
+def test_a_gloss_that_is_added_to_nothing_but_transparency_stays(views_of):
+    material, _ = principled_material()
+    tree = material.node_tree
+    both = tree.nodes.new("ShaderNodeAddShader")
+    for name, value, target in (("Glossy", 0.3, both.inputs[0]), ("Transparent", 0.0, both.inputs[1])):
+        tree.links.new(add_node(tree, f"ShaderNodeBsdf{name}", Color=(value, value, value, 1.0)).outputs[0], target)
+    tree.links.new(both.outputs[0], surface(tree))
+    assert_shows(views_of(cube_of(material)), (0.3, 0.3, 0.3))
+
+
+def material_reading(kind, output, **settings):
+    """A material whose base colour is what a node says."""
+    material, shader = principled_material()
+    node = material.node_tree.nodes.new(kind)
+    for name, value in settings.items():
+        setattr(node, name, value)
+    material.node_tree.links.new(node.outputs[output], shader.inputs["Base Color"])
+    return material
+
+
+def test_the_color_of_an_object_is_followed_also_when_it_is_keyed(views_of):
+    thing = cube_of(material_reading("ShaderNodeObjectInfo", "Color"))
+    for frame, color in ((1, (0.5, 0.1, 0.2, 1.0)), (11, (0.0, 0.0, 1.0, 1.0))):
+        thing.color = color
+        thing.keyframe_insert("color", frame=frame)
+    bpy.context.scene.frame_set(1)
+    assert_shows(views_of(thing), (0.5, 0.1, 0.2))
+
+
+def test_the_index_of_an_object_is_followed(views_of):
+    material, shader = principled_material()
+    tree = material.node_tree
+    info, part = tree.nodes.new("ShaderNodeObjectInfo"), tree.nodes.new("ShaderNodeMath")
+    part.operation, part.inputs[1].default_value = "MULTIPLY", 0.1
+    tree.links.new(info.outputs["Object Index"], part.inputs[0])
+    tree.links.new(part.outputs[0], shader.inputs["Base Color"])
+    thing = cube_of(material)
+    thing.pass_index = 3
+    assert_shows(views_of(thing), (0.3, 0.3, 0.3))
+
+
+@pytest.mark.parametrize("kind", ["OBJECT", "INSTANCER"])
+@pytest.mark.parametrize("is_on_mesh", [False, True])
+def test_custom_properties_are_followed(views_of, kind, is_on_mesh):
+    reading = material_reading("ShaderNodeAttribute", "Color", attribute_type=kind, attribute_name="tint")
+    thing = cube_of(reading)
+    owner = thing.data if is_on_mesh else thing
+    owner["tint"], owner["note"] = (0.1, 0.6, 0.3), "not a number"
+    assert_shows(views_of(thing), (0.1, 0.6, 0.3))
+
+
+def test_custom_properties_of_what_makes_instances_come_before_those_of_the_object(views_of):
+    reading = material_reading("ShaderNodeAttribute", "Fac", attribute_type="INSTANCER", attribute_name="gray")
+    thing = cube_of(reading)
+    thing["gray"] = 0.9
+    library = bpy.data.collections.new("Library")
+    library.objects.link(thing)
+    bpy.context.scene.collection.objects.unlink(thing)
+    empty = bpy.data.objects.new("Empty", None)
+    empty.instance_type, empty.instance_collection = "COLLECTION", library
+    empty["gray"] = 0.2
+    bpy.context.scene.collection.objects.link(empty)
+    assert_shows(views_of(empty), (0.2, 0.2, 0.2))
+
+
+@pytest.mark.parametrize("kind, output", [("ShaderNodeObjectInfo", "Random"), ("ShaderNodeNewGeometry", "Position")])
+def test_what_a_capture_cannot_keep_is_reported(views_of, caplog, kind, output):
+    views_of(cube_of(material_reading(kind, output)))
+    assert f"> {output}, which a capture cannot keep" in caplog.text
+
+
+def test_without_cycles_the_sentence_says_so(views_of):
+    addon_utils.disable("cycles")
+    try:
+        with pytest.raises(RenderError, match="The Cycles renderer is disabled"):
+            views_of(cube_of(principled_material()[0]))
+    finally:
+        addon_utils.enable("cycles")
 
 
 def test_a_toon_material_through_shader_to_rgb_keeps_its_color(views_of):

@@ -1,6 +1,7 @@
 """The splat object and the point-cloud object show what is in the file, where the source stands."""
 
 import json
+from dataclasses import replace
 
 import bpy
 import numpy as np
@@ -152,6 +153,43 @@ def test_results_stand_in_a_collection_of_their_own_and_tell_where_they_come_fro
     assert set(collection.objects) == {imported.splats, imported.points}
     for result in collection.objects:
         assert json.loads(result[PROVENANCE_PROPERTY]) == json.loads(PROVENANCE)
+
+
+@pytest.fixture
+def layers(cube):
+    """View layers that show the cube, do not, hold it out and let it count indirectly alone."""
+    layers = bpy.context.scene.view_layers
+    layers[0].name = "Character"
+    props = bpy.data.collections.new("Props")
+    bpy.context.scene.collection.children.link(props)
+    bpy.context.scene.collection.objects.unlink(cube)
+    props.objects.link(cube)
+    for name, setting in (("Background", "exclude"), ("Cut Out", "holdout"), ("Shadows", "indirect_only")):
+        setattr(layers.new(name).layer_collection.children["Props"], setting, True)
+    return layers
+
+
+def test_results_show_in_the_view_layers_of_their_original_as_it_does(cube, layers, tmp_path):
+    animation = fabricate(tmp_path, cube)
+    splats = import_animation(bpy.context, animation.path, animation.sources, FROM_1).splats
+    shown = {layer.name for layer in layers if splats in layer.objects.values()}
+    assert shown == {"Character", "Cut Out", "Shadows"}
+    assert [layer.name for layer in layers if splats.holdout_get(view_layer=layer)] == ["Cut Out"]
+    assert [layer.name for layer in layers if splats.indirect_only_get(view_layer=layer)] == ["Shadows"]
+
+
+def test_results_of_a_source_that_also_lies_in_the_root_show_in_all_view_layers(cube, layers, tmp_path):
+    animation = fabricate(tmp_path, cube)
+    bpy.context.scene.collection.objects.link(cube)
+    splats = import_animation(bpy.context, animation.path, animation.sources, FROM_1).splats
+    assert all(splats in layer.objects.values() for layer in layers)
+
+
+def test_results_of_an_instance_show_whatever_excludes_the_object_that_it_shows(cube, layers, tmp_path):
+    animation = fabricate(tmp_path, cube)
+    sources = [replace(source, is_instance=True) for source in animation.sources]
+    splats = import_animation(bpy.context, animation.path, sources, FROM_1).splats
+    assert all(splats in layer.objects.values() for layer in layers)
 
 
 @pytest.mark.parametrize("splats, points", [(True, False), (False, True), (False, False)])

@@ -58,6 +58,17 @@ def test_the_camera_sees_the_asset_as_the_server_would_and_follows_the_settings(
     np.testing.assert_allclose(on_video(asset), expected_on_video(asset), atol=0.1)
 
 
+@pytest.mark.parametrize("size", [0.001, 0.02, 500.0])
+def test_the_camera_clips_nothing_of_an_asset_of_any_size(asset, size):
+    asset.scale *= size / max(asset.dimensions)
+    bpy.context.view_layer.update()
+    bpy.ops.gvf.show_video()
+    bpy.context.view_layer.update()
+    camera = next(thing for thing in bpy.context.scene.objects if thing.type == "CAMERA")
+    depths = [-(camera.matrix_world.inverted() @ Vector(corner)).z for corner in world_corners(asset)]
+    assert camera.data.clip_start < min(depths) and max(depths) < camera.data.clip_end
+
+
 def test_the_first_used_frame_is_shown_and_stays(asset):
     scene = bpy.context.scene
     scene.gvf.start_frame = 7

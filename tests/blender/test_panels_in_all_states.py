@@ -236,12 +236,17 @@ def test_the_panel_warns_about_what_the_artist_should_know_before(draw_all, cube
     material = bpy.data.materials.new("Skin")
     if material.node_tree is None:
         material.use_nodes = True
-    material.node_tree.nodes.new("ShaderNodeTexImage").image = image
+    tree = material.node_tree
+    tree.nodes.new("ShaderNodeTexImage").image = image
+    info, shader = tree.nodes.new("ShaderNodeObjectInfo"), tree.nodes["Principled BSDF"]
+    tree.links.new(info.outputs["Random"], shader.inputs["Base Color"])
     texts = draw_all().texts()
     assert "has no material" in texts
     assert "moved as a whole by an animation of its own" in texts
     cube.data.materials.append(material)
-    assert "The texture Skin of Cube is missing" in draw_all().texts()
+    texts = draw_all().texts()
+    assert "The texture Skin of Cube is missing" in texts
+    assert "A material of Cube reads Object Info > Random, which a capture cannot keep" in texts
 
 
 def test_the_size_of_the_result_is_the_most_that_may_come(draw_all, cube):

@@ -49,6 +49,12 @@ def moves(name: str) -> bool:
     return bool(np.allclose(mean, [2 * SHIFT, 0, 0], atol=1e-4))
 
 
+def names() -> list[str]:
+    """What there is of all that a capture makes."""
+    kinds = ("scenes", "objects", "meshes", "cameras", "materials")
+    return [block.name for kind in kinds for block in getattr(bpy.data, kind)]
+
+
 def test_an_undo_between_capture_and_import_does_not_part_the_job_from_its_object(running, finish):
     assert bpy.ops.ed.undo() == {"FINISHED"}
     assert bpy.data.objects["Robot"].location.x == 3
@@ -78,3 +84,33 @@ def test_an_undo_after_the_import_takes_back_the_import_alone_and_a_redo_brings_
     assert "Robot splats" in bpy.data.objects
     assert bpy.ops.ed.undo() == {"FINISHED"}
     assert running.import_again().motion == (bpy.data.objects["Robot"],)
+
+
+@pytest.fixture
+def capturing(add_job, cube):
+    """A job that is captured while the artist makes two steps."""
+    bpy.ops.ed.undo_push(message="Add Cube")
+    before = names()
+    job = add_job("capturing", ScriptedClient())
+    job.poll()
+    for _ in range(2):
+        bpy.context.object.location.x += 1
+        bpy.ops.ed.undo_push(message="Move")
+    assert len(bpy.data.scenes) == 2
+    return job, before
+
+
+def test_the_temporary_scene_does_not_come_back_with_steps_that_were_made_during_the_capture(capturing, finish):
+    job, before = capturing
+    finish(job)
+    for step in (bpy.ops.ed.undo, bpy.ops.ed.undo, bpy.ops.ed.redo):
+        assert step() == {"FINISHED"}
+        assert names() == before
+
+
+def test_nor_with_an_undo_during_the_capture_which_starts_again(capturing, finish):
+    job, before = capturing
+    assert bpy.ops.ed.undo() == {"FINISHED"}
+    assert names() == before
+    finish(job)
+    assert len(bpy.data.scenes) == 1
