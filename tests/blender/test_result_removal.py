@@ -3,8 +3,9 @@
 import bpy
 import pytest
 from fabricated_animation import fabricate
+from shown_splats import splat_matrices
 
-from gvf_blender.importer import ImportOptions, TrackCache, import_animation
+from gvf_blender.importer import ImportOptions, TrackCache, has_result, import_animation
 
 KINDS = [entry.identifier for entry in bpy.data.bl_rna.properties if entry.type == "COLLECTION"]
 
@@ -47,6 +48,52 @@ def test_the_file_is_as_it_was_before_the_import(crate, tmp_path, name, modifier
     activate(name)
     assert bpy.ops.gvf.remove_result() == {"FINISHED"}
     assert state() == before
+
+
+def duplicate(*things, linked=False):
+    bpy.ops.object.select_all(action="DESELECT")
+    for thing in things:
+        thing.select_set(True)
+    bpy.ops.object.duplicate(linked=linked)
+    return bpy.context.selected_objects
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_copies_of_splats_and_points_go_with_them(crate, tmp_path, linked):
+    before = state()
+    made = imported(crate, tmp_path)
+    duplicate(made.splats, made.points, linked=linked)
+    activate("Crate splats")
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert state() == before
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("modifier", [None, "BEVEL"])
+def test_what_has_a_time_of_its_own_stays_whole(crate, tmp_path, modifier, linked):
+    if modifier:
+        crate.modifiers.new("Bevel", modifier)
+    made = imported(crate, tmp_path)
+    copies = duplicate(made.splats, crate, linked=linked)
+    for copy in copies:
+        copy.gvf.play_together = False
+    activate("Crate splats")
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert {thing.name for thing in bpy.data.objects if thing.users_scene} == {"Crate", *(copy.name for copy in copies)}
+    assert all(map(has_result, copies)) and not has_result(crate)
+    assert [splat_matrices(copy).shape[0] for copy in copies if "splats" in copy.name] == [40]
+    activate(next(copy.name for copy in copies if "splats" in copy.name))
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert {thing.name for thing in bpy.data.objects if "splats" in thing.name} == set()
+    assert not bpy.data.materials and has_result(bpy.data.objects["Crate.001"])
+
+
+def test_renders_show_an_original_again_that_has_a_time_of_its_own_and_lost_its_splats(crate, tmp_path):
+    imported(crate, tmp_path)
+    crate.gvf.play_together = False
+    activate("Crate splats")
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert has_result(crate) and not crate.hide_render
 
 
 def test_one_undo_brings_the_result_back(crate, tmp_path):
