@@ -45,6 +45,12 @@ def obstacle_to_motion(context: bpy.types.Context, source: SourceObject, found: 
         return f"{found.name} is not a mesh object, so its own motion was left out: convert it to a mesh for that."
     if not found.is_editable:
         return f"{found.name} is linked from another file, so its own motion was left out: make it local for that."
+    if found.override_library is not None:
+        # A saved override keeps its modifiers and hide_render, but none of the custom properties that take them back.
+        return (
+            f"{found.name} is a library override, from which a motion could not be removed again once it is saved, so "
+            "its own motion was left out: make it local for that."
+        )
     if not is_invertible(np.asarray(source.matrix_world)):
         return f"{found.name} was captured with a scale of zero, so its own motion was left out."
     count = _evaluated_vertex_count(context, found)
