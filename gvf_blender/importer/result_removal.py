@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import bpy
 
 from .gaussians import FRAME_INPUT, modifier_with, shows_gaussians
-from .motion import has_motion, remove_motion
+from .motion import has_motion, obstacle_to_removal, remove_motion
 from .own_motion import changed_together
 from .render_choice import restore_render
 from .same_import import same_import
@@ -30,10 +30,10 @@ def remove_result(thing: bpy.types.Object, objects: Iterable[bpy.types.Object]) 
         objects: Where the others are.
 
     Returns:
-        The names of what was removed or moves no more.
+        The names of what was removed or moves no more; what is linked from another file stays.
     """
     objects = list(objects)
-    members = changed_together(thing, objects)
+    members = [one for one in changed_together(thing, objects) if obstacle_to_removal(one) is None]
     kept = [other for other in same_import(thing, objects) if other not in members and other.is_editable]
     names = [member.name for member in members if has_result(member)]
     results = [member for member in members if shows_gaussians(member)]

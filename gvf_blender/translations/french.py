@@ -447,6 +447,7 @@ TEXTS = {
     "What is set here holds for the splats, the points and the moving mesh of the same import, too": "Ce qui est réglé ici vaut aussi pour les splats, les points et le maillage animé du même import",
     "What renders show of the result; all of it lies in the same place": "Ce que les rendus montrent du résultat ; tout se trouve au même endroit",
     "What the networks see behind the object": "Ce que les réseaux voient derrière l'objet",
+    "What was imported onto {name} is linked from another file and would come back with it: remove it there.": "Ce qui a été importé sur {name} est lié depuis un autre fichier et reviendrait avec lui : supprimez-le là-bas.",
     "Where results, tracks of unsaved files and a new server environment are kept, and weights and jobs of the server that Blender starts, from its next start on; empty for the usual places": "Où sont gardés les résultats, les pistes des fichiers non enregistrés et un nouvel environnement du serveur, ainsi que les poids et les tâches du serveur que Blender démarre, dès son prochain démarrage ; vide pour les endroits habituels",
     "Which build of PyTorch is installed": "Quelle version de PyTorch est installée",
     "Which set of network weights is used; `gvf models list` shows those that the server has": "Quel jeu de poids des réseaux est utilisé ; `gvf models list` montre ceux du serveur",

@@ -447,6 +447,7 @@ TEXTS = {
     "What is set here holds for the splats, the points and the moving mesh of the same import, too": "Was hier eingestellt wird, gilt auch für die Splats, die Punkte und das bewegte Mesh desselben Imports",
     "What renders show of the result; all of it lies in the same place": "Was Renderings vom Ergebnis zeigen; alles davon liegt an derselben Stelle",
     "What the networks see behind the object": "Was die Netze hinter dem Objekt sehen",
+    "What was imported onto {name} is linked from another file and would come back with it: remove it there.": "Was auf {name} importiert wurde, ist aus einer anderen Datei verknüpft und käme mit ihr zurück: dort entfernen.",
     "Where results, tracks of unsaved files and a new server environment are kept, and weights and jobs of the server that Blender starts, from its next start on; empty for the usual places": "Wo Ergebnisse, Spuren nicht gespeicherter Dateien und eine neue Server-Umgebung liegen, und Gewichte und Aufträge des Servers, den Blender startet, ab seinem nächsten Start; leer für die üblichen Orte",
     "Which build of PyTorch is installed": "Welche Fassung von PyTorch installiert wird",
     "Which set of network weights is used; `gvf models list` shows those that the server has": "Welcher Satz Netzgewichte verwendet wird; `gvf models list` zeigt die des Servers",

@@ -447,6 +447,7 @@ TEXTS = {
     "What is set here holds for the splats, the points and the moving mesh of the same import, too": "ここでの設定は、同じインポートのスプラット、ポイント、動くメッシュにも適用されます",
     "What renders show of the result; all of it lies in the same place": "レンダーに表示する結果の種類。すべて同じ場所にあります",
     "What the networks see behind the object": "ネットワークから見たオブジェクトの背景",
+    "What was imported onto {name} is linked from another file and would come back with it: remove it there.": "{name} にインポートされたものは別ファイルからリンクされており、開き直すと戻ります：元のファイルで削除してください。",
     "Where results, tracks of unsaved files and a new server environment are kept, and weights and jobs of the server that Blender starts, from its next start on; empty for the usual places": "結果、未保存ファイルのトラック、新しいサーバー環境、および Blender が起動するサーバーのウェイトとジョブ（次の起動から）を置く場所。空なら通常の場所",
     "Which build of PyTorch is installed": "インストールする PyTorch の版",
     "Which set of network weights is used; `gvf models list` shows those that the server has": "使用するネットワークのウェイトのセット。サーバーにあるものは `gvf models list` で分かります",

@@ -447,6 +447,7 @@ TEXTS = {
     "What is set here holds for the splats, the points and the moving mesh of the same import, too": "此处的设置也适用于同一次导入的泼溅、点和运动的网格",
     "What renders show of the result; all of it lies in the same place": "渲染中显示结果的哪一部分；它们都位于同一位置",
     "What the networks see behind the object": "网络在物体后面看到的背景",
+    "What was imported onto {name} is linked from another file and would come back with it: remove it there.": "导入到 {name} 的内容链接自其他文件，重新打开后会恢复：请在该文件中移除。",
     "Where results, tracks of unsaved files and a new server environment are kept, and weights and jobs of the server that Blender starts, from its next start on; empty for the usual places": "存放结果、未保存文件的轨迹和新的服务器环境的位置，以及由 Blender 启动的服务器的权重和任务（自其下次启动起）；留空则使用通常的位置",
     "Which build of PyTorch is installed": "安装哪个 PyTorch 版本",
     "Which set of network weights is used; `gvf models list` shows those that the server has": "使用哪一组网络权重；`gvf models list` 会列出服务器拥有的",

@@ -447,6 +447,7 @@ TEXTS = {
     "What is set here holds for the splats, the points and the moving mesh of the same import, too": "Lo que se ajusta aquí vale también para los splats, los puntos y la malla en movimiento de la misma importación",
     "What renders show of the result; all of it lies in the same place": "Lo que los renders muestran del resultado; todo está en el mismo lugar",
     "What the networks see behind the object": "Qué ven las redes detrás del objeto",
+    "What was imported onto {name} is linked from another file and would come back with it: remove it there.": "Lo que se importó en {name} está vinculado desde otro archivo y volvería con él: quítelo allí.",
     "Where results, tracks of unsaved files and a new server environment are kept, and weights and jobs of the server that Blender starts, from its next start on; empty for the usual places": "Dónde se guardan los resultados, las trayectorias de archivos sin guardar y un nuevo entorno del servidor, y los pesos y tareas del servidor que inicia Blender, desde su próximo inicio; vacío para los lugares habituales",
     "Which build of PyTorch is installed": "Qué versión de PyTorch se instala",
     "Which set of network weights is used; `gvf models list` shows those that the server has": "Qué conjunto de pesos de las redes se usa; `gvf models list` muestra los del servidor",

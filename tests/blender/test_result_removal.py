@@ -141,6 +141,43 @@ def test_a_result_of_an_earlier_version_goes_alone(crate, tmp_path):
     assert crate.data.shape_keys is not None
 
 
+def linked(path, names, override=False):
+    """Objects of another file in an empty one."""
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    with bpy.data.libraries.load(str(path), link=True) as (_, wanted):
+        wanted.objects = list(names)
+    found = [thing.override_create() for thing in wanted.objects] if override else wanted.objects
+    for thing in found:
+        bpy.context.collection.objects.link(thing)
+        thing.select_set(True)
+    return found
+
+
+@pytest.mark.parametrize("override", [False, True])
+@pytest.mark.parametrize("modifier", [None, "BEVEL"])
+def test_what_would_come_back_from_another_file_is_not_removed_here(crate, tmp_path, modifier, override):
+    if modifier:
+        crate.modifiers.new("Bevel", modifier)
+    imported(crate, tmp_path)
+    names = ("Crate", "Crate splats", "Crate points")
+    for thing in linked(tmp_path / "library.blend", names, override):
+        bpy.context.view_layer.objects.active = thing
+        with pytest.raises(RuntimeError, match="linked from another file"):
+            bpy.ops.gvf.remove_result()
+    with pytest.raises(RuntimeError, match="linked from another file"):
+        bpy.ops.gvf.remove_motion()
+
+
+def test_what_is_of_this_file_goes_without_what_is_linked(crate, tmp_path):
+    imported(crate, tmp_path)
+    splats, points = linked(tmp_path / "library.blend", ("Crate splats", "Crate points"))
+    points = points.make_local()
+    bpy.context.view_layer.objects.active = points
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert list(bpy.context.scene.objects) == [splats]
+
+
 def test_it_is_off_with_the_reason_where_nothing_can_be_removed(crate, tmp_path):
     with pytest.raises(RuntimeError, match="is no result"):
         bpy.ops.gvf.remove_result()
