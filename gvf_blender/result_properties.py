@@ -13,6 +13,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty
 from .importer.gaussians import AMOUNT_INPUT, OVERLAY_INPUT, SIZE_INPUT, modifier_with
 from .importer.in_place import can_be_in_place, is_in_place, set_in_place
 from .importer.nodes import modifier_input, set_modifier_input
+from .importer.own_motion import changed_together
 from .importer.render_choice import RENDERED, is_replaced_in_renders, kind_of, render_only, rendered_kinds
 from .importer.retiming import LOOPS, MAX_SPEED, MIN_SPEED, Playback, playback_of
 from .importer.root import can_have_root, has_root, is_carried, obstacle_in_edit_mode, obstacle_to_root, set_root
@@ -58,19 +59,12 @@ def _of_playback(read: Callable[[Playback, bpy.types.Scene], Any], default: Any)
 
 def _to_playback(write: Callable[[Playback, bpy.types.Scene, Any], None]) -> Callable[[Any, Any], None]:
     def set_(group: bpy.types.PropertyGroup, value: Any) -> None:
-        for thing in _played_together(group.id_data):
+        for thing in changed_together(group.id_data, bpy.context.scene.objects):
             playback = playback_of(thing)
             if playback is not None:
                 write(playback, bpy.context.scene, value)
 
     return set_
-
-
-def _played_together(thing: bpy.types.Object) -> list[bpy.types.Object]:
-    """The object, and those that are timed with it."""
-    if not thing.gvf.play_together:
-        return [thing]
-    return [other for other in _same_import(thing) if other.gvf.play_together]
 
 
 def _same_import(thing: bpy.types.Object) -> list[bpy.types.Object]:
@@ -86,7 +80,7 @@ def _set_in_place(group: bpy.types.PropertyGroup, in_place: bool) -> None:
         return
     if in_place:
         _set_root(group, False)
-    for thing in _played_together(group.id_data):
+    for thing in changed_together(group.id_data, bpy.context.scene.objects):
         if not is_carried(thing):
             set_in_place(thing, in_place)
 

@@ -109,7 +109,7 @@ def import_animation(
         motion = run.add_motions() if options.motion else ()
         made = [thing for thing in (splats, points, *motion) if thing is not None]
         mark_import(transaction, made)
-        choose_rendered(transaction, made)
+        run.warnings.extend(choose_rendered(transaction, made))
         context.view_layer.update()
     for warning in run.warnings:
         LOGGER.warning(warning)

@@ -83,6 +83,8 @@ def set_in_place(thing: bpy.types.Object, in_place: bool) -> None:
         set_modifier_input(shown, IN_PLACE_INPUT, in_place)
     for owner, frames in _motions(thing):
         if (_IS_IN_PLACE in owner) != in_place:
+            if not isinstance(owner, bpy.types.Key):
+                frames = _own_frames(owner)
             _shift(frames, _way(owner, frames).astype(np.float32) * (-1 if in_place else 1))
             if in_place:
                 owner[_IS_IN_PLACE] = True
@@ -100,8 +102,22 @@ def _motions(thing: bpy.types.Object) -> Iterator[tuple[bpy.types.ID, list[tuple
         yield keys, [(block.points, "co") for block in keys.key_blocks[1:]]
     for modifier in find_modifier_motion(thing):
         if _WAY in modifier.node_group:
-            frames = motion_attributes(modifier.node_group)
-            yield modifier.node_group, [(attribute.data, "vector") for attribute in frames]
+            yield modifier.node_group, _frames(modifier.node_group)
+
+
+def _frames(tree: bpy.types.NodeTree) -> list[tuple[bpy.types.bpy_prop_collection, str]]:
+    return [(attribute.data, "vector") for attribute in motion_attributes(tree)]
+
+
+def _own_frames(tree: bpy.types.NodeTree) -> list[tuple[bpy.types.bpy_prop_collection, str]]:
+    """The positions of each frame, which a copy of the tree shares until then."""
+    for node in (node for node in tree.nodes if node.bl_idname == "GeometryNodeObjectInfo"):
+        data_object = node.inputs["Object"].default_value
+        if data_object is not None and data_object.users > 1:
+            own = data_object.copy()
+            own.data = data_object.data.copy()
+            node.inputs["Object"].default_value = own
+    return _frames(tree)
 
 
 def _way(owner: bpy.types.ID, frames: list[tuple[bpy.types.bpy_prop_collection, str]]) -> np.ndarray:

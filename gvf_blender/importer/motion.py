@@ -6,6 +6,7 @@ import numpy as np
 from ..core.animation_file import Animation
 from ..core.sentence import Sentence
 from ..core.sources import SourceObject
+from .gaussians import shows_gaussians
 from .in_place import note_way, way_over_ground
 from .keyframes import FrameMapping
 from .modifier_motion import (
@@ -45,6 +46,12 @@ def obstacle_to_motion(context: bpy.types.Context, source: SourceObject, found: 
         return f"{found.name} is not a mesh object, so its own motion was left out: convert it to a mesh for that."
     if not found.is_editable:
         return f"{found.name} is linked from another file, so its own motion was left out: make it local for that."
+    if found.override_library is not None:
+        # A saved override keeps its modifiers and hide_render, but none of the custom properties that take them back.
+        return (
+            f"{found.name} is a library override, from which a motion could not be removed again once it is saved, so "
+            "its own motion was left out: make it local for that."
+        )
     if found.mode == "SCULPT" and found.use_dynamic_topology_sculpting:
         return f"{found.name} is sculpted with Dyntopo, so its own motion was left out: end that and import again."
     if not is_invertible(np.asarray(source.matrix_world)):
@@ -99,6 +106,18 @@ def add_motion(
 def has_motion(thing: bpy.types.Object) -> bool:
     """Whether an imported motion moves an object."""
     return thing.type == "MESH" and (bool(find_modifier_motion(thing)) or find_shape_key_motion(thing) is not None)
+
+
+def obstacle_to_removal(thing: bpy.types.Object) -> Sentence | None:
+    """Why splats, points or a motion cannot be removed for good, as a sentence; None if they can. Fit for drawing."""
+    is_linked = not thing.is_editable
+    if thing.override_library is not None:
+        is_linked |= shows_gaussians(thing) or any(found.is_override_data for found in find_modifier_motion(thing))
+    keys = find_shape_key_motion(thing) if thing.type == "MESH" else None
+    if not is_linked and (keys is None or keys.is_editable):
+        return None
+    text = "What was imported onto {name} is linked from another file and would come back with it: remove it there."
+    return Sentence(text, name=thing.name)
 
 
 def remove_motion(mesh_object: bpy.types.Object) -> bool:

@@ -16,11 +16,11 @@ def moves_on_its_own(thing: bpy.types.Object) -> bool:
 
     What deforms its mesh (armatures, shape keys) does not count, nor do constraints: they are as often still.
     """
-    if any(path.startswith(_TRANSFORM) for path in _animated_paths(thing)):
+    if any(path.startswith(_TRANSFORM) for path in animated_paths(thing)):
         return True
     if thing.parent is None:
         return False
-    hangs_on_bone = thing.parent_type == "BONE" and any(_animated_paths(thing.parent))
+    hangs_on_bone = thing.parent_type == "BONE" and any(animated_paths(thing.parent))
     return hangs_on_bone or moves_on_its_own(thing.parent)
 
 
@@ -46,7 +46,8 @@ def with_parents(thing: bpy.types.Object) -> Iterator[bpy.types.Object]:
         each = each.parent
 
 
-def _animated_paths(thing: bpy.types.Object) -> Iterator[str]:
+def animated_paths(thing: bpy.types.Object) -> Iterator[str]:
+    """What keys, NLA strips or drivers of an object itself change, unless they are muted."""
     curves = [curve for bag in bags_of(thing, muted=False) for curve in bag.fcurves]
     curves += thing.animation_data.drivers if thing.animation_data is not None else ()
     yield from (curve.data_path for curve in curves if not curve.mute)

@@ -1,11 +1,13 @@
 """Taking everything of one import out of the file again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import bpy
 
 from .gaussians import FRAME_INPUT, modifier_with, shows_gaussians
-from .motion import has_motion, remove_motion
+from .motion import has_motion, obstacle_to_removal, remove_motion
+from .own_motion import changed_together
+from .render_choice import restore_render
 from .same_import import same_import
 
 COLLECTION_MARK = "gvf_results"
@@ -20,23 +22,26 @@ def has_result(thing: bpy.types.Object) -> bool:
 def remove_result(thing: bpy.types.Object, objects: Iterable[bpy.types.Object]) -> list[str]:
     """Remove the splats and points of an object's import, with their collection, and the motion from the originals.
 
-    An original is then as it was before the import. A file with tracks stays on disk.
+    An original is then as it was before the import. A file with tracks stays on disk. Objects of the import with a time
+    of their own stay, with all that they are made of.
 
     Args:
-        thing: One of the import; a result of an earlier version goes alone.
+        thing: One of the import; alone if it has a time of its own or is of an earlier version.
         objects: Where the others are.
 
     Returns:
-        The names of what was removed or moves no more.
+        The names of what was removed or moves no more; what is linked from another file stays.
     """
-    members = same_import(thing, objects)
+    objects = list(objects)
+    members = [one for one in changed_together(thing, objects) if obstacle_to_removal(one) is None]
+    kept = [other for other in same_import(thing, objects) if other not in members and other.is_editable]
     names = [member.name for member in members if has_result(member)]
     results = [member for member in members if shows_gaussians(member)]
     for original in members:
         if original not in results and original.type == "MESH":
             remove_motion(original)
     collections = {found for result in results for found in result.users_collection if COLLECTION_MARK in found}
-    leftovers = [datablock for result in results for datablock in _made_for(result)]
+    leftovers = _made_for(results)
     libraries = {result.data.library for result in results if result.data.library is not None}
     bpy.data.batch_remove(results)
     for collection in collections:
@@ -49,14 +54,17 @@ def remove_result(thing: bpy.types.Object, objects: Iterable[bpy.types.Object]) 
         # The tracks have a fake user in their file.
         if all(tracks.users == int(tracks.use_fake_user) for tracks in library.users_id):
             bpy.data.libraries.remove(library)
+    if not any(map(shows_gaussians, kept)):
+        for original in kept:
+            restore_render(original)
     return names
 
 
-def _made_for(result: bpy.types.Object) -> list[bpy.types.ID]:
-    """What a result is made of in this file, users before what they use, each once."""
-    tree = modifier_with(result, FRAME_INPUT).node_group
-    materials = [node.inputs["Material"].default_value for node in tree.nodes if "Material" in node.inputs]
-    found = [result.data, tree, *materials, *result.data.materials]
-    if result.animation_data is not None:
-        found.append(result.animation_data.action)
+def _made_for(results: Sequence[bpy.types.Object]) -> list[bpy.types.ID]:
+    """What results are made of in this file, users before what they use, each once."""
+    trees = [modifier_with(result, FRAME_INPUT).node_group for result in results]
+    nodes = [node for tree in trees for node in tree.nodes if "Material" in node.inputs]
+    found = [*(result.data for result in results), *trees, *(node.inputs["Material"].default_value for node in nodes)]
+    found += [material for result in results for material in result.data.materials]
+    found += [result.animation_data.action for result in results if result.animation_data is not None]
     return [datablock for datablock in dict.fromkeys(found) if datablock is not None and datablock.library is None]

@@ -41,7 +41,7 @@ def obstacle_to_root_keys(thing: bpy.types.Object) -> Sentence | None:
     if any(curve.data_path.startswith(_CHANGING) for curve in curves) or any(not one.mute for one in thing.constraints):
         text = "{name} has keys, drivers or constraints that turn or scale it, or move its Delta Location: remove them."
         return Sentence(text, name=thing.name)
-    if not thing.is_editable or (animation is not None and not _is_own_action(animation)):
+    if not thing.is_editable or (animation is not None and not is_own_action(animation)):
         return not_its_own(thing)
     if _is_mixed(animation):
         return not_as_keyed(thing)
@@ -57,6 +57,17 @@ def plays_as_keyed(owner: bpy.types.ID, curve: bpy.types.FCurve) -> bool:
         for modifier in heard
     )
     return not (changes or curve.mute or curve.extrapolation != "CONSTANT" or _is_mixed(owner.animation_data))
+
+
+def is_own_action(animation: bpy.types.AnimData) -> bool:
+    """Whether an action can be changed and animates nothing else; also if there is none yet."""
+    action = animation.action
+    if animation.use_tweak_mode or action is None:
+        return not animation.use_tweak_mode
+    if not hasattr(action, "slots"):
+        return action.is_editable and action.users - int(action.use_fake_user) == 1
+    slot = animation.action_slot
+    return action.is_editable and (slot is None or len(slot.users()) == 1)
 
 
 def not_its_own(thing: bpy.types.Object) -> Sentence:
@@ -132,17 +143,6 @@ def _is_mixed(animation: bpy.types.AnimData | None) -> bool:
         return False
     how = animation.action_influence, animation.action_blend_type, animation.action_extrapolation
     return how != (1.0, "REPLACE", "HOLD") or any(track.is_solo for track in animation.nla_tracks)
-
-
-def _is_own_action(animation: bpy.types.AnimData) -> bool:
-    """Also if there is none yet."""
-    action = animation.action
-    if animation.use_tweak_mode or action is None:
-        return not animation.use_tweak_mode
-    if not hasattr(action, "slots"):
-        return action.is_editable and action.users - int(action.use_fake_user) == 1
-    slot = animation.action_slot
-    return action.is_editable and (slot is None or len(slot.users()) == 1)
 
 
 def _copy_settings(source: bpy.types.FModifier, target: bpy.types.FModifier) -> None:

@@ -40,6 +40,12 @@ def same_import(thing: bpy.types.Object, objects: Iterable[bpy.types.Object]) ->
     return [thing, *(other for other in objects if other.get(_ID) == mark and other != thing)]
 
 
+def is_apart(thing: bpy.types.Object) -> bool:
+    """Whether the artist has taken an object out of what its import made, by *Whole Result*."""
+    # Results can be imported where the extension is not registered.
+    return not getattr(getattr(thing, "gvf", None), "play_together", True)
+
+
 def _set(thing: bpy.types.Object, mark: str | None) -> None:
     if mark is None:
         thing.pop(_ID, None)

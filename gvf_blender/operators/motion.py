@@ -5,7 +5,7 @@ from typing import ClassVar
 import bpy
 
 from ..core.errors import GvfBlenderError
-from ..importer import has_motion, has_result, remove_motion, remove_result
+from ..importer import has_motion, has_result, obstacle_to_removal, remove_motion, remove_result
 from ..translations import translated
 
 
@@ -19,20 +19,25 @@ class GVF_OT_remove_motion(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Whether something selected carries a motion, in object mode."""
+        """Whether something selected carries a motion that is of this file, in object mode."""
         if context.mode != "OBJECT":
             cls.poll_message_set(translated("Motion is removed in object mode. Switch to object mode."))
             return False
-        if not any(map(has_motion, context.selected_objects)):
+        obstacles = [obstacle_to_removal(item) for item in context.selected_objects if has_motion(item)]
+        if not obstacles:
             text = "No selected object carries imported motion. Select the objects whose motion shall go."
             cls.poll_message_set(translated(text))
+            return False
+        if None not in obstacles:
+            cls.poll_message_set(translated(obstacles[0]))
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Remove the motion of every selected object that carries one."""
+        """Remove the motion of every selected object that carries one of this file."""
+        found = [item for item in context.selected_objects if has_motion(item) and obstacle_to_removal(item) is None]
         try:
-            removed = [item.name for item in context.selected_objects if has_motion(item) and remove_motion(item)]
+            removed = [item.name for item in found if remove_motion(item)]
         except GvfBlenderError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -52,13 +57,17 @@ class GVF_OT_remove_result(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Whether the active object is a result or carries a motion, in object mode."""
+        """Whether the active object is a result or carries a motion, both of this file, in object mode."""
         if context.mode != "OBJECT":
             cls.poll_message_set(translated("Results are removed in object mode. Switch to object mode."))
             return False
         if context.object is None or not has_result(context.object):
             text = "The active object is no result. Select splats, points or a mesh with imported motion."
             cls.poll_message_set(translated(text))
+            return False
+        obstacle = obstacle_to_removal(context.object)
+        if obstacle is not None:
+            cls.poll_message_set(translated(obstacle))
             return False
         return True
 

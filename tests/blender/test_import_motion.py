@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fabricated_animation import evaluated_world_vertices, fabricate
 
+from gvf_blender.asset_summary import summarise
 from gvf_blender.core.sources import SourceObject
 from gvf_blender.importer import ImportOptions, animation_import, import_animation, motion, remove_motion
 from gvf_blender.importer.compat import fcurves_of
@@ -341,6 +342,21 @@ def test_a_deleted_source_is_left_out_with_a_warning_and_the_others_move(empty_s
     imported = import_animation(bpy.context, animation.path, animation.sources, MOTION)
     assert imported.motion == (sphere,)
     assert imported.warnings == ("Crate is no longer in the scene, so its own motion was left out.",)
+
+
+def test_a_library_override_stays_as_it_is_because_it_forgets_what_was_changed(empty_scene, tmp_path):
+    new_cube()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "library.blend"))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, wanted):
+        wanted.objects = ["Crate"]
+    cube = wanted.objects[0].override_create()
+    bpy.context.scene.collection.objects.link(cube)
+    animation = fabricate(tmp_path, cube)
+    imported = import_animation(bpy.context, animation.path, animation.sources)
+    assert any("Crate is a library override" in warning for warning in imported.warnings)
+    assert any("Crate is a library override" in warning for warning in summarise([cube]).warnings)
+    assert imported.motion == () and not cube.modifiers and not cube.hide_render and not cube.keys()
 
 
 def test_instances_do_not_move_on_their_own(empty_scene, tmp_path):

@@ -120,6 +120,61 @@ def test_an_original_that_its_splats_stand_in_for_is_still_an_asset(crate, tmp_p
     assert [thing.name for thing in open_asset(tmp_path / "scene.blend")] == ["Crate"]
 
 
+def also_in_another_scene(crate):
+    bpy.data.scenes.new("Other").collection.objects.link(crate)
+
+
+def also_instanced(crate):
+    """As a part of a collection that another object shows."""
+    outer, inner = (bpy.data.collections.new(name) for name in ("Outer", "Inner"))
+    outer.children.link(inner)
+    inner.objects.link(crate)
+    instance = bpy.data.objects.new("Instance", None)
+    instance.instance_type, instance.instance_collection = "COLLECTION", outer
+    bpy.context.collection.objects.link(instance)
+
+
+def keyed(crate):
+    crate.keyframe_insert("hide_render", frame=1)
+
+
+def driven(crate):
+    crate.driver_add("hide_render").driver.expression = "frame > 100"
+
+
+@pytest.mark.parametrize(
+    ("done", "reason"),
+    [
+        (also_in_another_scene, "other scenes"),
+        (also_instanced, "collection instances"),
+        (keyed, "keys or a driver"),
+        (driven, "keys or a driver"),
+    ],
+)
+def test_an_original_stays_in_renders_where_hiding_it_would_not_last_or_leave_a_hole_elsewhere(
+    crate, tmp_path, done, reason
+):
+    done(crate)
+    warnings = imported(crate, tmp_path).warnings
+    bpy.context.scene.frame_set(2)
+    assert not crate.hide_render
+    assert [warning for warning in warnings if reason in warning and "Crate" in warning]
+
+
+def test_an_original_that_came_into_another_scene_shows_again_with_the_next_import(crate, tmp_path):
+    imported(crate, tmp_path)
+    also_in_another_scene(crate)
+    imported(crate, tmp_path)
+    assert not crate.hide_render
+
+
+def test_nothing_is_said_of_an_original_that_the_artist_hides_himself(crate, tmp_path):
+    crate.hide_render = True
+    also_in_another_scene(crate)
+    assert not [warning for warning in imported(crate, tmp_path).warnings if "other scenes" in warning]
+    assert crate.hide_render
+
+
 def test_a_failed_import_leaves_what_renders_show(crate, tmp_path, monkeypatch):
     def choose_and_fail(transaction, objects):
         choose(transaction, objects)

@@ -154,6 +154,25 @@ def test_one_of_an_import_can_have_a_time_of_its_own(crate, tmp_path):
     assert [thing.gvf.play_start for thing in (splats, points, mesh)] == [5, 11, 5]
 
 
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("changed", ["copy", "original"])
+def test_a_copy_can_have_a_time_of_its_own_whatever_it_shares_with_the_original(result, linked, changed):
+    original = result[0]
+    before = settings_of(original)
+    bpy.ops.object.select_all(action="DESELECT")
+    original.select_set(True)
+    bpy.context.view_layer.objects.active = original
+    bpy.ops.object.duplicate(linked=linked)
+    copy = bpy.context.object
+    copy.gvf.play_together = False
+    change(copy if changed == "copy" else original)
+    kept = original if changed == "copy" else copy
+    assert [settings_of(thing) for thing in (original, copy)] == [
+        before if thing == kept else CHANGED for thing in (original, copy)
+    ]
+    assert_shows((kept, *result[1:]), 1 + 4, 4)
+
+
 def test_the_objects_of_an_import_are_known_after_renaming_saving_and_opening(crate, tmp_path):
     for name, thing in zip(("a", "b", "c"), all_of(crate, tmp_path), strict=True):
         thing.name = name

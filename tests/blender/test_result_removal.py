@@ -3,8 +3,9 @@
 import bpy
 import pytest
 from fabricated_animation import fabricate
+from shown_splats import splat_matrices
 
-from gvf_blender.importer import ImportOptions, TrackCache, import_animation
+from gvf_blender.importer import ImportOptions, TrackCache, has_result, import_animation
 
 KINDS = [entry.identifier for entry in bpy.data.bl_rna.properties if entry.type == "COLLECTION"]
 
@@ -47,6 +48,52 @@ def test_the_file_is_as_it_was_before_the_import(crate, tmp_path, name, modifier
     activate(name)
     assert bpy.ops.gvf.remove_result() == {"FINISHED"}
     assert state() == before
+
+
+def duplicate(*things, linked=False):
+    bpy.ops.object.select_all(action="DESELECT")
+    for thing in things:
+        thing.select_set(True)
+    bpy.ops.object.duplicate(linked=linked)
+    return bpy.context.selected_objects
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_copies_of_splats_and_points_go_with_them(crate, tmp_path, linked):
+    before = state()
+    made = imported(crate, tmp_path)
+    duplicate(made.splats, made.points, linked=linked)
+    activate("Crate splats")
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert state() == before
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("modifier", [None, "BEVEL"])
+def test_what_has_a_time_of_its_own_stays_whole(crate, tmp_path, modifier, linked):
+    if modifier:
+        crate.modifiers.new("Bevel", modifier)
+    made = imported(crate, tmp_path)
+    copies = duplicate(made.splats, crate, linked=linked)
+    for copy in copies:
+        copy.gvf.play_together = False
+    activate("Crate splats")
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert {thing.name for thing in bpy.data.objects if thing.users_scene} == {"Crate", *(copy.name for copy in copies)}
+    assert all(map(has_result, copies)) and not has_result(crate)
+    assert [splat_matrices(copy).shape[0] for copy in copies if "splats" in copy.name] == [40]
+    activate(next(copy.name for copy in copies if "splats" in copy.name))
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert {thing.name for thing in bpy.data.objects if "splats" in thing.name} == set()
+    assert not bpy.data.materials and has_result(bpy.data.objects["Crate.001"])
+
+
+def test_renders_show_an_original_again_that_has_a_time_of_its_own_and_lost_its_splats(crate, tmp_path):
+    imported(crate, tmp_path)
+    crate.gvf.play_together = False
+    activate("Crate splats")
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert has_result(crate) and not crate.hide_render
 
 
 def test_one_undo_brings_the_result_back(crate, tmp_path):
@@ -92,6 +139,43 @@ def test_a_result_of_an_earlier_version_goes_alone(crate, tmp_path):
     bpy.ops.gvf.remove_result()
     assert set(bpy.data.objects.keys()) == {"Crate", "Crate points"}
     assert crate.data.shape_keys is not None
+
+
+def linked(path, names, override=False):
+    """Objects of another file in an empty one."""
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    with bpy.data.libraries.load(str(path), link=True) as (_, wanted):
+        wanted.objects = list(names)
+    found = [thing.override_create() for thing in wanted.objects] if override else wanted.objects
+    for thing in found:
+        bpy.context.collection.objects.link(thing)
+        thing.select_set(True)
+    return found
+
+
+@pytest.mark.parametrize("override", [False, True])
+@pytest.mark.parametrize("modifier", [None, "BEVEL"])
+def test_what_would_come_back_from_another_file_is_not_removed_here(crate, tmp_path, modifier, override):
+    if modifier:
+        crate.modifiers.new("Bevel", modifier)
+    imported(crate, tmp_path)
+    names = ("Crate", "Crate splats", "Crate points")
+    for thing in linked(tmp_path / "library.blend", names, override):
+        bpy.context.view_layer.objects.active = thing
+        with pytest.raises(RuntimeError, match="linked from another file"):
+            bpy.ops.gvf.remove_result()
+    with pytest.raises(RuntimeError, match="linked from another file"):
+        bpy.ops.gvf.remove_motion()
+
+
+def test_what_is_of_this_file_goes_without_what_is_linked(crate, tmp_path):
+    imported(crate, tmp_path)
+    splats, points = linked(tmp_path / "library.blend", ("Crate splats", "Crate points"))
+    points = points.make_local()
+    bpy.context.view_layer.objects.active = points
+    assert bpy.ops.gvf.remove_result() == {"FINISHED"}
+    assert list(bpy.context.scene.objects) == [splats]
 
 
 def test_it_is_off_with_the_reason_where_nothing_can_be_removed(crate, tmp_path):
