@@ -54,7 +54,10 @@ def add(job: AnimateJob) -> None:
         if old.phase is not Phase.DONE:
             old.leave()  # what can be taken up again is offered from now on, and not lost with its place in the list
         remove(old)
-    if not bpy.app.background and not bpy.app.timers.is_registered(advance):
+    if not bpy.app.background:
+        # A timer that only stays with what is unsaved comes too seldom.
+        if bpy.app.timers.is_registered(advance):
+            bpy.app.timers.unregister(advance)
         bpy.app.timers.register(advance, first_interval=0.0, persistent=True)
 
 
