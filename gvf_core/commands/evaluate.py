@@ -71,9 +71,8 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     add(
         "--preset",
-        choices=get_args(FitPreset),
         default=AnimateSettings.preset,
-        help=f"of the engine (default {AnimateSettings.preset})",
+        help=f"of the engine: {', '.join(get_args(FitPreset))} (default {AnimateSettings.preset})",
     )
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the engines; repeatable")
     add("--out", type=Path, required=True, help=f"folder for {REPORT}, {DATA}, sheets/ and what is kept for next time")
