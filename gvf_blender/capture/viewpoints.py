@@ -49,13 +49,14 @@ def occupied_region(
         size: Width and height of the picture in pixels.
         field_of_view: Across the picture, radians.
     """
-    in_camera = vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
-    if in_camera[:, 2].min() < NEAR:
+    # One row per axis: extremes are found several times as fast along rows.
+    in_camera = world_to_camera[:3, :3] @ vertices.T + world_to_camera[:3, 3:]
+    if in_camera[2].min() < NEAR:
         return 0.0, 1.0, 0.0, 1.0
     focal = 0.5 * size / math.tan(field_of_view / 2.0)
-    places = focal * in_camera[:, :2] / in_camera[:, 2:] + 0.5 * size
-    first = np.maximum(np.floor(places.min(axis=0)) - _FILTER_REACH, 0)
-    last = np.minimum(np.ceil(places.max(axis=0)) + _FILTER_REACH, size)
+    places = focal * in_camera[:2] / in_camera[2] + 0.5 * size
+    first = np.maximum(np.floor(places.min(axis=1)) - _FILTER_REACH, 0)
+    last = np.minimum(np.ceil(places.max(axis=1)) + _FILTER_REACH, size)
     if np.any(first >= last):
         # It is all beside the picture, and Blender takes an empty region for the whole one.
         first, last = np.zeros(2), np.minimum(2 * _FILTER_REACH, [size, size])

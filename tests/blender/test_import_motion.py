@@ -350,8 +350,9 @@ def test_a_library_override_stays_as_it_is_because_it_forgets_what_was_changed(e
     bpy.ops.wm.read_factory_settings(use_empty=True)
     with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, wanted):
         wanted.objects = ["Crate"]
-    cube = wanted.objects[0].override_create()
-    bpy.context.scene.collection.objects.link(cube)
+    # Blender 5.3 overrides only what is in use.
+    bpy.context.scene.collection.objects.link(wanted.objects[0])
+    cube = wanted.objects[0].override_create(remap_local_usages=True)
     animation = fabricate(tmp_path, cube)
     imported = import_animation(bpy.context, animation.path, animation.sources)
     assert any("Crate is a library override" in warning for warning in imported.warnings)

@@ -148,9 +148,11 @@ def linked(path, names, override=False):
     bpy.ops.wm.read_homefile(use_empty=True)
     with bpy.data.libraries.load(str(path), link=True) as (_, wanted):
         wanted.objects = list(names)
-    found = [thing.override_create() for thing in wanted.objects] if override else wanted.objects
-    for thing in found:
+    for thing in wanted.objects:
         bpy.context.collection.objects.link(thing)
+    # Blender 5.3 overrides only what is in use.
+    found = [thing.override_create(remap_local_usages=True) for thing in wanted.objects] if override else wanted.objects
+    for thing in found:
         thing.select_set(True)
     return found
 
