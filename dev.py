@@ -38,7 +38,7 @@ EXTENSION_TESTS = "tests/blender tests/e2e/test_extension_zip.py"
 PYTEST = "import os, sys, pytest; code = pytest.main(sys.argv[1:]); sys.stdout.flush(); os._exit(code)"
 """Runs pytest and ends at once: the bpy module of Blender 4.2 crashes while Python ends, that of 4.5 may hang."""
 MOST_WORKERS = 4
-"""Processes that share the tests; each may hold Blender, PyTorch and a server, about 3 GB."""
+"""Processes that share the tests; each may hold Blender, PyTorch and a server, 3 to 4 GB."""
 
 
 def main(arguments):
