@@ -235,6 +235,7 @@ class Supervisor:
             LOGGER.error("the job is given up: %s", error, extra={"job": job_id})
             self._kill_worker()
             self._finish(job_id, JobState.FAILED, JobError(error.code, error.message, error.hint))
+            self._storage.remove_job_folder(job_id)
 
     def _compute(self, worker: Worker, job_id: str) -> None:
         """Do a job that has begun, to its end."""

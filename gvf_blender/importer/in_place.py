@@ -10,9 +10,10 @@ import bpy
 import numpy as np
 
 from ..core.animation_file import Animation
+from ..datablocks import user_count
 from .applied_transform import applied_since, note_points
 from .gaussians import IN_PLACE_INPUT, modifier_with
-from .modifier_motion import find_modifier_motion, motion_attributes
+from .modifier_motion import find_modifier_motion, make_positions_own, motion_attributes
 from .nodes import modifier_input, set_modifier_input
 from .shape_key_motion import find_shape_key_motion
 
@@ -73,7 +74,7 @@ def is_shared(thing: bpy.types.Object, members: Sequence[bpy.types.Object]) -> b
     owners = [thing.data if isinstance(owner, bpy.types.Key) else owner for owner, _ in _motions(thing)]
     used = [member.data for member in members]
     used += [found.node_group for member in members for found in member.modifiers if found.type == "NODES"]
-    return any(owner.users - int(owner.use_fake_user) > used.count(owner) for owner in owners)
+    return any(user_count(owner) > used.count(owner) for owner in owners)
 
 
 def set_in_place(thing: bpy.types.Object, in_place: bool) -> None:
@@ -83,8 +84,8 @@ def set_in_place(thing: bpy.types.Object, in_place: bool) -> None:
         set_modifier_input(shown, IN_PLACE_INPUT, in_place)
     for owner, frames in _motions(thing):
         if (_IS_IN_PLACE in owner) != in_place:
-            if not isinstance(owner, bpy.types.Key):
-                frames = _own_frames(owner)
+            if isinstance(owner, bpy.types.NodeTree) and make_positions_own(owner):
+                frames = _frames(owner)
             _shift(frames, _way(owner, frames).astype(np.float32) * (-1 if in_place else 1))
             if in_place:
                 owner[_IS_IN_PLACE] = True
@@ -107,17 +108,6 @@ def _motions(thing: bpy.types.Object) -> Iterator[tuple[bpy.types.ID, list[tuple
 
 def _frames(tree: bpy.types.NodeTree) -> list[tuple[bpy.types.bpy_prop_collection, str]]:
     return [(attribute.data, "vector") for attribute in motion_attributes(tree)]
-
-
-def _own_frames(tree: bpy.types.NodeTree) -> list[tuple[bpy.types.bpy_prop_collection, str]]:
-    """The positions of each frame, which a copy of the tree shares until then."""
-    for node in (node for node in tree.nodes if node.bl_idname == "GeometryNodeObjectInfo"):
-        data_object = node.inputs["Object"].default_value
-        if data_object is not None and data_object.users > 1:
-            own = data_object.copy()
-            own.data = data_object.data.copy()
-            node.inputs["Object"].default_value = own
-    return _frames(tree)
 
 
 def _way(owner: bpy.types.ID, frames: list[tuple[bpy.types.bpy_prop_collection, str]]) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..datablocks import user_count
 from .keyframes import FrameMapping, key_playback
 from .nodes import TreeWriter, arrange, new_geometry_tree
 from .playback import FramePicker, Track, new_point_mesh, store_track
@@ -71,6 +72,17 @@ def motion_attributes(tree: bpy.types.NodeTree) -> list[bpy.types.Attribute]:
     found = data_object.data.attributes
     names = (f"{_TRACK}_{frame}" for frame in range(len(found)))
     return [found[name] for name in names if name in found]
+
+
+def make_positions_own(tree: bpy.types.NodeTree) -> bool:
+    """Copy the stored positions if another tree plays them, too, as a copied tree does; whether they were."""
+    shared = _data_object(tree)
+    if shared is None or user_count(shared) == 1:
+        return False
+    own = shared.copy()
+    own.data = shared.data.copy()
+    tree.nodes[_DATA_NODE].inputs["Object"].default_value = own
+    return True
 
 
 def remove_modifier_motion(mesh_object: bpy.types.Object, modifier: bpy.types.NodesModifier) -> None:

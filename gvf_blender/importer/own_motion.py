@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import bpy
 
+from ..datablocks import user_count
 from .compat import assign_action
 from .modifier_motion import find_modifier_motion
 from .retiming import playback_of
@@ -33,20 +34,16 @@ def _make_motion_own(thing: bpy.types.Object) -> None:
     if not thing.is_editable:
         return
     for modifier in find_modifier_motion(thing):
-        if _is_shared(modifier.node_group):
+        if user_count(modifier.node_group) > 1:
             modifier.node_group = modifier.node_group.copy()
     has_keys = thing.type == "MESH" and find_shape_key_motion(thing) is not None
-    if has_keys and _is_shared(thing.data) and not thing.data.is_editmode:
+    if has_keys and user_count(thing.data) > 1 and not thing.data.is_editmode:
         thing.data = thing.data.copy()
     playback = playback_of(thing)
     if playback is not None:
         _make_action_own(playback.owner)
         if playback.root:
             _make_action_own(thing)
-
-
-def _is_shared(datablock: bpy.types.ID) -> bool:
-    return datablock.users - int(datablock.use_fake_user) > 1
 
 
 def _make_action_own(owner: bpy.types.ID) -> None:

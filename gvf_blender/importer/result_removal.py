@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import bpy
 
+from ..datablocks import user_count
 from .gaussians import FRAME_INPUT, modifier_with, shows_gaussians
 from .motion import has_motion, obstacle_to_removal, remove_motion
 from .own_motion import changed_together
@@ -52,7 +53,7 @@ def remove_result(thing: bpy.types.Object, objects: Iterable[bpy.types.Object]) 
             bpy.data.batch_remove([datablock])
     for library in libraries:
         # The tracks have a fake user in their file.
-        if all(tracks.users == int(tracks.use_fake_user) for tracks in library.users_id):
+        if all(user_count(tracks) == 0 for tracks in library.users_id):
             bpy.data.libraries.remove(library)
     if not any(map(shows_gaussians, kept)):
         for original in kept:

@@ -7,6 +7,7 @@ import bpy
 import numpy as np
 
 from ..core.sentence import Sentence
+from ..datablocks import user_count
 from .compat import bags_of, fcurves_of
 
 _PATH = "delta_location"
@@ -65,7 +66,7 @@ def is_own_action(animation: bpy.types.AnimData) -> bool:
     if animation.use_tweak_mode or action is None:
         return not animation.use_tweak_mode
     if not hasattr(action, "slots"):
-        return action.is_editable and action.users - int(action.use_fake_user) == 1
+        return action.is_editable and user_count(action) == 1
     slot = animation.action_slot
     return action.is_editable and (slot is None or len(slot.users()) == 1)
 

@@ -7,6 +7,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..datablocks import user_count
 from .compat import assign_action
 from .keyframes import FrameMapping, key_playback
 
@@ -26,11 +27,10 @@ def can_carry_shape_keys(mesh_object: bpy.types.Object, vertex_count: int, ignor
         ignored_modifiers: Names of modifiers that are about to be removed.
     """
     mesh = mesh_object.data
-    own_users = mesh.users - int(mesh.use_fake_user)
     has_modifiers = any(found.show_viewport and found.name not in ignored_modifiers for found in mesh_object.modifiers)
     return (
         mesh.library is None
-        and own_users == 1
+        and user_count(mesh) == 1
         and len(mesh.vertices) == vertex_count
         and (mesh.shape_keys is None or find_shape_key_motion(mesh_object) is not None)
         and not has_modifiers

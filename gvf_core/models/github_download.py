@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -54,7 +55,7 @@ def download_release(
         paths = [Path(folder) / file.name for file in entry.files]
         for file, path in zip(entry.files, paths, strict=True):
             try:
-                _fetch(address(entry, file), path, lambda *arrived, name=file.name: report(name, *arrived))
+                _fetch(address(entry, file), path, partial(report, file.name))
             except httpx.HTTPStatusError as error:
                 raise WeightsError(
                     f"{entry.host.label} answered with status {error.response.status_code}.",

@@ -173,6 +173,28 @@ def test_a_copy_can_have_a_time_of_its_own_whatever_it_shares_with_the_original(
     assert_shows((kept, *result[1:]), 1 + 4, 4)
 
 
+def test_what_the_artist_adds_to_the_tree_of_a_motion_is_not_copied_with_the_positions(crate, tmp_path):
+    crate.modifiers.new("Bevel", "BEVEL")
+    animation = fabricate(tmp_path, crate, frames=FRAMES)
+    import_animation(bpy.context, animation.path, animation.sources, ImportOptions(frame_start=1))
+    lamp = bpy.data.objects.new("Lamp", None)
+    bpy.context.collection.objects.link(lamp)
+    tree = crate.modifiers["GVF Motion"].node_group
+    tree.nodes.new("GeometryNodeObjectInfo").inputs["Object"].default_value = lamp
+    bpy.ops.object.select_all(action="DESELECT")
+    crate.select_set(True)
+    bpy.context.view_layer.objects.active = crate
+    bpy.ops.object.duplicate()
+    copy = bpy.context.object
+    copy.gvf.play_together = False
+    copy.gvf.play_in_place = True
+    own = copy.modifiers["GVF Motion"].node_group
+    assert own != tree and not crate.gvf.play_in_place
+    assert [thing.name for thing in bpy.data.objects if thing.name.startswith("Lamp")] == ["Lamp"]
+    data = [each.nodes["Motion data"].inputs["Object"].default_value for each in (own, tree)]
+    assert data[0] != data[1]
+
+
 def test_the_objects_of_an_import_are_known_after_renaming_saving_and_opening(crate, tmp_path):
     for name, thing in zip(("a", "b", "c"), all_of(crate, tmp_path), strict=True):
         thing.name = name

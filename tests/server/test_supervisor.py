@@ -61,6 +61,7 @@ def test_a_job_whose_database_fails_is_given_up_and_its_end_not_taken_for_that_o
         monkeypatch.setattr(service.table, "cancel_requested", fail_once)
         second = submit(service, f"wait-for {tmp_path / 'never'}")
         wait_until(lambda: state(service, first) is JobState.FAILED, "it is given up")
+    wait_until(lambda: not list(tmp_path.rglob(f"{first}*")), "its files are gone")
     assert "the job is given up: The database cannot be read." in caplog.text
     (tmp_path / "go").touch()
     wait_until(lambda: state(service, second) is JobState.RUNNING, "the other one runs")
