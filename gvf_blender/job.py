@@ -18,8 +18,9 @@ from pathlib import Path
 import bpy
 
 from . import source_marks
-from .capture import CaptureOptions, CaptureSession, exact_frame, is_rendering
-from .core.errors import DefectError, FileError, GvfBlenderError, JobCancelled, RenderError, ServerError
+from .artist_render import error_beside_render, is_rendering
+from .capture import CaptureOptions, CaptureSession, exact_frame
+from .core.errors import DefectError, FileError, GvfBlenderError, JobCancelled, ServerError
 from .core.job_phase import MESSAGES, Phase, overall_progress
 from .core.kept_job import RESUMABLE_CODES, KeptJob
 from .core.sentence import Sentence
@@ -374,8 +375,8 @@ class AnimateJob:
     def _refuse_beside_render(self) -> None:
         """Raise before the capture; let a job whose result is there fail, so that the result is kept."""
         if self.phase is Phase.CAPTURING:
-            raise RenderError("A render runs, so nothing can be captured.", "Try again when it has ended.")
-        self._fail(self._with_kept_result(RenderError("A render runs, so nothing can be imported.")))
+            raise error_beside_render("captured")
+        self._fail(self._with_kept_result(error_beside_render("imported")))
 
     def _with_kept_result(self, error: GvfBlenderError) -> GvfBlenderError:
         hint = f"{error.hint} The result is kept in {self.result_path}; use Import Again.".strip()

@@ -2,7 +2,6 @@
 
 from ..core.sources import SourceObject
 from .frame import exact_frame
-from .scene import is_rendering
 from .scratch import remove_leftovers
 from .session import MAX_VIEWS, VIEW_PRESETS, CaptureOptions, CaptureResult, CaptureSession, capture
 from .start_frame import StartFrameOptions, VideoView, render_start_frame
@@ -18,7 +17,6 @@ __all__ = [
     "VideoView",
     "capture",
     "exact_frame",
-    "is_rendering",
     "remove_leftovers",
     "render_start_frame",
 ]

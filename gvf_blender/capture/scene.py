@@ -20,11 +20,6 @@ _NAME = "GVF capture"
 _TRANSPARENT_LAYERS = 64
 
 
-def is_rendering() -> bool:
-    """Whether a render of the artist's runs in its own window: Blender refuses another one meanwhile."""
-    return bpy.app.is_job_running("RENDER")
-
-
 @dataclass(frozen=True)
 class Lens:
     """What a camera sees of what lies ahead of it.

@@ -14,6 +14,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ..artist_render import refuse_beside_render
 from ..core.errors import FileError, SettingsError
 from .folder import temporary_folder
 from .geometry import evaluated_pieces, world_from_unit
@@ -110,6 +111,7 @@ def render_start_frame(
         RenderError: Blender cannot render here.
         FileError: The file cannot be written.
     """
+    refuse_beside_render("rendered")
     if not path.parent.is_dir():
         raise FileError(f"There is no folder {path.parent} for the start frame.", "Choose an existing folder.")
     scratch = Scratch()

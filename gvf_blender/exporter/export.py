@@ -9,6 +9,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ..artist_render import refuse_beside_render
 from ..core.errors import FileError, SelectionError, SettingsError
 from ..core.pc2_file import read_pc2, write_pc2
 from ..core.sentence import Sentence
@@ -88,7 +89,9 @@ def export(
             vertices or a scale of zero.
         SettingsError: An unknown suffix, no frames, or frames that the format does not know.
         FileError: The file cannot be written, or does not hold what was written.
+        RenderError: The artist renders.
     """
+    refuse_beside_render("exported")
     kind = _format(path)
     for thing in things:
         obstacle = export_obstacle(thing, kind)

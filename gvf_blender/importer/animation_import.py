@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..artist_render import refuse_beside_render
 from ..core.animation_file import Animation, read_animation
 from ..core.errors import FileError
 from ..core.import_size import GAUSSIAN_TRACKS, in_words, tracks_size
@@ -96,7 +97,9 @@ def import_animation(
     Raises:
         FileError: The file is not a valid animation, or not one of this capture.
         SelectionError: An object whose root would be taken back is in Edit Mode.
+        RenderError: The artist renders.
     """
+    refuse_beside_render("imported")
     animation = read_animation(path)
     _check_sources(path, animation, sources)
     # Matrices of objects that were moved by a script are stale until then.

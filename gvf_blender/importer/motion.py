@@ -3,6 +3,7 @@
 import bpy
 import numpy as np
 
+from ..artist_render import refuse_beside_render
 from ..core.animation_file import Animation
 from ..core.sentence import Sentence
 from ..core.sources import SourceObject
@@ -128,7 +129,11 @@ def remove_motion(mesh_object: bpy.types.Object) -> bool:
 
     Returns:
         Whether there was a motion.
+
+    Raises:
+        RenderError: The artist renders.
     """
+    refuse_beside_render("removed")
     remove_root(mesh_object)
     modifiers = find_modifier_motion(mesh_object)
     for modifier in modifiers:

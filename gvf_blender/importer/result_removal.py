@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import bpy
 
+from ..artist_render import refuse_beside_render
 from ..datablocks import user_count
 from .gaussians import FRAME_INPUT, modifier_with, shows_gaussians
 from .motion import has_motion, obstacle_to_removal, remove_motion
@@ -32,7 +33,11 @@ def remove_result(thing: bpy.types.Object, objects: Iterable[bpy.types.Object]) 
 
     Returns:
         The names of what was removed or moves no more; what is linked from another file stays.
+
+    Raises:
+        RenderError: The artist renders.
     """
+    refuse_beside_render("removed")
     objects = list(objects)
     members = [one for one in changed_together(thing, objects) if obstacle_to_removal(one) is None]
     kept = [other for other in same_import(thing, objects) if other not in members and other.is_editable]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import bpy
 
+from ..artist_render import refuse_beside_render
 from ..core.sentence import showable
 from ..core.splat_ply_file import read_splat_ply
 from .animation_import import Imported
@@ -25,7 +26,9 @@ def import_splats(context: bpy.types.Context, path: Path) -> Imported:
 
     Raises:
         FileError: The file is not one that `read_splat_ply` reads.
+        RenderError: The artist renders.
     """
+    refuse_beside_render("imported")
     frame = read_splat_ply(path)
     mapping = FrameMapping.of_scene(context.scene, fps=1.0, count=1, first=None)
     with Transaction():
