@@ -2,19 +2,20 @@
 
 import contextlib
 import hashlib
-import http.client
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from ..core.errors import FileError, ServerError
 from ..core.job_state import JobState, JobStatus
 from ..core.stillness import stay
 from ..core.video_check import VideoCheck
-from .transport import Transport
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 CHUNK_BYTES = 1 << 20
 SILENCE_SECONDS = 20.0
@@ -43,6 +44,9 @@ class Client:
     """
 
     def __init__(self, address: str, token: str, timeout: float = 10.0) -> None:
+        # http.client takes a fifth of the time for which Blender's start waits for the extension.
+        from .transport import Transport
+
         self._http = Transport(address, token, timeout)
 
     @property
@@ -314,9 +318,7 @@ class Client:
         """Ask the server to end; a running job is interrupted, queued ones wait for the next start."""
         self._http.json("POST", "/v1/shutdown")
 
-    def _receive(
-        self, response: http.client.HTTPResponse, write: Callable[[bytes], object], on_progress: Progress
-    ) -> None:
+    def _receive(self, response: "HTTPResponse", write: Callable[[bytes], object], on_progress: Progress) -> None:
         total = int(response.getheader("Content-Length", "0"))
         received = 0
         while chunk := self._http.read(lambda: response.read(CHUNK_BYTES)):

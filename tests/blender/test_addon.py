@@ -38,6 +38,12 @@ def test_registering_again_and_again_leaves_nothing_behind(empty_scene):
         assert our_traces() == before
 
 
+def test_registering_waits_for_no_http():
+    code = "import bpy, gvf_blender, sys; gvf_blender.register(); print('http.client' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stderr
+
+
 def test_settings_stay_in_a_saved_file(addon, tmp_path):
     bpy.context.scene.gvf.azimuth = 45
     bpy.context.scene.gvf.outputs = {"points"}
