@@ -68,9 +68,6 @@ def _warnings(thing: bpy.types.Object) -> Iterable[Sentence]:
         yield Sentence(
             "{name} is linked from another file: it shows in the results but does not move itself.", name=thing.name
         )
-    elif thing.override_library is not None:
-        text = "{name} is a library override: it shows in the results but does not move itself."
-        yield Sentence(text, name=thing.name)
     if not any(slot.material for slot in thing.material_slots):
         yield Sentence("{name} has no material: it is captured grey.", name=thing.name)
     for image in _missing_images(thing):

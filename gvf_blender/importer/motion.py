@@ -47,12 +47,6 @@ def obstacle_to_motion(context: bpy.types.Context, source: SourceObject, found: 
         return f"{found.name} is not a mesh object, so its own motion was left out: convert it to a mesh for that."
     if not found.is_editable:
         return f"{found.name} is linked from another file, so its own motion was left out: make it local for that."
-    if found.override_library is not None:
-        # A saved override keeps its modifiers and hide_render, but none of the custom properties that take them back.
-        return (
-            f"{found.name} is a library override, from which a motion could not be removed again once it is saved, so "
-            "its own motion was left out: make it local for that."
-        )
     if found.mode == "SCULPT" and found.use_dynamic_topology_sculpting:
         return f"{found.name} is sculpted with Dyntopo, so its own motion was left out: end that and import again."
     if not is_invertible(np.asarray(source.matrix_world)):
@@ -135,14 +129,15 @@ def remove_motion(mesh_object: bpy.types.Object) -> bool:
     """
     refuse_beside_render("removed")
     remove_root(mesh_object)
+    # Before the modifiers go, which have the notes of a library override.
+    restore_render(mesh_object)
+    forget_import(mesh_object)
     modifiers = find_modifier_motion(mesh_object)
     for modifier in modifiers:
         remove_modifier_motion(mesh_object, modifier)
     keys = find_shape_key_motion(mesh_object)
     if keys is not None:
         detach_shape_key_motion(mesh_object, keys).discard()
-    forget_import(mesh_object)
-    restore_render(mesh_object)
     return bool(modifiers) or keys is not None
 
 

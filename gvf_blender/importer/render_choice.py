@@ -9,6 +9,7 @@ from functools import partial
 import bpy
 
 from .gaussians import shows_gaussians
+from .notes import note, set_note
 from .own_animation import animated_paths
 from .splats import display_of
 from .transaction import Transaction
@@ -53,7 +54,7 @@ def choose_rendered(transaction: Transaction, objects: Sequence[bpy.types.Object
     present = {kind_of(thing) for thing in objects}
     chosen = next((kind for kind in (SPLATS, MESH, POINTS) if kind in present), None)
     for thing in objects:
-        transaction.on_failure(partial(_put_back, thing, thing.hide_render, thing.get(_OWN)))
+        transaction.on_failure(partial(_put_back, thing, thing.hide_render, note(thing, _OWN)))
         obstacle = _obstacle_to_hiding(thing) if kind_of(thing) == MESH != chosen else None
         if kind_of(thing) == chosen or obstacle is not None:
             restore_render(thing)
@@ -66,14 +67,16 @@ def choose_rendered(transaction: Transaction, objects: Sequence[bpy.types.Object
 
 def restore_render(original: bpy.types.Object) -> None:
     """Let renders show an original as the artist had it before an import."""
-    own = original.pop(_OWN, None)
+    own = note(original, _OWN)
     if own is not None:
+        set_note(original, _OWN, None)
         original.hide_render = bool(own)
 
 
 def is_kept_out_of_renders(thing: bpy.types.Object) -> bool:
     """Whether the artist lets no render show an object; that a result stands in for it does not count."""
-    return bool(thing.get(_OWN, thing.hide_render))
+    own = note(thing, _OWN)
+    return bool(thing.hide_render if own is None else own)
 
 
 def is_replaced_in_renders(original: bpy.types.Object) -> bool:
@@ -101,14 +104,12 @@ def _is_instanced(thing: bpy.types.Object) -> bool:
 
 
 def _hide(thing: bpy.types.Object, hidden: bool) -> None:
-    if kind_of(thing) == MESH and _OWN not in thing:
-        thing[_OWN] = thing.hide_render
+    if kind_of(thing) == MESH:
+        # Noted anew: an earlier motion, which may have the note, goes when the import has succeeded.
+        set_note(thing, _OWN, is_kept_out_of_renders(thing))
     thing.hide_render = hidden
 
 
 def _put_back(thing: bpy.types.Object, hidden: bool, own: bool | None) -> None:
     thing.hide_render = hidden
-    if own is None:
-        thing.pop(_OWN, None)
-    else:
-        thing[_OWN] = own
+    set_note(thing, _OWN, own)

@@ -9,6 +9,7 @@ from functools import partial
 
 import bpy
 
+from .notes import note, set_note
 from .transaction import Transaction
 
 _ID = "gvf_import"
@@ -23,21 +24,21 @@ def mark_import(transaction: Transaction, objects: Sequence[bpy.types.Object]) -
     """
     mark = uuid.uuid4().hex
     for thing in objects:
-        transaction.on_failure(partial(_set, thing, thing.get(_ID)))
-        _set(thing, mark)
+        transaction.on_failure(partial(set_note, thing, _ID, note(thing, _ID)))
+        set_note(thing, _ID, mark)
 
 
 def forget_import(thing: bpy.types.Object) -> None:
     """Tell that an object no longer belongs to an import."""
-    _set(thing, None)
+    set_note(thing, _ID, None)
 
 
 def same_import(thing: bpy.types.Object, objects: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
     """An object, and those of others that come from the same import; fit for drawing."""
-    mark = thing.get(_ID)
+    mark = note(thing, _ID)
     if mark is None:
         return [thing]
-    return [thing, *(other for other in objects if other.get(_ID) == mark and other != thing)]
+    return [thing, *(other for other in objects if note(other, _ID) == mark and other != thing)]
 
 
 def is_apart(thing: bpy.types.Object) -> bool:
@@ -45,9 +46,3 @@ def is_apart(thing: bpy.types.Object) -> bool:
     # Results can be imported where the extension is not registered.
     return not getattr(getattr(thing, "gvf", None), "play_together", True)
 
-
-def _set(thing: bpy.types.Object, mark: str | None) -> None:
-    if mark is None:
-        thing.pop(_ID, None)
-    else:
-        thing[_ID] = mark

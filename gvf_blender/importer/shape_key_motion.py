@@ -29,7 +29,8 @@ def can_carry_shape_keys(mesh_object: bpy.types.Object, vertex_count: int, ignor
     mesh = mesh_object.data
     has_modifiers = any(found.show_viewport and found.name not in ignored_modifiers for found in mesh_object.modifiers)
     return (
-        mesh.library is None
+        mesh_object.override_library is None
+        and mesh.library is None
         and user_count(mesh) == 1
         and len(mesh.vertices) == vertex_count
         and (mesh.shape_keys is None or find_shape_key_motion(mesh_object) is not None)

@@ -487,7 +487,6 @@ TEXTS = {
     "{name} hangs on {parent}, but was turned, scaled or timed apart from it: clear its parent first.": "{name} dépend de {parent}, mais a été tourné, mis à l'échelle ou décalé dans le temps séparément : supprimez d'abord son parent.",
     "{name} has keys, drivers or constraints that turn or scale it, or move its Delta Location: remove them.": "{name} a des clés, des pilotes ou des contraintes qui le tournent, le mettent à l'échelle ou déplacent sa position delta : supprimez-les.",
     "{name} has no material: it is captured grey.": "{name} n'a pas de matériau : il est capturé en gris.",
-    "{name} is a library override: it shows in the results but does not move itself.": "{name} est une redéfinition de bibliothèque : il apparaît dans les résultats mais ne bouge pas lui-même.",
     "{name} is in Edit Mode, which keeps the vertices where they are: leave it.": "{name} est en mode Édition, qui garde les sommets où ils sont : quittez-le.",
     "{name} is linked from another file: it shows in the results but does not move itself.": "{name} est lié depuis un autre fichier : il apparaît dans les résultats mais ne bouge pas lui-même.",
     "{name} is moved as a whole by an animation of its own or of a parent, which adds to the imported motion: mute that animation to see the imported motion alone.": "{name} est déplacé en entier par une animation à lui ou d'un parent, qui s'ajoute au mouvement importé : désactivez cette animation pour voir le mouvement importé seul.",

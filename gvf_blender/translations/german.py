@@ -487,7 +487,6 @@ TEXTS = {
     "{name} hangs on {parent}, but was turned, scaled or timed apart from it: clear its parent first.": "{name} hängt an {parent}, wurde aber getrennt davon gedreht, skaliert oder zeitlich verschoben: erst die Elternbeziehung lösen.",
     "{name} has keys, drivers or constraints that turn or scale it, or move its Delta Location: remove them.": "{name} hat Keyframes, Treiber oder Constraints, die es drehen, skalieren oder seine Delta-Position bewegen: bitte entfernen.",
     "{name} has no material: it is captured grey.": "{name} hat kein Material: es wird grau aufgenommen.",
-    "{name} is a library override: it shows in the results but does not move itself.": "{name} ist eine Bibliotheksüberschreibung: in den Ergebnissen zu sehen, bewegt sich selbst aber nicht.",
     "{name} is in Edit Mode, which keeps the vertices where they are: leave it.": "{name} ist im Bearbeitungsmodus, der die Vertices festhält: bitte verlassen.",
     "{name} is linked from another file: it shows in the results but does not move itself.": "{name} ist aus einer anderen Datei verknüpft: es ist in den Ergebnissen zu sehen, bewegt sich selbst aber nicht.",
     "{name} is moved as a whole by an animation of its own or of a parent, which adds to the imported motion: mute that animation to see the imported motion alone.": "{name} wird von einer eigenen Animation oder der eines übergeordneten Objekts als Ganzes bewegt, was zur importierten Bewegung hinzukommt: diese Animation stummschalten, um die importierte Bewegung allein zu sehen.",

@@ -487,7 +487,6 @@ TEXTS = {
     "{name} hangs on {parent}, but was turned, scaled or timed apart from it: clear its parent first.": "{name} は {parent} の子ですが、別に回転、拡大縮小、または時間がずらされています。先に親を解除してください。",
     "{name} has keys, drivers or constraints that turn or scale it, or move its Delta Location: remove them.": "{name} には、回転や拡大縮小、またはデルタ位置を動かすキー、ドライバー、コンストレイントがあります。取り除いてください。",
     "{name} has no material: it is captured grey.": "{name} にマテリアルがありません：灰色でキャプチャされます。",
-    "{name} is a library override: it shows in the results but does not move itself.": "{name} はライブラリオーバーライドです：結果には写りますが、それ自体は動きません。",
     "{name} is in Edit Mode, which keeps the vertices where they are: leave it.": "{name} は頂点を固定する編集モードにあります。編集モードを終了してください。",
     "{name} is linked from another file: it shows in the results but does not move itself.": "{name} は別ファイルからリンクされています：結果には写りますが、それ自体は動きません。",
     "{name} is moved as a whole by an animation of its own or of a parent, which adds to the imported motion: mute that animation to see the imported motion alone.": "{name} は自身または親のアニメーションで全体が動き、インポートした動きに加わります：インポートした動きだけを見るには、そのアニメーションをミュートしてください。",

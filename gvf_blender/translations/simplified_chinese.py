@@ -487,7 +487,6 @@ TEXTS = {
     "{name} hangs on {parent}, but was turned, scaled or timed apart from it: clear its parent first.": "{name} 是 {parent} 的子级，但曾被单独旋转、缩放或调整时间：请先清除其父级。",
     "{name} has keys, drivers or constraints that turn or scale it, or move its Delta Location: remove them.": "{name} 有关键帧、驱动器或约束会旋转、缩放它或移动其增量位置：请将其移除。",
     "{name} has no material: it is captured grey.": "{name} 没有材质：将捕捉为灰色。",
-    "{name} is a library override: it shows in the results but does not move itself.": "{name} 是库重写：会显示在结果中，但自身不会运动。",
     "{name} is in Edit Mode, which keeps the vertices where they are: leave it.": "{name} 处于编辑模式，顶点会保持原位：请退出编辑模式。",
     "{name} is linked from another file: it shows in the results but does not move itself.": "{name} 链接自其他文件：会显示在结果中，但自身不会运动。",
     "{name} is moved as a whole by an animation of its own or of a parent, which adds to the imported motion: mute that animation to see the imported motion alone.": "{name} 整体由自身或父级的动画驱动，并与导入的运动叠加：请停用该动画以单独查看导入的运动。",

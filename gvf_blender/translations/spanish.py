@@ -487,7 +487,6 @@ TEXTS = {
     "{name} hangs on {parent}, but was turned, scaled or timed apart from it: clear its parent first.": "{name} depende de {parent}, pero se giró, escaló o desplazó en el tiempo por separado: quite primero su padre.",
     "{name} has keys, drivers or constraints that turn or scale it, or move its Delta Location: remove them.": "{name} tiene claves, controladores o restricciones que lo giran, lo escalan o mueven su posición delta: quítelos.",
     "{name} has no material: it is captured grey.": "{name} no tiene material: se captura en gris.",
-    "{name} is a library override: it shows in the results but does not move itself.": "{name} es una redefinición de biblioteca: aparece en los resultados pero no se mueve.",
     "{name} is in Edit Mode, which keeps the vertices where they are: leave it.": "{name} está en modo Edición, que deja los vértices donde están: salga de él.",
     "{name} is linked from another file: it shows in the results but does not move itself.": "{name} está vinculado desde otro archivo: aparece en los resultados pero no se mueve.",
     "{name} is moved as a whole by an animation of its own or of a parent, which adds to the imported motion: mute that animation to see the imported motion alone.": "{name} se mueve como un todo por una animación propia o de un superior, que se suma al movimiento importado: enmudezca esa animación para ver solo el movimiento importado.",

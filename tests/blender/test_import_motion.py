@@ -344,22 +344,6 @@ def test_a_deleted_source_is_left_out_with_a_warning_and_the_others_move(empty_s
     assert imported.warnings == ("Crate is no longer in the scene, so its own motion was left out.",)
 
 
-def test_a_library_override_stays_as_it_is_because_it_forgets_what_was_changed(empty_scene, tmp_path):
-    new_cube()
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "library.blend"))
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, wanted):
-        wanted.objects = ["Crate"]
-    # Blender 5.3 overrides only what is in use.
-    bpy.context.scene.collection.objects.link(wanted.objects[0])
-    cube = wanted.objects[0].override_create(remap_local_usages=True)
-    animation = fabricate(tmp_path, cube)
-    imported = import_animation(bpy.context, animation.path, animation.sources)
-    assert any("Crate is a library override" in warning for warning in imported.warnings)
-    assert any("Crate is a library override" in warning for warning in summarise([cube]).warnings)
-    assert imported.motion == () and not cube.modifiers and not cube.hide_render and not cube.keys()
-
-
 def test_instances_do_not_move_on_their_own(empty_scene, tmp_path):
     (cube,) = plain()
     animation = fabricate(tmp_path, cube)
