@@ -42,7 +42,9 @@ def obstacle_to_root_keys(thing: bpy.types.Object) -> Sentence | None:
     if any(curve.data_path.startswith(_CHANGING) for curve in curves) or any(not one.mute for one in thing.constraints):
         text = "{name} has keys, drivers or constraints that turn or scale it, or move its Delta Location: remove them."
         return Sentence(text, name=thing.name)
-    if not thing.is_editable or thing.override_library is not None or (animation is not None and not is_own_action(animation)):
+    # A saved override would forget what stood in place of the keys.
+    is_its_own = thing.is_editable and thing.override_library is None
+    if not is_its_own or (animation is not None and not is_own_action(animation)):
         return not_its_own(thing)
     if _is_mixed(animation):
         return not_as_keyed(thing)

@@ -45,4 +45,3 @@ def is_apart(thing: bpy.types.Object) -> bool:
     """Whether the artist has taken an object out of what its import made, by *Whole Result*."""
     # Results can be imported where the extension is not registered.
     return not getattr(getattr(thing, "gvf", None), "play_together", True)
-

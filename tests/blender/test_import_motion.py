@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from fabricated_animation import evaluated_world_vertices, fabricate
 
-from gvf_blender.asset_summary import summarise
 from gvf_blender.core.sources import SourceObject
 from gvf_blender.importer import ImportOptions, animation_import, import_animation, motion, remove_motion
 from gvf_blender.importer.compat import fcurves_of
