@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 import bpy
-from bpy.props import BoolProperty, FloatProperty, StringProperty
 
 from .capture import VideoView
 from .properties import SettingsProperties
+from .translations.properties import BoolProperty, FloatProperty, StringProperty
 
 
 class AssetProperties:

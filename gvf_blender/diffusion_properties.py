@@ -1,9 +1,7 @@
 """Settings that only the engine "diffusion" uses."""
 
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
-
 from .core.motion_settings import RANGES, MotionSettings
-from .translations import CONTEXT
+from .translations.properties import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 _DEFAULTS = MotionSettings()
 # Not remembered from one call of the operator to the next; in property groups the option has no effect on saving.
@@ -21,7 +19,6 @@ class DiffusionProperties:
 
     weights: StringProperty(
         name="Weights",
-        translation_context=CONTEXT,
         description="Which set of network weights is used; `gvf models list` shows those that the server has",
         default=_DEFAULTS.weights,
         options=_OPTIONS,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import PointerProperty
 
 from .client import default_handshake_path
 from .core.data_places import PARTIAL
@@ -13,6 +13,7 @@ from .properties import GVFDefaults
 from .server_choice import ServerChoice
 from .server_installation import made_environment
 from .translations import translated
+from .translations.properties import EnumProperty, IntProperty, StringProperty
 from .user_folder import absolute_path, chosen_folder, chosen_folders, data_places
 
 # A .blend file of a gigabyte takes half a minute to save, also when Blender saves by itself.

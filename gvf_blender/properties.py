@@ -3,14 +3,14 @@
 from dataclasses import fields
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import PointerProperty
 
 from .capture import VIEW_PRESETS
 from .core.further_video import FurtherVideo
 from .core.motion_settings import MotionSettings
 from .diffusion_properties import DiffusionProperties, limits
 from .request import OUTPUTS
-from .translations import CONTEXT
+from .translations.properties import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 _DEFAULTS = MotionSettings()
 # Not remembered from one call of the operator to the next; in property groups the option has no effect on saving.
@@ -109,7 +109,6 @@ class SettingsProperties:
     )
     fov: FloatProperty(
         name="Field of View",
-        translation_context=CONTEXT,
         description="Degrees that the video's camera sees across the larger side of the frame",
         default=_DEFAULTS.fov,
         precision=1,
@@ -120,7 +119,6 @@ class SettingsProperties:
     )
     engine: EnumProperty(
         name="Engine",
-        translation_context=CONTEXT,
         description="How the motion is found",
         items=(
             ("auto", "Automatic", "The best engine that the server has"),

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty
 
 from .importer.gaussians import AMOUNT_INPUT, OVERLAY_INPUT, SIZE_INPUT, modifier_with
 from .importer.in_place import can_be_in_place, is_in_place, set_in_place
@@ -19,6 +18,7 @@ from .importer.retiming import LOOPS, MAX_SPEED, MIN_SPEED, Playback, playback_o
 from .importer.root import can_have_root, has_root, is_carried, obstacle_in_edit_mode, obstacle_to_root, set_root
 from .importer.same_import import same_import
 from .importer.splats import DISPLAYS, display_of, set_display
+from .translations.properties import BoolProperty, EnumProperty, FloatProperty
 
 _INPUTS = {"display_size": SIZE_INPUT, "display_amount": AMOUNT_INPUT, "display_confidence": OVERLAY_INPUT}
 # Keys of them would play with the add-on only, and rewrite what they set at every frame.

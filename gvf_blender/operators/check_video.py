@@ -7,7 +7,7 @@ import bpy
 from ..core.errors import GvfBlenderError
 from ..preferences import server_choice
 from ..request import check_video
-from ..translations import translated
+from ..translations import CONTEXT, translated
 from ..video_check import present_look
 
 
@@ -51,6 +51,7 @@ class GVF_OT_close_check(bpy.types.Operator):
 
     bl_idname = "gvf.close_check"
     bl_label = "Close"
+    bl_translation_context = CONTEXT  # Blender's own is of a curve that is closed
     bl_description = "Take what was found about the video out of the panel; stop looking if it is not finished"
     bl_options: ClassVar[set[str]] = {"INTERNAL"}
 

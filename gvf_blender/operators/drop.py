@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
 
 from ..asset_properties import remembered_view, use_view
 from ..captured_sources import captured_sources
@@ -17,6 +16,7 @@ from ..importer import ImportOptions, import_animation, import_splats
 from ..preferences import track_cache
 from ..request import check_video
 from ..translations import translated
+from ..translations.properties import BoolProperty, StringProperty
 from ..user_path import user_path
 from .asset_operator import ObjectModeOperator
 

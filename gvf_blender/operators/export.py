@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 
 from ..core.errors import GvfBlenderError
 from ..core.sentence import Sentence, showable
 from ..exporter import FORMATS, export, export_obstacle
 from ..exporter.export import SEVERAL, animation_frames, format_of, of_one_result, replaced_files, usual_format
+from ..translations.properties import BoolProperty, EnumProperty, IntProperty, StringProperty
 from ..ui.text import draw_sentence
 from ..user_path import real_path
 from .asset_operator import GuardedOperator

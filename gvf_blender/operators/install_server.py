@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import bpy
-from bpy.props import EnumProperty
 
 from .. import job_list, server_installation, server_watch
 from ..client import Client, Environment
@@ -15,6 +14,7 @@ from ..core.torch_build import TorchBuild, can_choose, disk_megabytes, download_
 from ..managed_server import managed_server
 from ..preferences import addon_preferences, server_choice
 from ..translations import translated
+from ..translations.properties import EnumProperty
 from ..ui.text import draw_sentence
 
 _DIALOG_WIDTH = 420

@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 import bpy
-from bpy.props import StringProperty
 
 from .. import job_list
 from ..core.errors import GvfBlenderError
@@ -13,6 +12,7 @@ from ..job import AnimateJob
 from ..preferences import results_folder, server_choice
 from ..request import check_video, find_objects
 from ..translations import translated
+from ..translations.properties import StringProperty
 
 
 class JobOperator:

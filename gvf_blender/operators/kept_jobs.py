@@ -4,7 +4,6 @@ import contextlib
 from typing import ClassVar
 
 import bpy
-from bpy.props import StringProperty
 
 from .. import job_list, kept_jobs, server_watch
 from ..core import kept_job
@@ -14,6 +13,7 @@ from ..job import AnimateJob
 from ..preferences import results_folder, server_choice
 from ..server_choice import ServerChoice
 from ..translations import translated
+from ..translations.properties import StringProperty
 
 
 class GVF_OT_take_up_job(bpy.types.Operator):

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import bpy
-from bpy.props import FloatVectorProperty, IntProperty, StringProperty
 
 from ..asset_properties import remember_view, remembered_view, scene_view, use_view
 from ..capture import StartFrameOptions, render_start_frame
 from ..core.errors import FileError, GvfBlenderError
 from ..translations import translated
+from ..translations.properties import FloatVectorProperty, IntProperty, StringProperty
 from ..user_folder import data_places
 from ..user_path import user_path
 from .asset_operator import AssetOperator

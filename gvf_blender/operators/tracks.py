@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import bpy
-from bpy.props import StringProperty
 
 from ..core.errors import FileError
 from ..importer.track_cache import copy_tracks, lost_tracks, relink_tracks, tracks_elsewhere
 from ..preferences import tracks_folder
 from ..translations import translated
+from ..translations.properties import StringProperty
 from ..user_path import user_path
 
 

@@ -3,12 +3,12 @@
 from typing import ClassVar
 
 import bpy
-from bpy.props import BoolProperty
 
 from ..asset_properties import use_view
 from ..camera_view import direction_of_view, look_from_camera, view_of_camera
 from ..capture import VideoView
 from ..translations import translated
+from ..translations.properties import BoolProperty
 
 
 class GVF_OT_view_from_viewport(bpy.types.Operator):

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
 
 from .. import server_watch
 from ..core.errors import GvfBlenderError
@@ -14,6 +13,7 @@ from ..core.weights_facts import WeightsEntry, WeightsFacts
 from ..preferences import server_choice
 from ..server_choice import ServerChoice
 from ..translations import translated
+from ..translations.properties import BoolProperty, StringProperty
 from ..ui.text import draw_sentence
 
 _DIALOG_WIDTH = 460

@@ -198,6 +198,16 @@ def test_no_section_is_titled_with_another_meaning_of_its_word(addon):
         assert all(panel.bl_label in texts for texts in LANGUAGES.values())
 
 
+def test_no_property_is_named_with_another_meaning_of_its_word(addon):
+    """Blender's own would come first here, too: the preset "Fast" would be its German "Einfügen"."""
+    operators = [getattr(bpy.ops.gvf, name).get_rna_type() for name in dir(bpy.ops.gvf)]
+    groups = [cls.bl_rna for cls in bpy.types.PropertyGroup.__subclasses__() if cls.__module__.startswith("gvf_")]
+    found = [one for owner in (*groups, *operators) for one in owner.properties if one.is_runtime and one.name]
+    named = [one for one in found if one.type not in ("POINTER", "COLLECTION") and one.name in LANGUAGES["de_DE"]]
+    assert "Preset" in {one.name for one in named}
+    assert {one.name for one in named if one.translation_context != CONTEXT} == set()
+
+
 def test_wide_letters_are_wrapped_earlier(addon):
     from gvf_blender.ui.text import draw_sentence
 
