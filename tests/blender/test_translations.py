@@ -13,6 +13,8 @@ from gvf_blender.core.errors import FileError
 from gvf_blender.core.job_phase import SERVER_STAGES
 from gvf_blender.core.sentence import Sentence
 from gvf_blender.core.time_left import time_left
+from gvf_blender.preferences import GVFPreferences
+from gvf_blender.properties import GVFDefaults
 from gvf_blender.translations import CONTEXT, LANGUAGES, translate, translated
 
 PACKAGE = Path(gvf_blender.__file__).parent
@@ -199,12 +201,13 @@ def test_no_section_is_titled_with_another_meaning_of_its_word(addon):
 
 
 def test_no_property_is_named_with_another_meaning_of_its_word(addon):
-    """Blender's own would come first here, too: the preset "Fast" would be its German "Einfügen"."""
+    """Blender's own would come first here, too: the quality "Fast" would be its German "Einfügen"."""
     operators = [getattr(bpy.ops.gvf, name).get_rna_type() for name in dir(bpy.ops.gvf)]
-    groups = [cls.bl_rna for cls in bpy.types.PropertyGroup.__subclasses__() if cls.__module__.startswith("gvf_")]
+    thing = bpy.data.objects.new("Object", None)
+    groups = [bpy.context.scene.gvf.bl_rna, thing.gvf.bl_rna, GVFPreferences.bl_rna, GVFDefaults.bl_rna]
     found = [one for owner in (*groups, *operators) for one in owner.properties if one.is_runtime and one.name]
     named = [one for one in found if one.type not in ("POINTER", "COLLECTION") and one.name in LANGUAGES["de_DE"]]
-    assert "Preset" in {one.name for one in named}
+    assert "Quality" in {one.name for one in named}
     assert {one.name for one in named if one.translation_context != CONTEXT} == set()
 
 
