@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import bpy
@@ -126,12 +127,21 @@ def export(
 
 
 def replaced_files(path: Path, frames: Sequence[int]) -> int:
-    """How many files of an earlier sequence an export of Gaussians replaces; 0 where that cannot be found out."""
+    """How many files of an earlier sequence an export of Gaussians replaces; 0 where that cannot be found out.
+
+    Fit for drawing: a folder is read again only when its files have changed.
+    """
     try:
-        there = {one.name for one in path.parent.iterdir()}
+        there = _names_in(path.parent, path.parent.stat().st_mtime_ns)
     except OSError:
         return 0
     return sum(written.name in there for written in sequence_paths(path, frames[:MAX_FRAMES]))
+
+
+@lru_cache(maxsize=1)
+def _names_in(folder: Path, changed: int) -> frozenset[str]:
+    """The files of a folder as it was last changed at a time."""
+    return frozenset(one.name for one in folder.iterdir())
 
 
 def export_obstacle(thing: bpy.types.Object | None, kind: str | None = None) -> SelectionError | None:
