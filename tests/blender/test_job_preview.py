@@ -1,5 +1,6 @@
 """The newest frame of a running job, from the real server to the panel."""
 
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,6 +75,33 @@ def test_a_picture_is_shown_as_it_is_and_leaves_no_image_behind(addon, tmp_path)
     assert len(picture._previews) == 1
     picture.clear()
     assert picture.icon == 0
+
+
+@pytest.mark.parametrize("size", [(1025, 1), (1, 1025), (100_000, 100_000)])
+def test_a_picture_that_is_too_large_to_decode_is_not_shown(addon, tmp_path, monkeypatch, caplog, size):
+    from gvf_blender import frame_picture
+
+    monkeypatch.setattr(frame_picture, "_pixels", lambda path: pytest.fail("it was decoded"))
+    path = tmp_path / "huge.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", *size) + b"\x08\x00\x00\x00\x00")
+    picture = frame_picture.FramePicture()
+    with caplog.at_level("INFO"):
+        picture.show(path)
+    assert picture._previews is None
+    assert f"huge.png is not shown: {size[0]} x {size[1]} pixels" in caplog.text
+
+
+def test_a_file_that_is_too_large_or_no_png_is_not_decoded(addon, tmp_path, monkeypatch):
+    from gvf_blender import frame_picture
+    from server.preview import small_png
+
+    monkeypatch.setattr(frame_picture, "_pixels", lambda path: pytest.fail("it was decoded"))
+    picture, path = frame_picture.FramePicture(), tmp_path / "a.png"
+    small = small_png(np.zeros((16, 32, 4), np.float32))
+    for content in (small + bytes(frame_picture.MAX_BYTES), b"BM" + small, small[:20], b""):
+        path.write_bytes(content)
+        picture.show(path)
+    assert picture._previews is None
 
 
 def test_a_finished_job_shows_no_picture(endless_job):
