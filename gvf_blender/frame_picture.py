@@ -83,6 +83,8 @@ def _pixels(path: Path) -> tuple[tuple[int, int], np.ndarray]:
     image = bpy.data.images.load(str(path))
     try:
         width, height = image.size
+        if not width:
+            raise RuntimeError("Blender cannot read it")
         pixels = np.empty((width * height, 4), np.float32)
         image.pixels.foreach_get(pixels.reshape(-1))
     finally:
