@@ -15,7 +15,7 @@ from ..core.stillness import stay
 from ..core.video_check import VideoCheck
 
 if TYPE_CHECKING:
-    from http.client import HTTPResponse
+    from .answer import Answer
 
 CHUNK_BYTES = 1 << 20
 SILENCE_SECONDS = 20.0
@@ -36,7 +36,8 @@ class Client:
     Args:
         address: "http://HOST:PORT".
         token: Bearer token.
-        timeout: Seconds that connecting, and every single wait for an answer, may take. Long jobs have no timeout.
+        timeout: Seconds that connecting may take, and an answer. Long jobs and transfers go on as long as they take;
+            of a transfer, something has to come within each timeout.
 
     Raises:
         ServerError: The address is none. Every method may raise it too: no answer, or the server's refusal with
@@ -88,7 +89,7 @@ class Client:
             content_range = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
             pieces = _pieces(path, start, size, on_progress)
             with self._http.exchange("PUT", target, pieces, size - start, headers=content_range) as response:
-                self._http.read(response.read)
+                self._http.whole(response)
         on_progress(1.0)
         return sha256
 
@@ -255,11 +256,10 @@ class Client:
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with (
-                self._http.exchange("GET", _job(job_id) + "/outputs/animation.safetensors") as response,
-                partial.open("wb") as file,
-            ):
-                self._receive(response, file.write, on_progress)
+            with self._http.exchange("GET", _job(job_id) + "/outputs/animation.safetensors") as response:
+                size = self._size_of(response)
+                with partial.open("wb") as file:
+                    self._receive(response, size, file.write, on_progress)
             partial.replace(path)
         except OSError as error:
             raise FileError(
@@ -318,13 +318,18 @@ class Client:
         """Ask the server to end; a running job is interrupted, queued ones wait for the next start."""
         self._http.json("POST", "/v1/shutdown")
 
-    def _receive(self, response: "HTTPResponse", write: Callable[[bytes], object], on_progress: Progress) -> None:
-        total = int(response.getheader("Content-Length", "0"))
+    def _size_of(self, response: "Answer") -> int:
+        """How many bytes will come: no more are read than an answer announces, so it has to."""
+        if response.length is None:
+            raise self._http.wrong_service("it does not say how long the result is")
+        return response.length
+
+    def _receive(self, response: "Answer", total: int, write: Callable[[bytes], object], on_progress: Progress) -> None:
         received = 0
-        while chunk := self._http.read(lambda: response.read(CHUNK_BYTES)):
-            write(chunk)
-            received += len(chunk)
-            on_progress(min(received / max(total, 1), 1.0))
+        for piece in self._http.pieces(response, CHUNK_BYTES):
+            write(piece)
+            received += len(piece)
+            on_progress(received / total)
         if received != total:
             raise ServerError(
                 f"The server at {self.address} sent {received:,} of {total:,} bytes.", "Try again.", "unreachable"
@@ -338,20 +343,22 @@ class Client:
         """
         silence = max(self._http.timeout, SILENCE_SECONDS)
         with self._http.exchange("GET", f"{_job(job_id)}/events?after={after}", timeout=silence) as response:
-            while True:
-                try:
-                    line = self._http.read(response.readline)
-                except ServerError as error:
-                    raise _BrokenStreamError(error) from error
-                if not line:
-                    return
-                # the server writes each event's data on one line; ids repeat what the data holds
-                if line.startswith(b"data:"):
-                    try:
-                        values = json.loads(line[5:])
-                    except ValueError as error:
-                        raise self._http.wrong_service("its events are not JSON") from error
-                    yield self._status(values)
+            try:
+                for line in self._http.lines(response):
+                    # the server writes each event's data on one line; ids repeat what the data holds
+                    if line.startswith(b"data:"):
+                        yield self._event(line[5:])
+            except ServerError as error:
+                if error.code != "unreachable":
+                    raise
+                raise _BrokenStreamError(error) from error
+
+    def _event(self, data: bytes) -> JobStatus:
+        try:
+            values = json.loads(data)
+        except ValueError as error:
+            raise self._http.wrong_service("its events are not JSON") from error
+        return self._status(values)
 
     def _status(self, values: dict[str, Any]) -> JobStatus:
         try:

@@ -15,9 +15,15 @@ from urllib.parse import urlsplit
 
 from ..core.errors import ServerError
 from ..core.stillness import stay
+from .answer import Answer
 from .handshake import START_HINT
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
+MAX_PICTURE_BYTES = 4_000_000
+MAX_LINE_BYTES = 64 * 1024
+"""Of a stream of events: a status has a few hundred bytes."""
+PIECE_BYTES = 64 * 1024
+
 WAIT_SECONDS = 0.2
 """Between two calls of a caller that wants to be asked while it waits."""
 
@@ -28,7 +34,7 @@ class Transport:
     Args:
         address: "http://HOST:PORT".
         token: Bearer token.
-        timeout: Seconds that connecting, and every single wait for bytes, may take.
+        timeout: Seconds that connecting may take, sending a piece, and an answer, or a piece of one that comes in many.
 
     Raises:
         ServerError: The address is none.
@@ -105,7 +111,7 @@ class Transport:
                 return None
             if response.status != 200:
                 raise self._refusal(response)
-            return self.read(response.read), response.getheader("ETag", "")
+            return self.whole(response, MAX_PICTURE_BYTES), response.getheader("ETag", "")
 
     @contextmanager
     def exchange(
@@ -118,7 +124,7 @@ class Transport:
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
         while_waiting: Callable[[], None] | None = None,
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> Iterator[Answer]:
         """Send a request and give its successful answer, to be read inside the context.
 
         Args:
@@ -140,18 +146,62 @@ class Transport:
                 raise self._refusal(response)
             yield response
 
-    def read(self, read: Callable[[], bytes]) -> bytes:
-        """Call a function that reads from an answer, with sentences instead of socket errors.
+    def whole(self, answer: Answer, limit: int = MAX_JSON_BYTES) -> bytes:
+        """The content of an answer that is over soon.
+
+        Args:
+            answer: The answer.
+            limit: Bytes that nothing the server has to say exceeds.
 
         Raises:
-            ServerError: The connection broke.
+            ServerError: It is longer, was not complete in time, or the connection broke.
+        """
+        content = bytearray()
+        while len(content) <= limit and (piece := self._arrived(answer, PIECE_BYTES)):
+            content += piece
+        if len(content) > limit:
+            raise self.wrong_service(f"its answer is longer than {limit:,} bytes")
+        if answer.length:
+            raise self._broken(http.client.IncompleteRead(bytes(content), answer.length))
+        return bytes(content)
+
+    def lines(self, answer: Answer) -> Iterator[bytes]:
+        """The lines of an answer that goes on as long as it likes; one that broke off is left out.
+
+        Raises:
+            ServerError: One is too long, was not complete in time, or the connection broke.
+        """
+        begun = b""
+        answer.renew()
+        while piece := self._arrived(answer, PIECE_BYTES):
+            *lines, begun = (begun + piece).split(b"\n")
+            if max(map(len, (*lines, begun))) > MAX_LINE_BYTES:
+                raise self.wrong_service(f"a line of its events is longer than {MAX_LINE_BYTES:,} bytes")
+            for line in lines:
+                yield line
+                answer.renew()
+
+    def pieces(self, answer: Answer, size: int) -> Iterator[bytes]:
+        """The content of an answer of any length as it arrives, at most `size` bytes at once.
+
+        Raises:
+            ServerError: Nothing came in time, or the connection broke.
+        """
+        answer.renew()
+        while piece := self._arrived(answer, size):
+            yield piece
+            answer.renew()
+
+    def _arrived(self, answer: Answer, size: int) -> bytes:
+        """Wait for some of an answer.
+
+        Not by `read` or `readline`, which take all there is to come, whatever they are told, where a chunk says that it
+        has -1 bytes.
         """
         try:
-            return read()
+            return answer.read1(size)
         except (OSError, http.client.HTTPException) as error:
-            raise self._broken(error) from error
-        finally:
-            stay()
+            raise self._broken(error, answer.timeout) from error
 
     @contextmanager
     def _send(
@@ -163,10 +213,11 @@ class Transport:
         headers: Mapping[str, str],
         timeout: float,
         while_waiting: Callable[[], None] | None = None,
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> Iterator[Answer]:
         assert self._host
         stay()
         connection = self._connection_type(self._host, self._port, timeout=timeout)
+        connection.response_class = Answer
         try:
             try:
                 connection.connect()
@@ -193,21 +244,21 @@ class Transport:
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise self._broken(error, timeout) from error
-            stay()
+            assert isinstance(response, Answer)
             with response:
                 yield response
         finally:
             connection.close()
 
-    def _decode(self, response: http.client.HTTPResponse) -> dict[str, Any] | None:
-        content = self.read(lambda: response.read(MAX_JSON_BYTES))
+    def _decode(self, response: Answer) -> dict[str, Any] | None:
+        content = self.whole(response)
         try:
             decoded = json.loads(content)
         except ValueError:
             return None
         return decoded if isinstance(decoded, dict) else None
 
-    def _refusal(self, response: http.client.HTTPResponse) -> ServerError:
+    def _refusal(self, response: Answer) -> ServerError:
         error = (self._decode(response) or {}).get("error")
         if isinstance(error, dict):
             return ServerError(str(error.get("message")), str(error.get("hint", "")), str(error.get("code", "server")))
