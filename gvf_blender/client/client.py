@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -250,7 +251,7 @@ class Client:
         """Fetch the animation of a job that succeeded; the file appears complete or not at all.
 
         Raises:
-            FileError: The file cannot be written, for example because the disk is full.
+            FileError: The file cannot be written, for example because it does not fit on the disk.
             ServerError: With code "no_result" if there is none.
         """
         partial = path.with_name(path.name + ".partial")
@@ -258,6 +259,7 @@ class Client:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._http.exchange("GET", _job(job_id) + "/outputs/animation.safetensors") as response:
                 size = self._size_of(response)
+                _check_space(path.parent, size)
                 with partial.open("wb") as file:
                     self._receive(response, size, file.write, on_progress)
             partial.replace(path)
@@ -396,6 +398,21 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _check_space(folder: Path, size: int) -> None:
+    """Make sure, before anything is written, that a file fits.
+
+    Raises:
+        FileError: It does not.
+        OSError: Nobody knows.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise FileError(
+            f"The result has {size:,} bytes; {free:,} are free in {folder}.",
+            "Free some disk space there, then try again.",
+        )
 
 
 def _unreadable(path: Path, error: OSError) -> FileError:

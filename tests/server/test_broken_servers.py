@@ -11,7 +11,7 @@ import pytest
 from gvf_blender.client import client as client_module
 from gvf_blender.client.client import Client
 from gvf_blender.client.transport import MAX_JSON_BYTES, MAX_LINE_BYTES, MAX_PICTURE_BYTES
-from gvf_blender.core.errors import GvfBlenderError, ServerError
+from gvf_blender.core.errors import FileError, GvfBlenderError, ServerError
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CONTENT = b"a file of the artist's"
@@ -202,3 +202,11 @@ def test_no_more_of_a_result_is_written_than_announced(tmp_path):
     with service(always(OK + b"Content-Length: 4\r\n\r\n" + b"1234" + bytes(100_000))) as address:
         Client(address, "token").download("a", tmp_path / "result")
     assert (tmp_path / "result").read_bytes() == b"1234"
+
+
+def test_a_result_that_does_not_fit_on_the_disk_is_not_begun(tmp_path):
+    with service(always(OK + b"Content-Length: %d\r\n\r\n" % (1 << 60) + bytes(100_000))) as address:
+        error = refusal(address, lambda client: client.download("a", tmp_path / "result"))
+    assert isinstance(error, FileError)
+    assert f"{1 << 60:,} bytes" in error.message and str(tmp_path) in error.message
+    assert not list(tmp_path.iterdir())
