@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from ..core.errors import FileError, ServerError
 from ..core.job_state import JobState, JobStatus
+from ..core.json_number import number
 from ..core.stillness import stay
 from ..core.video_check import VideoCheck
 
@@ -24,6 +25,9 @@ SILENCE_SECONDS = 20.0
 
 LOOKING_SECONDS = 120.0
 """What a look at a video may take beyond the server's limit on it: others' uploads are looked into before."""
+
+LARGEST_LOOKING_LIMIT = 3600.0
+"""More than that, in seconds, no server can be told to allow."""
 
 MAX_RECONNECTS = 3
 
@@ -79,8 +83,8 @@ class Client:
         here = self._http.uploaded(target)
         if here is not None:
             size = _size(path)
-            limit = round(self.capabilities()["limits"]["upload_mb"] * 1e6)
-            if size > limit:
+            megabytes = self._limit("upload_mb")
+            if megabytes is not None and size > (limit := round(megabytes * 1e6)):
                 raise ServerError(
                     f"{path} has {size:,} bytes; the server at {self.address} accepts {limit:,}.",
                     "Use a shorter or smaller video, or start the server with a larger --max-upload-mb.",
@@ -113,7 +117,7 @@ class Client:
             ServerError: With code "checking" while the server looks at another video; or why a job would refuse it.
         """
         path = f"/v1/videos/{quote(video, safe='')}/check"
-        seconds = self.capabilities()["limits"].get("check_seconds")
+        seconds = self._limit("check_seconds")
         if seconds is None:
             raise ServerError(
                 f"The server at {self.address} is older than this add-on and cannot look at videos.",
@@ -121,7 +125,8 @@ class Client:
                 "wrong_version",
             )
         body = {"video_name": video_name, "settings": settings}
-        answer = self._http.json("POST", path, body, seconds + LOOKING_SECONDS, while_waiting)
+        patience = min(max(seconds, 0.0), LARGEST_LOOKING_LIMIT) + LOOKING_SECONDS
+        answer = self._http.json("POST", path, body, patience, while_waiting)
         try:
             return VideoCheck.from_json(answer)
         except (KeyError, TypeError, ValueError) as error:
@@ -314,11 +319,22 @@ class Client:
 
     def log(self, lines: int = 200) -> list[str]:
         """The last lines of the server's log, oldest first."""
-        return [str(line) for line in self._http.json("GET", f"/v1/log?tail={lines}").get("lines", [])]
+        log = self._http.json("GET", f"/v1/log?tail={lines}").get("lines", [])
+        if not isinstance(log, list):
+            raise self._http.wrong_service("its log is none")
+        return [str(line) for line in log]
 
     def shutdown(self) -> None:
         """Ask the server to end; a running job is interrupted, queued ones wait for the next start."""
         self._http.json("POST", "/v1/shutdown")
+
+    def _limit(self, name: str) -> float | None:
+        """One of the server's limits; None if it knows none of that name."""
+        try:
+            limit = self.capabilities()["limits"].get(name)
+            return None if limit is None else number(limit)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._http.wrong_service("its description of its limits is incomplete") from error
 
     def _size_of(self, response: "Answer") -> int:
         """How many bytes will come: no more are read than an answer announces, so it has to."""
@@ -358,7 +374,7 @@ class Client:
     def _event(self, data: bytes) -> JobStatus:
         try:
             values = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._http.wrong_service("its events are not JSON") from error
         return self._status(values)
 

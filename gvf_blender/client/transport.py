@@ -23,6 +23,7 @@ MAX_PICTURE_BYTES = 4_000_000
 MAX_LINE_BYTES = 64 * 1024
 """Of a stream of events: a status has a few hundred bytes."""
 PIECE_BYTES = 64 * 1024
+_MANY_DIGITS = 20
 
 WAIT_SECONDS = 0.2
 """Between two calls of a caller that wants to be asked while it waits."""
@@ -98,7 +99,7 @@ class Transport:
             raise self.wrong_service(f"it answers {status} to HEAD {path}")
         if status == 200:
             return None
-        return int(offset) if offset.isdecimal() else 0
+        return int(offset) if offset.isdecimal() and len(offset) < _MANY_DIGITS else 0
 
     def picture(self, path: str, etag: str) -> tuple[bytes, str] | None:
         """A file that changes, and its ETag; None if the server has none, or still the one of that ETag.
@@ -254,7 +255,7 @@ class Transport:
         content = self.whole(response)
         try:
             decoded = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return decoded if isinstance(decoded, dict) else None
 

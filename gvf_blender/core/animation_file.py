@@ -1,7 +1,6 @@
 """Reading the result of a job: the `gvf-animation` file of docs/formats.md, checked at the door."""
 
 import json
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +28,9 @@ _DAMAGED = "Compute the animation again."
 # float16 leaves the length of a unit quaternion and a sum to 1 correct to about 1e-3.
 _HALF_TOLERANCE = 0.01
 _SIMILARITY_TOLERANCE = 1e-4
+# A server takes whatever rate the video has, divided by the stride. Blender makes one of two keys that are less than a
+# hundredth of a frame apart.
+_SLOWEST_FPS, _FASTEST_FPS = 1e-3, 1e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,15 +199,18 @@ def _fps(path: Path, metadata: dict[str, str]) -> float:
         raise FileError(
             f"{path.name} does not say its frames per second ({metadata.get('fps')!r}).", _DAMAGED
         ) from error
-    if not math.isfinite(fps) or fps <= 0:
-        raise FileError(f"{path.name} has {fps} frames per second.", _DAMAGED)
+    if not _SLOWEST_FPS <= fps <= _FASTEST_FPS:
+        raise FileError(
+            f"{path.name} has {fps} frames per second.",
+            "Export the video with its usual frame rate, then compute the animation again.",
+        )
     return fps
 
 
 def _provenance(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     try:
         provenance = json.loads(metadata["provenance"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FileError(f"The provenance in {path.name} is not readable ({error}).", _DAMAGED) from error
     if not isinstance(provenance, dict):
         raise FileError(f"The provenance in {path.name} is not a JSON object.", _DAMAGED)

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from .json_number import number, whole_number
+from .sentence import showable
+
 
 class JobState(StrEnum):
     """Where a job stands on the server."""
@@ -67,11 +70,11 @@ class JobStatus:
         """
         error, left = values["error"], values.get("seconds_left")
         return cls(
-            id=str(values["id"]),
+            id=showable(str(values["id"])),
             state=JobState(values["state"]),
-            stage=str(values["stage"]),
-            progress=float(values["progress"]),
-            seq=int(values["seq"]),
-            error=None if error is None else JobError(error["code"], error["message"], error["hint"]),
-            seconds_left=None if left is None else float(left),
+            stage=showable(str(values["stage"])),
+            progress=number(values["progress"]),
+            seq=whole_number(values["seq"]),
+            error=None if error is None else JobError(*(str(error[part]) for part in ("code", "message", "hint"))),
+            seconds_left=None if left is None else number(left),
         )

@@ -71,6 +71,8 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
                 raise ValueError("the header is longer than the file")
             header = json.loads(file.read(length))
         metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("its metadata are not texts with names")
         data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.empty(0, np.uint8)
         tensors = {}
         for name, entry in header.items():
@@ -81,7 +83,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             tensors[name] = data[begin:end].view(dtype).reshape(shape)
     except OSError as error:
         raise FileError(f"{path} could not be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, struct.error) as error:
         raise FileError(
             f"{path} is not a well-formed safetensors file ({error}).", "Download the result again."
         ) from error

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from .json_number import whole_number
 from .weights_facts import WeightsFacts
 
 
@@ -49,7 +50,7 @@ class ServerFacts:
             version=str(capabilities["version"]),
             worker=str(capabilities["worker"]),
             devices=tuple(str(device["name"]) for device in capabilities["devices"]),
-            free_mb=int(capabilities["memory_available_mb"]),
+            free_mb=whole_number(capabilities["memory_available_mb"]),
             engines=tuple(map(str, capabilities["engines"])),
             weights={str(name): bool(ready) for name, ready in capabilities["weights"].items()},
         )

@@ -4,6 +4,8 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
+from .json_number import whole_number
+
 
 @dataclass(frozen=True)
 class VideoCheck:
@@ -30,4 +32,4 @@ class VideoCheck:
             ValueError: Something cannot be read.
         """
         picture = base64.b64decode(values["picture"], validate=True)
-        return cls(int(values["frames"]), tuple(str(warning) for warning in values["warnings"]), picture)
+        return cls(whole_number(values["frames"]), tuple(str(warning) for warning in values["warnings"]), picture)

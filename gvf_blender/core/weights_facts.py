@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .json_number import number, whole_number
+
 
 @dataclass(frozen=True)
 class WeightsEntry:
@@ -102,7 +104,7 @@ def _entry(values: dict[str, Any]) -> WeightsEntry:
         purpose=str(values["purpose"]),
         use=str(values["use"]),
         for_animating=bool(values["for_animating"]),
-        size=int(values["bytes"]),
+        size=whole_number(values["bytes"]),
         licence=str(values["licence"] or ""),
         terms=str(values["terms"]),
     )
@@ -113,4 +115,4 @@ def _download(values: dict[str, Any] | None) -> WeightsDownload | None:
         return None
     error = values["error"]
     reason = "" if error is None else f"{error['message']} {error['hint']}".strip()
-    return WeightsDownload(str(values["state"]), str(values["stage"]), float(values["progress"]), reason)
+    return WeightsDownload(str(values["state"]), str(values["stage"]), number(values["progress"]), reason)

@@ -1,6 +1,7 @@
 """Animation files are checked at the door, and whatever is wrong with one is said in one sentence."""
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -104,9 +105,12 @@ def test_wrong_tensors_are_named(tmp_path, changed, message):
         ({"fps": "fast"}, "does not say its frames per second .'fast'."),
         ({"fps": "0"}, "has 0.0 frames per second"),
         ({"fps": "nan"}, "has nan frames per second"),
+        ({"fps": "1e300"}, r"has 1e\+300 frames per second"),
+        ({"fps": "1e-300"}, "has 1e-300 frames per second"),
         ({"provenance": None}, "provenance .* not readable"),
         ({"provenance": "{"}, "provenance .* not readable"),
         ({"provenance": "[]"}, "not a JSON object"),
+        ({"provenance": "[" * 100_000}, "provenance .* not readable"),
     ],
 )
 def test_wrong_metadata_is_named(tmp_path, changed, message):
@@ -124,3 +128,30 @@ def test_a_cut_off_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(FileError, match="not a well-formed safetensors file"):
         read_animation(path)
+
+
+@pytest.mark.parametrize("metadata", [None, 5, ["format"], "gvf-animation", {"format": 1}, {"format": None}])
+def test_metadata_that_are_no_texts_are_a_damaged_file(tmp_path, metadata):
+    path = write(tmp_path)
+    path.write_bytes(with_header(json.dumps({"__metadata__": metadata}).encode()))
+    with pytest.raises(FileError, match=r"not a well-formed safetensors file .its metadata"):
+        read_animation(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a": {"dtype": "U8", "shape": [' + b"9" * 300 + b'], "data_offsets": [0, 1e999]}}',
+    ],
+    ids=["deep", "huge"],
+)
+def test_a_header_that_python_cannot_take_is_a_damaged_file(tmp_path, header):
+    path = write(tmp_path)
+    path.write_bytes(with_header(header))
+    with pytest.raises(FileError, match="not a well-formed safetensors file"):
+        read_animation(path)
+
+
+def with_header(header: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header

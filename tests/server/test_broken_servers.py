@@ -210,3 +210,80 @@ def test_a_result_that_does_not_fit_on_the_disk_is_not_begun(tmp_path):
     assert isinstance(error, FileError)
     assert f"{1 << 60:,} bytes" in error.message and str(tmp_path) in error.message
     assert not list(tmp_path.iterdir())
+
+
+def raw_status(**values: str) -> bytes:
+    """A job's status, with JSON texts in the place of some values."""
+    texts = {name: json.dumps(value) for name, value in STATUS.items()} | values
+    return b"{" + ", ".join(f'"{name}": {text}' for name, text in texts.items()).encode() + b"}"
+
+
+MANY_DIGITS = "9" * 400
+WRONG_NUMBERS = [
+    *({name: text} for name in ("seq", "progress", "seconds_left") for text in ("1e999", "NaN", "1e300", MANY_DIGITS)),
+    {"seq": "-Infinity"},
+    {"error": '{"code": 1}'},
+    {"error": "[1]"},
+]
+
+
+@pytest.mark.parametrize("values", WRONG_NUMBERS)
+def test_a_status_that_nobody_could_show_is_not_taken(values):
+    with service(always(whole(raw_status(**values)))) as address:
+        assert refusal(address, lambda client: client.status("a")).code == "wrong_service"
+    with service(always(whole(b"data: " + raw_status(**values) + b"\n\n"))) as address:
+        assert refusal(address, lambda client: list(client.events("a"))).code == "wrong_service"
+
+
+def test_what_a_status_says_in_other_kinds_becomes_texts():
+    error = '{"code": 1, "message": ["a"], "hint": null}'
+    values = {"state": '"failed"', "stage": r'"\ud800"', "id": r'"\ud800"', "error": error}
+    with service(always(whole(raw_status(**values)))) as address:
+        status = Client(address, "token").status("a")
+    assert (status.id, status.stage) == ("?", "?")
+    assert (status.error.code, status.error.message, status.error.hint) == ("1", "['a']", "None")
+
+
+def test_json_that_is_too_deep_is_no_json():
+    with service(always(whole(b"[" * 1_000_000))) as address:
+        assert refusal(address, lambda client: client.health()).code == "wrong_service"
+    with service(always(whole(b"data: " + b"[" * 60_000 + b"\n"))) as address:
+        assert refusal(address, lambda client: list(client.events("a"))).code == "wrong_service"
+
+
+@pytest.mark.parametrize("limits", [None, 5, {"upload_mb": "much"}, {"upload_mb": [1]}])
+def test_limits_that_are_none_are_told(tmp_path, limits):
+    def answer(connection, request):
+        if request.startswith(b"HEAD"):
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nUpload-Offset: " + b"9" * 5000 + b"\r\n\r\n")
+        else:
+            connection.sendall(as_json({"limits": limits}))
+
+    with service(answer) as address:
+        assert refusal(address, lambda client: uploaded(client, tmp_path / "file")).code == "wrong_service"
+
+
+def test_a_look_is_waited_for_no_longer_than_a_server_may_allow(monkeypatch):
+    waited = []
+    with service(always(as_json({"limits": {"check_seconds": 1e15}}))) as address:
+        client = Client(address, "token")
+        real = client._http.json
+
+        def json_of(method, path, body=None, timeout=None, while_waiting=None):
+            waited.append(timeout)
+            return real(method, path, body, 10.0, while_waiting)
+
+        monkeypatch.setattr(client._http, "json", json_of)
+        with pytest.raises(ServerError, match="what it says of a video is incomplete"):
+            client.check_video("a", {})
+    assert waited[-1] == client_module.LARGEST_LOOKING_LIMIT + client_module.LOOKING_SECONDS
+
+
+@pytest.mark.parametrize("frames", ["1e999", "NaN", MANY_DIGITS])
+def test_a_look_with_a_number_that_nobody_could_show_is_not_taken(frames):
+    def answer(connection, request):
+        found = b'{"frames": %s, "warnings": [], "picture": ""}' % frames.encode()
+        connection.sendall(whole(found) if request.startswith(b"POST") else as_json({"limits": {"check_seconds": 1}}))
+
+    with service(answer) as address:
+        assert refusal(address, lambda client: client.check_video("a", {})).code == "wrong_service"
