@@ -45,8 +45,8 @@ class Client:
             of a transfer, something has to come within each timeout.
 
     Raises:
-        ServerError: The address is none. Every method may raise it too: no answer, or the server's refusal with
-            its code, message and hint.
+        ServerError: The address or the token is none. Every method may raise it too: no answer, or the server's
+            refusal with its code, message and hint.
     """
 
     def __init__(self, address: str, token: str, timeout: float = 10.0) -> None:

@@ -55,7 +55,7 @@ def read_handshake(path: Path | None = None) -> Handshake:
     parts = urlsplit(handshake.address)
     try:
         socket.create_connection((parts.hostname or "", parts.port or 0), PROBE_SECONDS).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ServerError(
             f"The server that wrote {path} is gone: nothing listens at {handshake.address}.",
             INSTALL_HINT,

@@ -23,6 +23,9 @@ MAX_PICTURE_BYTES = 4_000_000
 MAX_LINE_BYTES = 64 * 1024
 """Of a stream of events: a status has a few hundred bytes."""
 PIECE_BYTES = 64 * 1024
+OPEN_PATHS = frozenset({"/v1/health"})
+"""They need no token, and whatever answers there has not yet said what it is."""
+
 _MANY_DIGITS = 20
 
 WAIT_SECONDS = 0.2
@@ -38,7 +41,7 @@ class Transport:
         timeout: Seconds that connecting may take, sending a piece, and an answer, or a piece of one that comes in many.
 
     Raises:
-        ServerError: The address is none.
+        ServerError: The address is none, or the token has characters that no token has.
     """
 
     def __init__(self, address: str, token: str, timeout: float) -> None:
@@ -50,9 +53,15 @@ class Transport:
             self._host, self._port = parts.hostname, parts.port
         except ValueError:
             self._host = None
-        if not self._host or parts.scheme not in ("http", "https"):
+        if not self._host or not _is_host(self._host) or parts.scheme not in ("http", "https"):
             raise ServerError(
                 f"{address!r} is not the address of a server.", "Enter one like http://127.0.0.1:8000.", "unreachable"
+            )
+        if not token.isascii() or not token.isprintable():
+            raise ServerError(
+                f"The token for the server at {self.address} has characters that no token has, such as line ends.",
+                "Copy the token from the handshake file of that server, or remove it to use the file.",
+                "wrong_token",
             )
         self._connection_type = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
 
@@ -225,7 +234,8 @@ class Transport:
             except OSError as error:
                 raise ServerError(f"Nothing answers at {self.address} ({error}).", START_HINT, "unreachable") from error
             connection.putrequest(method, path, skip_accept_encoding=True)
-            connection.putheader("Authorization", f"Bearer {self._token}")
+            if path not in OPEN_PATHS:
+                connection.putheader("Authorization", f"Bearer {self._token}")
             if method in ("PUT", "POST"):
                 connection.putheader("Content-Length", str(size))
             for name, value in headers.items():
@@ -287,6 +297,15 @@ class Transport:
             f"Look at its log. {START_HINT}",
             "unreachable",
         )
+
+
+def _is_host(name: str) -> bool:
+    """Whether a name can be asked for at all; `http.client` and the resolver raise errors of their own otherwise."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return name.isprintable() and " " not in name
 
 
 def _wait(connection: http.client.HTTPConnection, timeout: float, while_waiting: Callable[[], None]) -> None:

@@ -14,11 +14,19 @@ from gvf_blender.core.errors import ServerError
 
 
 @contextmanager
-def other_service(status: int, body: bytes):
-    """Another program's HTTP server on loopback that answers everything alike; yields its address."""
+def other_service(status: int, body: bytes, asked: list[str] | None = None):
+    """Another program's HTTP server on loopback that answers everything alike; yields its address.
+
+    Args:
+        status: Of every answer.
+        body: Of every answer.
+        asked: Gets the headers of every request.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
+            if asked is not None:
+                asked.append(str(self.headers))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -128,10 +136,39 @@ def test_another_version_of_the_protocol_is_told():
     assert "[2, 3]" in error.message
 
 
-@pytest.mark.parametrize("address", ["", "127.0.0.1:8000", "ftp://127.0.0.1", "http://[", "http://127.0.0.1:port"])
+NO_ADDRESSES = [
+    *("", "127.0.0.1:8000", "ftp://127.0.0.1", "http://[", "http://127.0.0.1:port", "http://a..b:80"),
+    *("http://exa mple:80", "http://exa\x7fmple:80", "http://exa\u2028mple:80", f"http://{'a' * 64}.org"),
+]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
 def test_something_that_is_no_address_is_told(address):
     with pytest.raises(ServerError, match="is not the address of a server"):
         Client(address, "token")
+
+
+@pytest.mark.parametrize(
+    "token", ["t\u20acst-token", "test-token-\n0123456789", "test-token\n", "test\x00token", "\ud800"]
+)
+def test_a_token_with_characters_that_none_has_is_told_without_being_shown(token):
+    error = refusal(address="http://127.0.0.1:1", token=token)
+    assert error.code == "wrong_token"
+    assert "characters that no token has" in error.message
+    assert token.strip() not in str(error)
+
+
+@pytest.mark.parametrize("address", ["http://b\u00fccher.example", "http://[::1]:8000", "http://my_host.:80"])
+def test_unusual_names_of_hosts_are_addresses(address):
+    assert Client(address, "token with spaces").address == address
+
+
+def test_the_token_is_kept_from_what_has_not_said_that_it_is_a_server():
+    asked = []
+    with other_service(200, b'{"service": "other"}', asked) as address:
+        refusal(address=address, token="the-studios-token")
+    assert len(asked) == 1
+    assert "the-studios-token" not in asked[0]
 
 
 def test_a_proxy_of_the_system_is_not_used(server, monkeypatch, free_address):
