@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from .answer import Answer
 
 CHUNK_BYTES = 1 << 20
+REPORT_SECONDS = 0.1
+"""Between two reports of a download, whose pieces may be as small as the server likes: 16 kB each with TLS."""
+
 SILENCE_SECONDS = 20.0
 """A stream of events that is silent for four heartbeats of the server (5 s each) is dead."""
 
@@ -343,11 +347,13 @@ class Client:
         return response.length
 
     def _receive(self, response: "Answer", total: int, write: Callable[[bytes], object], on_progress: Progress) -> None:
-        received = 0
+        received, reported = 0, float("-inf")
         for piece in self._http.pieces(response, CHUNK_BYTES):
             write(piece)
             received += len(piece)
-            on_progress(received / total)
+            if received == total or time.monotonic() - reported >= REPORT_SECONDS:
+                on_progress(received / total)
+                reported = time.monotonic()
         if received != total:
             raise ServerError(
                 f"The server at {self.address} sent {received:,} of {total:,} bytes.", "Try again.", "unreachable"

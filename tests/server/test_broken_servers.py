@@ -11,7 +11,7 @@ import pytest
 from gvf_blender.client import client as client_module
 from gvf_blender.client.client import Client
 from gvf_blender.client.transport import MAX_JSON_BYTES, MAX_LINE_BYTES, MAX_PICTURE_BYTES
-from gvf_blender.core.errors import FileError, GvfBlenderError, ServerError
+from gvf_blender.core.errors import FileError, GvfBlenderError, JobCancelled, ServerError
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CONTENT = b"a file of the artist's"
@@ -186,6 +186,23 @@ def test_a_slow_download_may_take_longer_than_the_timeout(tmp_path):
     with service(always(head, *(b"%d" % digit for digit in range(10)), pause=0.12)) as address:
         Client(address, "token", 1.0).download("a", tmp_path / "result")
     assert (tmp_path / "result").read_bytes() == b"0123456789"
+
+
+def test_a_download_that_comes_in_drips_reports_now_and_then_and_can_be_cancelled(tmp_path, monkeypatch):
+    drips = [OK + b"Content-Length: 40\r\n\r\n", *[b"x"] * 40]
+    reports = []
+    with service(always(*drips, pause=0.01)) as address:
+        monkeypatch.setattr(client_module, "REPORT_SECONDS", 3600.0)
+        Client(address, "token").download("a", tmp_path / "result", reports.append)
+        assert len(reports) <= 2 and reports[-1] == 1.0
+
+        def cancel(fraction):
+            reports.append(fraction)
+            raise JobCancelled()
+
+        error = refusal(address, lambda client: client.download("a", tmp_path / "other", cancel))
+    assert isinstance(error, JobCancelled)
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
 @pytest.mark.parametrize(
