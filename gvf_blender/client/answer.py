@@ -62,9 +62,10 @@ class _Arriving(io.RawIOBase):
         if seconds <= 0:
             raise TimeoutError("timed out")
         self._sock.settimeout(seconds)
-        count = self._raw.readinto(buffer)  # type: ignore[attr-defined]
-        self._stay()
-        return count
+        try:
+            return self._raw.readinto(buffer)  # type: ignore[attr-defined]
+        finally:
+            self._stay()
 
     def close(self) -> None:
         self._raw.close()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from gvf_blender.client import client, transport
+from gvf_blender.client.answer import Answer
 from gvf_blender.core.stillness import stillness
 
 
@@ -47,6 +48,28 @@ def test_an_answer_that_came_during_a_stillness_longer_than_the_timeout_is_no_ti
         assert not outcome
     thread.join()
     assert outcome == [None]
+
+
+def test_an_answer_that_is_half_read_before_a_long_stillness_is_no_timeout(pair):
+    connection, server = pair
+    timeout, found = 0.5, []
+    connection.sock.settimeout(timeout)
+
+    def read():
+        answer = Answer(connection.sock)
+        answer.begin()
+        found.append(answer.read1(1))
+        found.append(answer.read1(1))
+
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+    thread, outcome = in_thread(read)
+    with stillness():
+        server.send(b"a")
+        time.sleep(1.5 * timeout)
+        assert not found
+        server.send(b"b")
+    thread.join()
+    assert (outcome, found) == ([None], [b"a", b"b"])
 
 
 def test_a_server_that_never_answers_is_a_timeout(pair):
