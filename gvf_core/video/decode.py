@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gvf_core.errors import VideoError
-from gvf_core.video_file import LOCAL_FILES_ONLY, unreadable_video, video_stream
+from gvf_core.video_file import LOCAL_FILES_ONLY, bound_pictures, unreadable_video, video_stream
 
 MAX_PIXELS = 8192 * 8192
 """Larger pictures are refused."""
@@ -75,6 +75,7 @@ def read_video(
     try:
         with av.open(str(path), options=LOCAL_FILES_ONLY, metadata_errors="replace") as container:
             stream = video_stream(path, container)
+            bound_pictures(stream, MAX_PIXELS)
             rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
             kept = _kept_frames(stream.frames, start, stride, max_frames)
             for index, frame in enumerate(_decode(container, stream)):
@@ -138,6 +139,7 @@ def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> I
         yield from container.decode(stream)
         return
     decoder = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
+    decoder.options = stream.codec_context.options
     for packet in container.demux(stream):
         yield from decoder.decode(packet)
 
