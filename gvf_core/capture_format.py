@@ -15,6 +15,8 @@ MAX_VIEW_PIXELS = 4096 * 4096
 MAX_CAPTURE_PIXELS = 2**28
 """All views together: 1 GB; small PNG files can unpack to any amount."""
 CAPTURE_AGAIN = "Capture the asset in Blender again."
+SIMILARITY_TOLERANCE = 1e-4
+"""As that of the extension, which refuses results that a sheared or empty frame would be of."""
 
 _EXPECTED: Expected = {
     "vertices": ("F32", (None, 3)),
@@ -80,6 +82,7 @@ def _check_geometry(tensors: dict[str, np.ndarray], objects: int) -> None:
     for name in ("vertices", "world_from_unit", "world_to_camera", "intrinsics"):
         if not np.isfinite(tensors[name]).all():
             raise CaptureError(f"{name} holds values that are not finite.", "Check the mesh for broken vertices.")
+    _check_placement(tensors["world_from_unit"])
     if np.abs(vertices).max() > 1.0:
         raise CaptureError(
             f"A vertex lies {np.abs(vertices).max():.3g} from the centre, outside the unit frame.", CAPTURE_AGAIN
@@ -87,6 +90,14 @@ def _check_geometry(tensors: dict[str, np.ndarray], objects: int) -> None:
     movable = tensors.get("movable")
     if movable is not None and (len(movable) != len(vertices) or not ((movable >= 0) & (movable <= 1)).all()):
         raise CaptureError("The weights of what may move are not one number from 0 to 1 per vertex.", CAPTURE_AGAIN)
+
+
+def _check_placement(world_from_unit: np.ndarray) -> None:
+    linear = world_from_unit[:3, :3]
+    scale = np.cbrt(max(np.linalg.det(linear), 0.0)) ** 2
+    is_similarity = scale > 0 and np.allclose(linear.T @ linear, scale * np.eye(3), atol=SIMILARITY_TOLERANCE * scale)
+    if not is_similarity or not np.array_equal(world_from_unit[3], (0, 0, 0, 1)):
+        raise CaptureError("world_from_unit is not a rotation, one scale and a translation.", CAPTURE_AGAIN)
 
 
 def _pngs(path: Path, tensors: dict[str, np.ndarray]) -> tuple[bytes, ...]:

@@ -45,8 +45,7 @@ def inspect_video(path: Path, max_pixels: int, max_frames: int) -> VideoFacts:
     try:
         with av.open(str(path), options=LOCAL_FILES_ONLY, metadata_errors="replace") as container:
             stream = video_stream(path, container)
-            # FFmpeg itself refuses larger pictures, before it allocates them
-            stream.codec_context.options = {"max_pixels": str(2 * max_pixels + PADDING_PIXELS)}
+            bound_pictures(stream, max_pixels)
             stream.thread_type = "NONE"
             sizes = [(stream.width, stream.height)]
             decoded = 0
@@ -55,7 +54,9 @@ def inspect_video(path: Path, max_pixels: int, max_frames: int) -> VideoFacts:
                     sizes.append((frame.width, frame.height))
                     decoded += 1
             width, height = max(sizes, key=lambda size: size[0] * size[1])
-            frames = stream.frames or decoded + sum(1 for _ in islice(container.demux(stream), max_frames + 1))
+            # the demuxer ends with a packet that is empty
+            rest = (packet for packet in container.demux(stream) if packet.size)
+            frames = stream.frames or decoded + sum(1 for _ in islice(rest, max_frames + 1))
             return VideoFacts(width, height, frames)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise unreadable_video(path, error) from error
@@ -75,6 +76,11 @@ def video_stream(path: Path, container: av.container.InputContainer) -> av.Video
     if stream.codec_context is None:
         raise VideoError(f"{path.name} is coded in a way that cannot be decoded.", "Convert it to H.264 MP4.")
     return stream
+
+
+def bound_pictures(stream: av.VideoStream, max_pixels: int) -> None:
+    """Let FFmpeg itself refuse pictures that are much larger than a limit, before it allocates them."""
+    stream.codec_context.options = {"max_pixels": str(2 * max_pixels + PADDING_PIXELS)}
 
 
 def unreadable_video(path: Path, error: Exception) -> VideoError:

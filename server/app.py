@@ -8,6 +8,7 @@ from gvf_core import __version__
 from server.access import AccessControl, Entrance
 from server.answers import add_error_handlers
 from server.blob_routes import blob_routes
+from server.body_limit import BodyLimit
 from server.descriptions import ErrorAnswer
 from server.job_routes import job_routes
 from server.metrics import RequestMetrics
@@ -32,6 +33,7 @@ def create_app(service: Service, entrance: Entrance) -> FastAPI:
     app = FastAPI(
         title="GVF server", version=__version__, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json"
     )
+    app.add_middleware(BodyLimit)
     app.add_middleware(RequestMetrics)
     app.add_middleware(AccessControl, entrance=entrance)
     add_error_handlers(app)

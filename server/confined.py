@@ -90,15 +90,21 @@ def ask(
     command += [json.dumps(asdict(bounds)), json.dumps(details)]
     # one thread, whose memory is bounded: pools of threads reserve address space by the core
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + bounds.seconds
-    with process:
-        try:
-            output, complaints = _finished(process, deadline, given_up)
-        finally:
-            process.kill()
+    # Its other end closes with this server, whatever ends that.
+    leash, ours = os.pipe()
+    try:
+        process = subprocess.Popen(
+            command, env=environment, stdin=leash, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        os.close(leash)
+        deadline = time.monotonic() + bounds.seconds
+        with process:
+            try:
+                output, complaints = _finished(process, deadline, given_up)
+            finally:
+                process.kill()
+    finally:
+        os.close(ours)
     if process.returncode < 0 or process.returncode == OUT_OF_MEMORY:
         raise BeyondBoundsError
     try:

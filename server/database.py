@@ -136,7 +136,14 @@ class Database:
     def _errors_as_sentences(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            if type(error) is sqlite3.DatabaseError:
+                raise StorageError(
+                    f"The list of jobs {self._path} is damaged ({error}).",
+                    "Stop the server and move the file away to start with an empty list; uploads and results stay.",
+                ) from error
+            if not isinstance(error, sqlite3.OperationalError):
+                raise
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise StorageFullError(
                     f"The disk is full: {self._path} cannot be written.", "Free some disk space."

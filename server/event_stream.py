@@ -40,10 +40,9 @@ async def event_stream(table: JobTable, announcements: Announcements, job_id: st
                 continue
             if announced is None:
                 return
-            if announced.seq <= after:
-                continue
-            after = announced.seq
-            yield _text(announced)
+            if announced.seq > after:
+                after = announced.seq
+                yield _text(announced)
             if announced.state.is_terminal:
                 return
 

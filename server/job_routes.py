@@ -8,8 +8,9 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from gvf_core.settings import AnimateSettings
 from server.descriptions import OUTPUT_NAME, JobDescription, JobList, JobSubmission, describe
-from server.errors import NoPreviewError, NoResultError, ResultGoneError, UnknownOutputError
+from server.errors import InvalidRequestError, NoPreviewError, NoResultError, ResultGoneError, UnknownOutputError
 from server.event_stream import event_stream
+from server.job_table import RETRY_KEY
 from server.jobs import JobRequest, JobState
 from server.service import Service
 
@@ -33,6 +34,8 @@ def job_routes(service: Service) -> APIRouter:
     )
     def submit_job(submission: JobSubmission) -> JobDescription:
         """Check a job and queue it; the same idempotency key gives the same job."""
+        if submission.idempotency_key.startswith(RETRY_KEY):
+            raise InvalidRequestError(f"Keys with {RETRY_KEY!r} are the server's own.", "Choose another key.")
         settings = AnimateSettings.from_dict(submission.settings)
         request = JobRequest(
             submission.capture,

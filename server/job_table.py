@@ -24,6 +24,8 @@ LOGGER = logging.getLogger(__name__)
 
 CANCELLING_STAGE = "cancelling"
 RETRY_AFTER_SECONDS = 10
+RETRY_KEY = "retry-of:"
+"""What the keys begin with under which the server itself queues jobs."""
 
 _JOBS = """
 SELECT jobs.number, jobs.id, client_id, created, retry_of, cancel_requested,
@@ -101,7 +103,7 @@ class JobTable:
             raise NotRetryableError(
                 f"Job {job_id} is {job.status.state}: only one that ended without success can be tried again."
             )
-        return self.submit(self.request(job_id), f"retry-of:{job_id}", retry_of=job_id)
+        return self.submit(self.request(job_id), f"{RETRY_KEY}{job_id}", retry_of=job_id)
 
     def known(self, request: JobRequest, idempotency_key: str) -> JobStatus | None:
         """The job that was submitted with this key, if any.

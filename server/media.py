@@ -3,7 +3,8 @@
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -11,13 +12,16 @@ from typing import Literal
 from gvf_core.settings import AnimateSettings
 from server.confined import BeyondBoundsError, Bounds, BrokenError, UnusableMediaError, ask
 from server.database import Database
-from server.errors import CheckingError, LimitError
+from server.errors import CheckingError, LimitError, QueueFullError
 from server.finding import Finding, VideoLook
 from server.limits import Limits
 from server.storage import safe_name
 
 PATIENCE_SECONDS = 3.0
 """How long a look waits for the one before it, whose artist may just have closed it."""
+MOST_WAITING = 12
+"""Requests that wait for a look or their turn; the pool that all routes share has 40 threads."""
+RETRY_AFTER_SECONDS = 5
 COMPILED_MB = 64
 """rembg keeps what it has compiled in files."""
 
@@ -35,6 +39,7 @@ class MediaProbe:
         self._limits = limits
         self._one_at_a_time = threading.Lock()
         self._looking = threading.Lock()
+        self._places = threading.BoundedSemaphore(MOST_WAITING)
         self._stopped = threading.Event()
 
     def capture(self, path: Path) -> Finding:
@@ -43,6 +48,7 @@ class MediaProbe:
         Raises:
             UnusableMediaError: It cannot be read, or only with more time or memory than allowed.
             LimitError: It holds more than allowed.
+            QueueFullError: Too many uploads wait for that.
         """
         found = self._find("capture", path, "The capture")
         for value, limit, what in (
@@ -61,6 +67,7 @@ class MediaProbe:
         Raises:
             UnusableMediaError: It cannot be read, or only with more time or memory than allowed.
             LimitError: It holds more than allowed.
+            QueueFullError: Too many uploads wait for that.
         """
         found = self._find("video", path, safe_name(name or "video"))
         for value, limit, what, hint in (
@@ -87,8 +94,9 @@ class MediaProbe:
             GivenUpError: `given_up` returned True, or the server ends.
         """
         self.video(path, name)
-        if not self._looking.acquire(timeout=PATIENCE_SECONDS):
-            raise CheckingError("Another video is being looked at.", "Try again in a moment.")
+        with self._place():
+            if not self._looking.acquire(timeout=PATIENCE_SECONDS):
+                raise CheckingError("Another video is being looked at.", "Try again in a moment.")
         limits = self._limits
         # Decoder, OpenCV and networks use all cores.
         cpu_seconds = limits.check_seconds * (os.cpu_count() or 1)
@@ -111,7 +119,7 @@ class MediaProbe:
 
     def _find(self, role: Literal["capture", "video"], path: Path, name: str) -> Finding:
         query = "SELECT finding FROM findings WHERE sha256 = ? AND role = ?"
-        with self._one_at_a_time:
+        with self._place(), self._one_at_a_time:
             with self._database.reading() as connection:
                 known = connection.execute(query, (path.name, role)).fetchone()
             if known is not None:
@@ -123,6 +131,17 @@ class MediaProbe:
                     (path.name, role, json.dumps(asdict(found))),
                 )
             return found
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of those who wait; every other request needs a thread, too."""
+        if not self._places.acquire(blocking=False):
+            text = f"{MOST_WAITING} requests wait for uploads to be looked into, as many as this server takes."
+            raise QueueFullError(text, "Try again in a moment.", RETRY_AFTER_SECONDS)
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def _probe(self, role: Literal["capture", "video"], path: Path, name: str) -> Finding:
         limits = self._limits

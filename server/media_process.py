@@ -10,6 +10,7 @@ from typing import Any
 from gvf_core.errors import GvfError
 from server.confined import OUT_OF_MEMORY
 from server.memory import memory_ran_out
+from server.parent_watch import end_with_the_server
 
 MEGABYTE = 10**6
 
@@ -17,6 +18,7 @@ MEGABYTE = 10**6
 def main(arguments: list[str]) -> int:
     """Print what is in a file, or what is wrong with it, as JSON."""
     role, path, name, bounds, details = arguments
+    end_with_the_server()
     _limit_this_process(json.loads(bounds))
     answer: dict[str, Any]
     try:

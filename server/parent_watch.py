@@ -24,6 +24,17 @@ def watch_parent(pid: int, on_gone: Callable[[], None]) -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
+def end_with_the_server() -> None:
+    """End this process, too, once the server has closed or lost the pipe that is the standard input."""
+
+    def wait() -> None:
+        # Not through sys.stdin, whose lock a thread must not hold when Python ends.
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end-with-the-server", daemon=True).start()
+
+
 if sys.platform == "win32":
 
     def process_exists(pid: int) -> bool:

@@ -16,8 +16,9 @@ from gvf_core import __version__
 from server.access import Entrance
 from server.app import create_app
 from server.configuration import LOCAL, ServerOptions
+from server.connections import Connection, prepare_for_connections
 from server.device import installed_gpus
-from server.errors import StartError
+from server.errors import StartError, StorageError
 from server.handshake import Handshake, published
 from server.locking import LockedError, exclusive_lock
 from server.log import configure_logging
@@ -70,12 +71,15 @@ def run_server(options: ServerOptions) -> int:
         StartError: Another server uses the handshake file or the data folder, the port is busy, or a folder
             cannot be written.
     """
+    if sys.platform != "win32":
+        os.umask(0o077)  # what artists upload is nobody else's, also in a folder that is open to all
     with contextlib.ExitStack() as held:
         handshake_lock = options.handshake.with_name(options.handshake.name + ".lock")
         _lock(held, handshake_lock, f"handshake file {options.handshake}", "--handshake")
         _lock(held, options.data / "lock", f"data folder {options.data}", "--data")
         token = options.token or secrets.token_urlsafe(32)
         configure_logging(options.log_format, options.data / "server.log", (token,))
+        prepare_for_connections()
         listener = held.enter_context(_listen(options.host, options.port))
         port = listener.getsockname()[1]
         entrance = Entrance(
@@ -101,6 +105,8 @@ def run_server(options: ServerOptions) -> int:
             log_config=None,
             log_level="warning",
             access_log=False,
+            http=Connection,
+            ws="none",
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
         )
         server = _HttpServer(config, handshake, options.handshake, service)
@@ -145,6 +151,8 @@ def _open_service(options: ServerOptions, stop: Callable[[], None], on_crash: Ca
             stop,
             on_crash,
         )
+    except StorageError as error:
+        raise StartError(error.message, error.hint) from error
     except OSError as error:
         raise StartError(
             f"The data folder {options.data} cannot be used ({error}).", "Choose another --data."

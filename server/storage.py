@@ -6,7 +6,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ class Storage:
         self.results, self._work = root / "results", root / "work"
         self._in_use: Callable[[], set[str]] = set
         self._cleaning = threading.Lock()
+        self._promised: dict[Path, int] = {}
         shutil.rmtree(self._work, ignore_errors=True)
         self.make_folders()
 
@@ -169,8 +170,13 @@ class Storage:
         """What uploads, parts of them and results take now."""
         return sum(file.size for file in _files(self.blobs, self.incoming, self.results))
 
-    def make_room(self, needed: int) -> None:
+    def make_room(self, needed: int, file: Path | None = None, size: int = 0) -> None:
         """Remove the least recently used uploads and results until so many more bytes fit.
+
+        Args:
+            needed: How many.
+            file: Which is about to be written, if one is; until it has `arrived`, others find that much room less.
+            size: How large it will be.
 
         Raises:
             StorageFullError: They do not fit, even then.
@@ -179,21 +185,34 @@ class Storage:
         with self._cleaning:
             in_use = self._in_use()
             files = list(_files(self.blobs, self.incoming, self.results))
-            free = shutil.disk_usage(self.root).free
-            excess = max(sum(file.size for file in files) + needed - self.quota_bytes, needed - free)
-            removable = [file for file in files if file.path.name not in in_use and file.path.suffix != RECEIVING]
-            kept_free = sum(file.size for file in removable)
+            to_come = self._to_come({one.path: one.size for one in files}, file)
+            free = max(0, shutil.disk_usage(self.root).free - to_come)
+            excess = max(sum(one.size for one in files) + to_come + needed - self.quota_bytes, needed - free)
+            removable = [one for one in files if one.path.name not in in_use and one.path.suffix != RECEIVING]
+            kept_free = sum(one.size for one in removable)
             if excess > kept_free:
                 raise StorageFullError(
                     f"The server's disk is full: {needed:,} bytes do not fit into {self.root}, which may hold "
                     f"{self.quota_bytes:,} bytes; {free:,} are free on the disk and {kept_free:,} could be removed.",
                     "Free some disk space, start the server with a larger --max-disk-gb or another --data folder.",
                 )
-            for file in sorted(removable, key=lambda file: file.used):
+            for one in sorted(removable, key=lambda one: one.used):
                 if excess <= 0:
-                    return
-                file.path.unlink(missing_ok=True)
-                excess -= file.size
+                    break
+                one.path.unlink(missing_ok=True)
+                excess -= one.size
+            if file is not None:
+                self._promised[file] = size
+
+    def arrived(self, file: Path) -> None:
+        """Nothing more of a file comes that room was made for."""
+        with self._cleaning:
+            self._promised.pop(file, None)
+
+    def _to_come(self, sizes: Mapping[Path, int], asking: Path | None) -> int:
+        """How many bytes the files that are being written will grow by, but for the one that asks."""
+        promised = ((file, size) for file, size in self._promised.items() if file != asking)
+        return sum(max(0, size - sizes.get(file, 0)) for file, size in promised)
 
     @contextmanager
     def keeping(self) -> Iterator[None]:

@@ -117,7 +117,7 @@ class Uploads:
         own = self._storage.incoming / f"{sha256}.{secrets.token_hex(4)}{RECEIVING}"
         try:
             self._storage.make_folders()
-            self._storage.make_room((part.total or 0) - part.start)
+            self._storage.make_room((part.total or 0) - part.start, own, part.total or 0)
             if part.start:
                 self._take_partial(sha256, own, part.start)
             with own.open("ab") as file:
@@ -143,6 +143,7 @@ class Uploads:
                 "Make it writable or start the server with another --data folder.",
             ) from error
         finally:
+            self._storage.arrived(own)
             with contextlib.suppress(OSError):  # what kept the file from being written may keep it from being removed
                 own.unlink()
 
@@ -221,8 +222,8 @@ class Upload:
         if self._part.size is not None and self.size > self._part.start + self._part.size:
             raise InvalidRequestError("The request carries more bytes than its Content-Range says.")
         if self._part.total is None and self.size > (self._room or 0):
-            self._storage.make_room(ROOM_STEP_BYTES)
             self._room = self.size + ROOM_STEP_BYTES
+            self._storage.make_room(ROOM_STEP_BYTES, self._own, self._room)
         self._hash.update(data)
         self._file.write(data)
 

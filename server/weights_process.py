@@ -6,11 +6,11 @@ It says what it does as one JSON object a line, and ends when its standard input
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 
 from gvf_core.errors import GvfError
+from server.parent_watch import end_with_the_server
 
 # Progress comes with every piece that arrives, hundreds a second; people read less.
 _TELL_SECONDS = 0.1
@@ -18,7 +18,7 @@ _TELL_SECONDS = 0.1
 
 def main(names: list[str]) -> int:
     """Fetch and install entries of the registry one after the other; the first one that fails ends it."""
-    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    end_with_the_server()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as told:
         os.dup2(2, 1)  # whatever a library prints belongs into the log
 
@@ -50,11 +50,6 @@ def _fetch(name: str, tell: Callable[[dict[str, object]], None]) -> None:
     tell({"name": name})
     download(checkpoint(name), default_store(), on_progress=on_progress)
     tell({"name": name, "installed": True})
-
-
-def _end_with_the_server() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-import fpsample
 import numpy as np
 from jaxtyping import Float, Int, Int32
 from scipy.spatial import cKDTree
+
+from gvf_core.geometry.farthest import farthest_point_indices
 
 CANDIDATES_PER_SAMPLE = 5
 NORMAL_WEIGHT = 0.5
@@ -68,11 +69,7 @@ def sample_surface(
     barycentric = np.stack([1 - u, u * (1 - v), u * v], axis=1)
     points = SurfacePoints(triangle, barycentric)
     features = _features(points.positions(vertices, triangles), normals[triangle], np.sqrt(total / count))
-    # Without a start of ours the library picks one with numpy's global generator.
-    kept = fpsample.bucket_fps_kdline_sampling(
-        features.astype(np.float32), count, h=min(7, candidates.bit_length() - 1), start_idx=0
-    )
-    kept = np.sort(kept.astype(np.int64))
+    kept = np.sort(farthest_point_indices(features.astype(np.float32), count))
     return SurfacePoints(triangle[kept], barycentric[kept])
 
 

@@ -1,10 +1,11 @@
 """Nearest neighbours and farthest-point sampling, exact on every device."""
 
-import fpsample
 import torch
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
+
+from gvf_core.geometry.farthest import farthest_point_indices
 
 _CHUNK = 1 << 25
 """Distances held at once on a GPU: 256 MB in float64."""
@@ -48,8 +49,8 @@ def farthest_points(xyz: Float[Tensor, "points 3"], count: int, start: int = 0) 
     """
     if not count <= len(xyz) or not 0 <= start < len(xyz):
         raise ValueError(f"{count} points, beginning with number {start}, cannot be selected from {len(xyz)}.")
-    selected = fpsample.fps_sampling(xyz.detach().float().cpu().numpy(), count, start_idx=start)
-    return torch.from_numpy(selected.astype("int64")).to(xyz.device)
+    selected = farthest_point_indices(xyz.detach().float().cpu().numpy(), count, start)
+    return torch.from_numpy(selected).to(xyz.device)
 
 
 def _nearest_of_all(queries: Tensor, points: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gvf_core.errors import VideoError
-from gvf_core.video_file import LOCAL_FILES_ONLY, unreadable_video, video_stream
+from gvf_core.video_file import LOCAL_FILES_ONLY, bound_pictures, unreadable_video, video_stream
 
 MAX_PIXELS = 8192 * 8192
 """Larger pictures are refused."""
@@ -75,12 +75,13 @@ def read_video(
     try:
         with av.open(str(path), options=LOCAL_FILES_ONLY, metadata_errors="replace") as container:
             stream = video_stream(path, container)
+            _check_size(path, stream.width, stream.height)
+            bound_pictures(stream, MAX_PIXELS)
             rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
             kept = _kept_frames(stream.frames, start, stride, max_frames)
             for index, frame in enumerate(_decode(container, stream)):
                 on_progress(min(1.0, index / (start + stride * kept)))
-                if frame.width * frame.height > MAX_PIXELS:
-                    raise VideoError(f"{path.name} has {frame.width} x {frame.height} pixels.", "Scale it down.")
+                _check_size(path, frame.width, frame.height)
                 if index < start or (index - start) % stride:
                     continue
                 if size is None:
@@ -108,6 +109,11 @@ def read_video(
         )
     fps, is_steady = _timing(times, rate / stride)
     return DrivingVideo(np.stack(frames), fps, alpha, is_steady)
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise VideoError(f"{path.name} has {width} x {height} pixels.", "Scale it down.")
 
 
 def _timing(times: Sequence[float | None], usual: float) -> tuple[float, bool]:
@@ -138,6 +144,7 @@ def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> I
         yield from container.decode(stream)
         return
     decoder = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
+    decoder.options = stream.codec_context.options
     for packet in container.demux(stream):
         yield from decoder.decode(packet)
 
