@@ -12,7 +12,7 @@ import bpy
 from .asset_file import BLEND, open_asset, pack_textures, save_asset
 from .core.batch_state import BatchRecord, append_record, finished_tasks, one_batch_at_a_time, state_path
 from .core.data_places import PARTIAL
-from .core.errors import FileError, GvfBlenderError, JobCancelled
+from .core.errors import DefectError, FileError, GvfBlenderError, JobCancelled
 from .core.manifest import BatchTask
 from .importer import Imported, raise_transparent_bounces
 from .importer.retiming import playback_of
@@ -80,6 +80,9 @@ def _run_all(state: Path, tasks: Sequence[BatchTask], animate: Animate, done: se
         except GvfBlenderError as error:
             LOGGER.warning("%d of %d, %s, failed: %s", number, len(tasks), task, error)
             outcome = BatchOutcome(task, error=error)
+        except Exception as error:  # a night's work shall not end for what one asset brings
+            LOGGER.exception("%d of %d, %s, failed", number, len(tasks), task)
+            outcome = BatchOutcome(task, error=DefectError("The add-on failed", error))
         outcomes.append(outcome)
         append_record(
             state,
@@ -116,8 +119,15 @@ def _run(task: BatchTask, output: Path, animate: Animate) -> tuple[str, ...]:
             pack_textures()
         save_asset(output)
     finally:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
     return imported.warnings
+
+
+def _remove(partial: Path) -> None:
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError as error:
+        LOGGER.warning("%s could not be removed: %s", partial, error)
 
 
 def _fit_frame_range(imported: Imported) -> None:
