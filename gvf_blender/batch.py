@@ -1,7 +1,6 @@
 """Running the tasks of a manifest one after another, each from its own file into its own .blend file."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from .core.data_places import PARTIAL
 from .core.errors import DefectError, FileError, GvfBlenderError, JobCancelled
 from .core.manifest import BatchTask
 from .importer import Imported, raise_transparent_bounces
-from .importer.retiming import playback_of
+from .importer.retiming import playback_of, whole_frames
 
 LOGGER = logging.getLogger(__name__)
 
@@ -135,5 +134,5 @@ def _fit_frame_range(imported: Imported) -> None:
     playbacks = [found for found in map(playback_of, shown) if found is not None]
     if playbacks:
         scene = bpy.context.scene
-        scene.frame_start = math.floor(min(found.start for found in playbacks))
-        scene.frame_end = math.ceil(max(found.end for found in playbacks))
+        start, end = min(found.start for found in playbacks), max(found.end for found in playbacks)
+        scene.frame_start, scene.frame_end = whole_frames(start, end)
