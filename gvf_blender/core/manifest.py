@@ -80,10 +80,10 @@ def read_manifest(path: Path) -> list[BatchTask]:
         SettingsError: It is no TOML file, or says something unknown or impossible.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FileError(f"The manifest {path} cannot be read ({error.strerror}).", "Check its name.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"The manifest {path} is not a TOML file ({error}).", "Correct that line.") from error
     _check_names(path, "the manifest", content, _TOP)
     folder = _beside(path, _text(path, content, "output", "out"))
@@ -139,6 +139,11 @@ def _check_import_settings(path: Path, settings: Mapping[str, Any]) -> None:
             isinstance(value, bool) or not isinstance(value, types) or not all(isinstance(one, str) for one in names)
         ):
             raise SettingsError(f"{name} in {path.name} is {value!r}.", f"Give {description}.")
+    if settings.get("frame_start", 0) < 0:
+        raise SettingsError(
+            f"frame_start in {path.name} is {settings['frame_start']}, and no scene plays frames before 0.",
+            "Choose a frame from 0 on.",
+        )
 
 
 def _beside(path: Path, name: str) -> Path:

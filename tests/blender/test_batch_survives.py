@@ -9,7 +9,7 @@ import pytest
 
 from gvf_blender.batch import run_batch
 from gvf_blender.core.batch_state import state_path
-from gvf_blender.core.errors import DefectError, FileError, JobCancelled
+from gvf_blender.core.errors import DefectError, FileError, JobCancelled, SettingsError
 from gvf_blender.core.manifest import BatchTask, read_manifest
 from gvf_blender.importer import Imported
 
@@ -90,3 +90,30 @@ def test_a_partial_result_that_cannot_be_removed_does_not_hide_why_a_task_failed
     (outcome,) = run(write(assets, ONE), fails)
     assert str(outcome.error) == "The disk is full."
     assert "could not be removed" in caplog.text
+
+
+def test_a_manifest_that_begins_with_a_byte_order_mark_is_read(tmp_path):
+    (task,) = read_manifest(write(tmp_path, ONE, encoding="utf-8-sig"))
+    assert task.asset == tmp_path.resolve() / "asset.glb"
+
+
+@pytest.mark.parametrize("text", [f"[settings]\nseed = {'1' * 5000}\n{ONE}", "x = " + "[" * 100_000])
+def test_what_no_reader_of_toml_takes_is_told_in_a_sentence(tmp_path, text):
+    with pytest.raises(SettingsError, match="is not a TOML file") as caught:
+        read_manifest(write(tmp_path, text))
+    assert len(str(caught.value)) < 400
+
+
+def test_a_start_before_every_scene_is_refused_before_anything_is_opened(tmp_path):
+    with pytest.raises(SettingsError, match="frame_start in batch.toml is -5") as caught:
+        read_manifest(write(tmp_path, f"[settings]\nframe_start = -5\n{ONE}"))
+    assert caught.value.hint == "Choose a frame from 0 on."
+    assert read_manifest(write(tmp_path, f"[settings]\nframe_start = 0\n{ONE}"))
+
+
+def test_a_server_in_the_folder_of_the_open_file_is_found_for_every_task(api, assets, server):
+    shutil.copy(server.handshake, assets / "server.json")
+    bpy.ops.wm.save_as_mainfile(filepath=str(assets / "open.blend"))
+    manifest = write(assets, '[settings]\noutputs = ["motion"]\nviews = 1\n' + ONE)
+    (outcome,) = api.batch(manifest, server="//server.json")
+    assert outcome.error is None and outcome.output.is_file()
