@@ -386,6 +386,9 @@ def batch(
     path = real_path(manifest)
     tasks = read_manifest(path)
     _connector(server)
+    if isinstance(server, str | Path):
+        # "//" stands for another folder as soon as the first task has opened its asset.
+        server = user_path(server)
 
     def run(objects: Sequence[bpy.types.Object], task: BatchTask) -> Imported:
         tell = None if on_progress is None else partial(on_progress, task)

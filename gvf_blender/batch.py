@@ -1,7 +1,6 @@
 """Running the tasks of a manifest one after another, each from its own file into its own .blend file."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ import bpy
 from .asset_file import BLEND, open_asset, pack_textures, save_asset
 from .core.batch_state import BatchRecord, append_record, finished_tasks, one_batch_at_a_time, state_path
 from .core.data_places import PARTIAL
-from .core.errors import FileError, GvfBlenderError, JobCancelled
+from .core.errors import DefectError, FileError, GvfBlenderError, JobCancelled
 from .core.manifest import BatchTask
 from .importer import Imported, raise_transparent_bounces
-from .importer.retiming import playback_of
+from .importer.retiming import playback_of, whole_frames
 
 LOGGER = logging.getLogger(__name__)
 
@@ -80,6 +79,9 @@ def _run_all(state: Path, tasks: Sequence[BatchTask], animate: Animate, done: se
         except GvfBlenderError as error:
             LOGGER.warning("%d of %d, %s, failed: %s", number, len(tasks), task, error)
             outcome = BatchOutcome(task, error=error)
+        except Exception as error:  # a night's work shall not end for what one asset brings
+            LOGGER.exception("%d of %d, %s, failed", number, len(tasks), task)
+            outcome = BatchOutcome(task, error=DefectError("The add-on failed", error))
         outcomes.append(outcome)
         append_record(
             state,
@@ -116,8 +118,15 @@ def _run(task: BatchTask, output: Path, animate: Animate) -> tuple[str, ...]:
             pack_textures()
         save_asset(output)
     finally:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
     return imported.warnings
+
+
+def _remove(partial: Path) -> None:
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError as error:
+        LOGGER.warning("%s could not be removed: %s", partial, error)
 
 
 def _fit_frame_range(imported: Imported) -> None:
@@ -125,5 +134,5 @@ def _fit_frame_range(imported: Imported) -> None:
     playbacks = [found for found in map(playback_of, shown) if found is not None]
     if playbacks:
         scene = bpy.context.scene
-        scene.frame_start = math.floor(min(found.start for found in playbacks))
-        scene.frame_end = math.ceil(max(found.end for found in playbacks))
+        start, end = min(found.start for found in playbacks), max(found.end for found in playbacks)
+        scene.frame_start, scene.frame_end = whole_frames(start, end)

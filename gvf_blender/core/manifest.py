@@ -24,6 +24,8 @@ IMPORT_SETTINGS: dict[str, tuple[str, tuple[type, ...]]] = {
     "camera": ("the name of a camera", (str,)),
 }
 """What settings may hold besides those of the motion."""
+_MAX_STEM = 90
+"""Bytes of a result's name for each of asset and video: with key and suffixes they stay below the 255 of most disks."""
 _TOP, _RUN = ("output", "settings", "run"), ("assets", "videos", "further", "objects", "settings")
 
 
@@ -61,7 +63,7 @@ class BatchTask:
 
     def output(self, key: str) -> Path:
         """The .blend file of the result, another one for every key."""
-        return self.folder / f"{self.asset.stem}-{self.video.stem}-{key[:6]}.blend"
+        return self.folder / f"{_short(self.asset.stem)}-{_short(self.video.stem)}-{key[:6]}.blend"
 
     def __str__(self) -> str:
         """For messages."""
@@ -78,10 +80,10 @@ def read_manifest(path: Path) -> list[BatchTask]:
         SettingsError: It is no TOML file, or says something unknown or impossible.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FileError(f"The manifest {path} cannot be read ({error.strerror}).", "Check its name.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"The manifest {path} is not a TOML file ({error}).", "Correct that line.") from error
     _check_names(path, "the manifest", content, _TOP)
     folder = _beside(path, _text(path, content, "output", "out"))
@@ -137,6 +139,11 @@ def _check_import_settings(path: Path, settings: Mapping[str, Any]) -> None:
             isinstance(value, bool) or not isinstance(value, types) or not all(isinstance(one, str) for one in names)
         ):
             raise SettingsError(f"{name} in {path.name} is {value!r}.", f"Give {description}.")
+    if settings.get("frame_start", 0) < 0:
+        raise SettingsError(
+            f"frame_start in {path.name} is {settings['frame_start']}, and no scene plays frames before 0.",
+            "Choose a frame from 0 on.",
+        )
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -175,6 +182,15 @@ def _texts(path: Path, run: Mapping[str, Any], name: str) -> list[str]:
     if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
         raise SettingsError(f"{name} of a [[run]] in {path.name} is {values!r}.", f'Write {name} = ["name", ...].')
     return values
+
+
+def _short(stem: str) -> str:
+    """A name as it is, or where that is too long the beginning and a number that stays the same."""
+    name = os.fsencode(stem)
+    if len(name) <= _MAX_STEM:
+        return stem
+    number = hashlib.sha256(name).hexdigest()[:8]
+    return f"{name[: _MAX_STEM - len(number) - 1].decode(errors='ignore')}-{number}"
 
 
 def _named_files(asset: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """One door for all formats: which objects go into which, over which frames, and how exact the file is."""
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ..core.sentence import Sentence
 from ..importer import has_motion
 from ..importer.gaussians import shows_gaussians
 from ..importer.placement import is_invertible
-from ..importer.retiming import playback_of
+from ..importer.retiming import playback_of, whole_frames
 from ..importer.same_import import same_import
 from .drafts import drafts_of
 from .morph_glb import export_glb
@@ -181,8 +180,7 @@ def animation_frames(scene: bpy.types.Scene, thing: bpy.types.Object) -> tuple[i
     if playback is None:
         return scene.frame_start, scene.frame_end
     stretch = scene.render.frame_map_new / scene.render.frame_map_old
-    # Keys at 1 and 24.999 of a 29.97 frame rate mean 1 to 25.
-    return math.ceil(playback.start * stretch - 1e-3), math.floor(playback.end * stretch + 1e-3)
+    return whole_frames(playback.start * stretch, playback.end * stretch)
 
 
 def format_of(path: Path) -> str | None:

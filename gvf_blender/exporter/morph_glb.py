@@ -1,7 +1,7 @@
 """GLB with one morph target per frame: the format of web viewers and game engines.
 
-A motion is absolute shape keys or a modifier, neither of which glTF knows, so a copy of the mesh gets relative shape
-keys whose weights rise and fall one after another. Where the object goes, its node goes, as engines want their roots.
+A motion is absolute shape keys or a modifier, neither of which glTF knows. Blender writes a copy of the mesh as it is
+at the first frame, which then gets the targets. Where the object goes, its node goes, as engines want their roots.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,20 @@ import numpy as np
 from mathutils import Matrix
 
 from ..core.errors import FileError, SelectionError
-from ..core.glb_file import add_asset_extras, read_morph_mesh
+from ..core.glb_file import GlbFile, read_morph_mesh
+from ..core.glb_morphs import MorphMotion, add_morphs, node_of, take_attribute
 from ..importer import PROVENANCE_PROPERTY
 from ..importer.placement import transform_points
+from ..importer.retiming import scene_fps
 from ..material_slots import replace_materials, shown_materials
 from ..operator_reason import reason_of
 from .provenance import provenance_note
 from .stage import depsgraph_of, operators_in
 from .vertex_tracks import VertexTracks
+
+# The exporter writes attributes that begin with an underscore.
+_SOURCE = "_gvf_vertex"
+_REPORT = "Please report this with the .blend file."
 
 
 def export_glb(
@@ -41,25 +47,45 @@ def export_glb(
         FileError: The file cannot be written.
     """
     scene.frame_set(tracks[0].frames[0])
-    copies = [_add_copy(scene, *each) for each in zip(things, tracks, strict=True)]
+    motions = [_motion(each, scene_fps(scene)) for each in tracks]
+    copies = [_add_copy(scene, *each) for each in zip(things, tracks, motions, strict=True)]
     for thing in things:
         scene.collection.objects.unlink(thing)
-    # The copies have a key for every frame as it is shown, from 0 on, as Blender's frame ranges do not begin before it.
-    scene.render.frame_map_old = scene.render.frame_map_new = 100
-    scene.frame_start, scene.frame_end = 0, len(tracks[0].frames) - 1
     with operators_in(scene):
-        _write(path)
-    error = max(_error(path, copy.name, each) for copy, each in zip(copies, tracks, strict=True))
-    names = {
-        "nodes": {copy.name: thing.name for copy, thing in zip(copies, things, strict=True)},
-        "meshes": {copy.data.name: thing.data.name for copy, thing in zip(copies, things, strict=True)},
-    }
-    add_asset_extras(path, {PROVENANCE_PROPERTY: provenance_note(things[0])}, names)
-    return error
+        _write_still(path)
+    nodes, sources = _set_in_motion(path, things, copies, motions)
+    return max(map(_error, [path] * len(nodes), nodes, sources, motions, tracks))
 
 
-def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTracks) -> bpy.types.Object:
-    local = _relative(tracks).astype(np.float32)
+def _set_in_motion(
+    path: Path,
+    things: Sequence[bpy.types.Object],
+    copies: Sequence[bpy.types.Object],
+    motions: Sequence[MorphMotion],
+) -> tuple[list[int], list[np.ndarray]]:
+    """Give the still file targets, names and a note.
+
+    Returns:
+        The nodes, and which vertex of the mesh each of their vertices is.
+    """
+    file = GlbFile.read(path)
+    try:
+        nodes = [node_of(file, copy.name) for copy in copies]
+        sources = [take_attribute(file, node, _SOURCE.upper()) for node in nodes]
+        for node, source, motion, thing in zip(nodes, sources, motions, things, strict=True):
+            add_morphs(file, node, source, motion)
+            named = file.content["nodes"][node]
+            named["name"], file.content["meshes"][named["mesh"]]["name"] = thing.name, thing.data.name
+        file.content["asset"].setdefault("extras", {})[PROVENANCE_PROPERTY] = provenance_note(things[0])
+    except (KeyError, IndexError, ValueError, StopIteration) as error:
+        raise FileError(f"Blender wrote another mesh into {path} than it was given ({error!r}).", _REPORT) from error
+    file.write(path)
+    return nodes, sources
+
+
+def _add_copy(
+    scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTracks, motion: MorphMotion
+) -> bpy.types.Object:
     depsgraph = depsgraph_of(scene)
     evaluated = thing.evaluated_get(depsgraph)
     mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)
@@ -72,21 +98,10 @@ def _add_copy(scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTra
     copy.matrix_world = _node_matrix(tracks)
     scene.collection.objects.link(copy)
     copy.shape_key_clear()
-    mesh.vertices.foreach_set("co", local[0].ravel())
-    copy.shape_key_add(name="Basis", from_mix=False)
-    for index, (frame, positions) in enumerate(zip(tracks.frames, local, strict=True)):
-        if index == 0:
-            continue
-        block = copy.shape_key_add(name=f"Frame {frame}", from_mix=False)
-        block.points.foreach_set("co", positions.ravel())
-        for other, weight in ((index - 1, 0.0), (index, 1.0), (index + 1, 0.0)):
-            if other < len(local):
-                block.value = weight
-                block.keyframe_insert("value", frame=other)
-    if np.ptp(tracks.places, axis=0).any():
-        for index, place in enumerate(tracks.places):
-            copy.location = place
-            copy.keyframe_insert("location", frame=index)
+    mesh.vertices.foreach_set("co", _blender(motion.positions[0]).ravel())
+    mesh.update()
+    source = mesh.attributes.new(_SOURCE, "FLOAT", "POINT")
+    source.data.foreach_set("value", np.arange(len(mesh.vertices), dtype=np.float32))
     return copy
 
 
@@ -101,69 +116,49 @@ def _node_matrix(tracks: VertexTracks) -> Matrix:
     return Matrix.LocRotScale(*Matrix(tracks.first_matrix).decompose())
 
 
-def _write(path: Path) -> None:
+def _motion(tracks: VertexTracks, fps: float) -> MorphMotion:
+    return MorphMotion(
+        positions=_gltf(_relative(tracks)).astype(np.float32),
+        names=tuple(f"Frame {frame}" for frame in tracks.frames[1:]),
+        times=(np.arange(len(tracks.frames)) / fps).astype(np.float32),
+        places=_gltf(tracks.places).astype(np.float32),
+    )
+
+
+def _write_still(path: Path) -> None:
+    if "gltf" not in dir(bpy.ops.export_scene):
+        raise FileError("Blender's own add-on for GLB files is not enabled.", "Enable the add-on glTF 2.0 format.")
     options = {
         "export_format": "GLB",
         "use_active_scene": True,
-        "export_morph_normal": False,
-        "export_animation_mode": "ACTIVE_ACTIONS",
-        "export_force_sampling": True,
-        "export_frame_range": True,
-        "export_anim_slide_to_zero": True,
-        "export_optimize_animation_size": False,
-        "export_try_sparse_sk": False,
+        "export_attributes": True,
+        "export_animations": False,
         "export_skins": False,
     }
-    known = bpy.ops.export_scene.gltf.get_rna_type().properties.keys()
     try:
-        outcome = bpy.ops.export_scene.gltf(
-            filepath=str(path), **{name: value for name, value in options.items() if name in known}
-        )
+        outcome = bpy.ops.export_scene.gltf(filepath=str(path), **options)
     except (RuntimeError, OSError) as error:
         raise FileError(f"Blender could not write {path} ({reason_of(error)}).", "Choose another folder.") from error
     if "FINISHED" not in outcome:
         raise FileError(f"Blender could not write {path}.", "Choose another folder.")
 
 
-def _error(path: Path, node: str, tracks: VertexTracks) -> float:
+def _error(path: Path, node: int, sources: np.ndarray, motion: MorphMotion, tracks: VertexTracks) -> float:
     """Follow every vertex of the file, of which the exporter makes several at seams, to the one that it came from."""
-    local = _relative(tracks).astype(np.float32)
     read = read_morph_mesh(path, node)
-    if len(read.times) != len(local):
+    if read.times.shape != motion.times.shape or not np.allclose(read.times, motion.times):
         raise FileError(
-            f"{path} has {len(read.times)} frames instead of {len(local)}.", "Please report this with the .blend file."
+            f"{path} has {len(read.times)} frames in {read.times[-1]:.6g} s instead of {len(motion.times)} in "
+            f"{motion.times[-1]:.6g} s.",
+            _REPORT,
         )
-    expected = _gltf(local)
-    candidates = _same_places(expected[0], read.base)
-    found = np.stack([read.at_key(index) for index in range(len(local))])
     linear = np.array(_node_matrix(tracks))[:3, :3]
-    places = (_blender(read.places) - tracks.places)[:, None]
-    # Vertices that coincide at first may part later; whichever of them fits is the one.
-    distances = [
-        np.linalg.norm(_blender(found - expected[:, choice]) @ linear.T + places, axis=-1).max(axis=0)
-        for choice in candidates
-    ]
-    return float(np.min(distances, axis=0).max())
-
-
-def _same_places(known: np.ndarray, asked: np.ndarray) -> list[np.ndarray]:
-    """For points that are among known ones: indices of the known points there, as many arrays as coincide at most.
-
-    Raises:
-        FileError: A point is at none of the known places.
-    """
-    places, inverse = np.unique(np.concatenate([known, asked]), axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    known_place, asked_place = inverse[: len(known)], inverse[len(known) :]
-    order = np.argsort(known_place, kind="stable")
-    starts = np.searchsorted(known_place[order], np.arange(len(places)))
-    ends = np.searchsorted(known_place[order], np.arange(len(places)), side="right")
-    if (ends[asked_place] == starts[asked_place]).any():
-        raise FileError(
-            "The GLB file holds vertices that the mesh has not.", "Please report this with the .blend file."
-        )
-    most = int((ends - starts).max())
-    return [order[np.minimum(starts[asked_place] + step, ends[asked_place] - 1)] for step in range(most)]
+    places = np.broadcast_to(_blender(read.places), tracks.places.shape) - tracks.places
+    errors = (
+        _blender(read.at_key(index) - expected[sources]) @ linear.T + place
+        for index, (expected, place) in enumerate(zip(motion.positions, places, strict=True))
+    )
+    return max(float(np.linalg.norm(error, axis=-1).max()) for error in errors)
 
 
 def _gltf(points: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Nothing is stored twice: everything is read from the curve's keys and modifiers 
 Graph Editor and here are the same, and a file plays without the add-on.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ LOOPS = tuple(_LOOPS)
 MIN_SPEED, MAX_SPEED = 0.01, 100.0
 # A whole number of steps must not end up just below itself; over 500 frames this shifts by 0.0005 of one.
 _STEP_SLACK = 1e-6
+# Keys at 1 and 24.001 of a 29.97 frame rate mean 1 to 24.
+_FRAME_SLACK = 1e-3
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,15 @@ def playback_of(thing: bpy.types.Object) -> Playback | None:
         if last.x > first.x and last.y != first.y:
             return Playback(owner, curve, *known, root=tuple(root_curves(thing)))
     return None
+
+
+def whole_frames(start: float, end: float) -> tuple[int, int]:
+    """The scene frames that show all of what plays from one to another, as 24 frames a second end at 23.977 of 23.976.
+
+    Returns:
+        The one at which the first moment is shown, and that at which the last one is.
+    """
+    return math.floor(start + _FRAME_SLACK), math.ceil(end - _FRAME_SLACK)
 
 
 def scene_fps(scene: bpy.types.Scene) -> float:

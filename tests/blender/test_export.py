@@ -185,11 +185,12 @@ def test_splats_follow_time_stretching_over_the_frames_where_they_move(api, tmp_
     bpy.context.scene.render.frame_map_new = new
     report = api.export(imported.splats, tmp_path / "a.ply")
     stretch = new / 100
-    first = int(np.ceil(11 * stretch))
+    first = int(np.floor(11 * stretch))
     assert report.paths[0].name == f"a_{first:04d}.ply"
-    assert report.frames == int(np.floor(17 * stretch)) - first + 1
-    for place in (0, 2):
-        moment = (first + place) / stretch - 11
+    assert report.frames == int(np.ceil(17 * stretch)) - first + 1
+    for place in (0, 2, -1):
+        frame = int(report.paths[place].stem[-4:])
+        moment = np.clip(frame / stretch - 11, 0, FRAMES - 1)
         read = read_splat_ply(report.paths[place])
         np.testing.assert_allclose(read.positions, animation.world_means(moment), atol=2e-5)
 
