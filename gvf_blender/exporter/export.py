@@ -1,5 +1,6 @@
 """One door for all formats: which objects go into which, over which frames, and how exact the file is."""
 
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 from ..artist_render import refuse_beside_render
 from ..core.errors import FileError, SelectionError, SettingsError
@@ -18,6 +20,7 @@ from ..importer.gaussians import shows_gaussians
 from ..importer.placement import is_invertible
 from ..importer.retiming import playback_of, whole_frames
 from ..importer.same_import import same_import
+from ..request import check_frame
 from .drafts import drafts_of
 from .morph_glb import export_glb
 from .provenance import noted_on
@@ -37,6 +40,16 @@ FORMATS = {
 SEVERAL = ("ALEMBIC", "USD", "GLB")
 """Those of which a file can hold several objects."""
 MAX_FRAMES = 10_000
+READERS = {"ALEMBIC": read_alembic, "USD": read_usd}
+"""What reads the formats that Blender has operators for."""
+MOST_ERROR = 1e-3
+"""Of the size of what is exported: a larger error is a file that shows something else."""
+FAR_ERROR = 1e-6
+"""Of the distance from the origin, where numbers of 32 bits are coarse."""
+SHEAR = 1e-5
+"""Of an object's scale, by how much its matrix may differ from a rotation with scales along its axes."""
+FILE_BYTES = 8
+"""Twice what a coordinate takes."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,11 @@ def export(
         RenderError: The artist renders.
     """
     refuse_beside_render("exported")
+    sculpted = next((thing for thing in bpy.data.objects if thing.mode == "SCULPT"), None)
+    if sculpted is not None:
+        # Blender crashes when another scene evaluates it.
+        text = f"{sculpted.name!r} is in Sculpt Mode, beside which nothing can be exported."
+        raise SelectionError(text, "Switch to object mode.")
     kind = _format(path)
     for thing in things:
         obstacle = export_obstacle(thing, kind)
@@ -203,6 +221,7 @@ def _frames(
     first, last = animation_frames(scene, thing)
     first = first if frame_start is None else frame_start
     last = last if frame_end is None else frame_end
+    check_frame("first frame", first), check_frame("last frame", last)
     if not first <= last < first + MAX_FRAMES:
         raise SettingsError(f"The frames to export are {first} to {last}.", f"Choose 1 to {MAX_FRAMES} frames.")
     return range(first, last + 1)
@@ -211,32 +230,80 @@ def _frames(
 def _export_meshes(
     context: bpy.types.Context, things: Sequence[bpy.types.Object], kind: str, path: Path, frames: Sequence[int]
 ) -> float:
+    """Write one file and measure it; returns the largest error in metres."""
     with stage(context, things, frames) as scene:
         tracks = read_vertex_tracks(scene, things, frames)
         for thing, each in zip(things, tracks, strict=True):
-            if each.world.shape[1] == 0:
-                raise SelectionError(f"{thing.name!r} has no vertices.", "Choose a mesh that has some.")
-        if kind in ("GLB", "PC2"):
-            _check_scales(things, tracks)
-        if kind == "GLB":
-            return export_glb(scene, things, path, tracks)
-        if kind == "PC2":
-            local = tracks[0].local
-            write_pc2(path, local, frames[0])
-            linear = tracks[0].first_matrix[:3, :3]
-            return float(np.linalg.norm((read_pc2(path) - local) @ linear.T, axis=-1).max())
-        write, read = (write_alembic, read_alembic) if kind == "ALEMBIC" else (write_usd, read_usd)
-        with ExitStack() as notes:
-            for thing in things:
-                notes.enter_context(noted_on(thing))
-            write(scene, path, frames)
-    return error_of(context, path, read, tracks)
+            _check_mesh(thing, kind, each)
+        _check_room(path, tracks)
+        error = _write(scene, things, kind, path, tracks)
+    if kind in READERS:
+        error = error_of(context, path, READERS[kind], tracks)
+    _check_error(path, error, tracks)
+    return error
 
 
-def _check_scales(things: Sequence[bpy.types.Object], tracks: Sequence[VertexTracks]) -> None:
-    for thing, each in zip(things, tracks, strict=True):
-        if not is_invertible(each.first_matrix):
-            raise SelectionError(
-                f"{thing.name!r} has a scale of zero at frame {each.frames[0]}, so no position is relative to it.",
-                "Choose Alembic or USD, or start at another frame.",
-            )
+def _write(
+    scene: bpy.types.Scene, things: Sequence[bpy.types.Object], kind: str, path: Path, tracks: Sequence[VertexTracks]
+) -> float:
+    """Write what a stage shows; returns the error of what is read back here, and 0 of what Blender has to read."""
+    if kind == "GLB":
+        return export_glb(scene, things, path, tracks)
+    if kind == "PC2":
+        local = tracks[0].local
+        write_pc2(path, local, tracks[0].frames[0])
+        linear = tracks[0].first_matrix[:3, :3]
+        return float(np.linalg.norm((read_pc2(path) - local) @ linear.T, axis=-1).max())
+    with ExitStack() as notes:
+        for thing in things:
+            notes.enter_context(noted_on(thing))
+        (write_alembic if kind == "ALEMBIC" else write_usd)(scene, path, tracks[0].frames)
+    return 0.0
+
+
+def _check_mesh(thing: bpy.types.Object, kind: str, tracks: VertexTracks) -> None:
+    if tracks.world.shape[1] == 0:
+        raise SelectionError(f"{thing.name!r} has no vertices.", "Choose a mesh that has some.")
+    if kind in ("GLB", "PC2") and not is_invertible(tracks.first_matrix):
+        raise SelectionError(
+            f"{thing.name!r} has a scale of zero at frame {tracks.frames[0]}, so no position is relative to it.",
+            "Choose Alembic or USD, or start at another frame.",
+        )
+    if kind == "ALEMBIC" and any(map(_is_sheared, tracks.matrices)):
+        raise SelectionError(
+            f"{thing.name!r} is sheared by what it hangs on, which Blender writes wrongly into Alembic.",
+            "Choose USD, GLB or PC2, or apply the scale of its parents.",
+        )
+    if thing.rigid_body is not None and thing.rigid_body.type == "ACTIVE" and not thing.rigid_body.kinematic:
+        raise SelectionError(
+            f"{thing.name!r} is moved by a rigid body simulation, which only its own scene knows.",
+            "Bake it first: Object > Rigid Body > Bake to Keyframes.",
+        )
+
+
+def _is_sheared(matrix: np.ndarray) -> bool:
+    straight = np.array(Matrix.LocRotScale(*Matrix(matrix).decompose()), np.float64)
+    return not np.allclose(straight, matrix, rtol=0, atol=SHEAR * np.abs(matrix[:3, :3]).max())
+
+
+def _check_room(path: Path, tracks: Sequence[VertexTracks]) -> None:
+    """Refuse what does not fit on the disk, which ends Blender in the middle of an Alembic archive."""
+    needed = sum(each.world.size for each in tracks) * FILE_BYTES
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise FileError(
+            f"{path.parent} has {free / 1e6:,.1f} MB of room, and the export may take {needed / 1e6:,.1f} MB.",
+            "Free some disk space, or choose another folder or fewer frames.",
+        )
+
+
+def _check_error(path: Path, error: float, tracks: Sequence[VertexTracks]) -> None:
+    """Raise where a file does not hold what was shown, as far as its numbers of 32 bits can."""
+    world = np.concatenate([each.world.reshape(-1, 3) for each in tracks])
+    allowed = MOST_ERROR * np.ptp(world, axis=0).max() + FAR_ERROR * np.abs(world).max()
+    if not error <= allowed:
+        raise FileError(
+            f"{path.name} would be off by up to {error * 1000:.2g} mm, so it was not kept.",
+            "Look for vertices that are not finite or constraints and drivers that depend on the scene; or choose "
+            "another format.",
+        )

@@ -30,6 +30,7 @@ def write_alembic(scene: bpy.types.Scene, path: Path, frames: Sequence[int]) -> 
         export_particles=False,
         export_custom_properties=True,
         evaluation_mode="VIEWPORT",
+        apply_subdiv=True,
         as_background_job=False,
     )
 
@@ -44,12 +45,17 @@ def write_usd(scene: bpy.types.Scene, path: Path, frames: Sequence[int]) -> None
     # As blend shapes the absolute shape keys of a motion would come out wrong; as points they are exact.
     baked = {"export_shapekeys": False, "export_armatures": False, "export_hair": False}
     options = {"export_animation": True, "evaluation_mode": "VIEWPORT", "export_custom_properties": True}
+    # A last modifier that subdivides would be left to the reader, and the cage written.
+    options["export_subdivision"] = "TESSELLATE"
     _run(scene, path, bpy.ops.wm.usd_export, **baked, **options)
 
 
 def read_usd(scene: bpy.types.Scene, path: Path) -> None:
-    """Add a USD file to a stage."""
-    _run(scene, path, bpy.ops.wm.usd_import, set_frame_range=False)
+    """Add the meshes of a USD file to a stage.
+
+    Without materials, whose reading sets the colour space of the artist's own images where the file refers to these.
+    """
+    _run(scene, path, bpy.ops.wm.usd_import, set_frame_range=False, import_materials=False)
 
 
 def error_of(

@@ -11,9 +11,10 @@ from mathutils import Matrix
 from ..core.errors import SelectionError
 from ..core.splat_ply_file import SplatFrame, read_splat_ply, write_splat_ply
 from ..importer import PROVENANCE_PROPERTY
+from ..importer.compat import assign_action, curve_bags, fcurves_of
 from ..importer.gaussians import AMOUNT_INPUT, FRAME_INPUT, OVERLAY_INPUT, modifier_with
 from ..importer.materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_ATTRIBUTE, SCALE_ATTRIBUTE
-from ..importer.nodes import has_input, set_modifier_input
+from ..importer.nodes import has_input, modifier_input_path, set_modifier_input
 from ..importer.placement import transform_points
 from ..importer.splats import DISPLAY_POINTS, display_of, set_display
 from .drafts import drafts_of
@@ -76,8 +77,9 @@ def sequence_paths(path: Path, frames: Sequence[int]) -> list[Path]:
 def _copy_as_points(thing: bpy.types.Object) -> bpy.types.Object:
     """A copy, with the same data and animation, that shows all of its Gaussians as points in their own colors."""
     points = thing.copy()
-    points.hide_viewport = False
     modifier = modifier_with(points, FRAME_INPUT)
+    _take_off_display_keys(points, modifier)
+    points.hide_viewport = False
     modifier.show_viewport = True
     if display_of(modifier) is not None:
         set_display(modifier, DISPLAY_POINTS)
@@ -85,6 +87,28 @@ def _copy_as_points(thing: bpy.types.Object) -> bpy.types.Object:
         if has_input(modifier, name):
             set_modifier_input(modifier, name, value)
     return points
+
+
+def _take_off_display_keys(points: bpy.types.Object, modifier: bpy.types.NodesModifier) -> None:
+    """Leave a copy only the keys and drivers that move it or set its frame."""
+    animation = points.animation_data
+    if animation is None:
+        return
+    frame = modifier_input_path(modifier, FRAME_INPUT)
+    own = modifier.path_from_id()
+
+    def is_display(curve: bpy.types.FCurve) -> bool:
+        return curve.data_path.startswith("hide_") or (
+            curve.data_path.startswith(own) and not curve.data_path.startswith(frame)
+        )
+
+    if animation.action is not None and any(map(is_display, fcurves_of(points))):
+        assign_action(points, animation.action.copy())
+        for bag in curve_bags(animation.action, getattr(animation, "action_slot", None)):
+            for curve in filter(is_display, list(bag.fcurves)):
+                bag.fcurves.remove(curve)
+    for driver in filter(is_display, list(animation.drivers)):
+        animation.drivers.remove(driver)
 
 
 def _shown(scene: bpy.types.Scene, points: bpy.types.Object, name: str) -> SplatFrame:

@@ -35,6 +35,10 @@ def stage(
     # Simplify takes subdivisions away, in the viewport, too.
     scene.render.use_simplify = own.render.use_simplify
     scene.render.simplify_subdivision = own.render.simplify_subdivision
+    # What drivers and node trees ask the shown scene for.
+    _copy_properties(own, scene)
+    _copy_properties(context.view_layer, scene.view_layers[0])
+    scene.camera, scene.gravity, scene.use_gravity = own.camera, own.gravity, own.use_gravity
     if is_stretched:
         scene.render.frame_map_old, scene.render.frame_map_new = own.render.frame_map_old, own.render.frame_map_new
     scene.frame_start, scene.frame_end = frames[0], frames[-1]
@@ -47,6 +51,12 @@ def stage(
         finally:
             bpy.data.scenes.remove(scene)
             bpy.data.batch_remove([found for found in datablocks(*_KEPT) if found.as_pointer() not in before])
+
+
+def _copy_properties(own: bpy.types.bpy_struct, other: bpy.types.bpy_struct) -> None:
+    # Up to Blender 4.5 registered properties are among the custom ones.
+    for name in set(own.keys()) - set(own.bl_rna.properties.keys()):
+        other[name] = own[name]
 
 
 def depsgraph_of(scene: bpy.types.Scene) -> bpy.types.Depsgraph:

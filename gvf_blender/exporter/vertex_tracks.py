@@ -52,7 +52,7 @@ def read_vertex_tracks(
         frames: Scene frames.
 
     Raises:
-        SelectionError: An object is hidden, or the number of its vertices changes.
+        SelectionError: An object is hidden, shows instances, or the number of its vertices changes.
     """
     for thing in things:
         if not thing.visible_get(view_layer=scene.view_layers[0]):
@@ -69,6 +69,11 @@ def read_vertex_tracks(
             evaluated.data.vertices.foreach_get("co", local.ravel())
             places.append(np.array(evaluated.matrix_world, np.float64))
             positions.append(transform_points(places[-1], local.astype(np.float64)))
+            if frame == frames[0] and any(one.parent == evaluated for one in depsgraph.object_instances):
+                raise SelectionError(
+                    f"{thing.name!r} shows instances, which are no vertices of its own.",
+                    "Add Realize Instances at the end of its Geometry Nodes, or make instances real.",
+                )
             if len(positions[-1]) != len(positions[0]):
                 raise SelectionError(
                     f"{thing.name!r} has {len(positions[0])} vertices at frame {frames[0]} but {len(positions[-1])} at "

@@ -105,7 +105,7 @@ def test_what_no_reader_of_toml_takes_is_told_in_a_sentence(tmp_path, text):
 
 
 def test_a_start_before_every_scene_is_refused_before_anything_is_opened(tmp_path):
-    with pytest.raises(SettingsError, match="frame_start in batch.toml is -5") as caught:
+    with pytest.raises(SettingsError, match=r"frame_start in batch\.toml is -5") as caught:
         read_manifest(write(tmp_path, f"[settings]\nframe_start = -5\n{ONE}"))
     assert caught.value.hint == "Choose a frame from 0 on."
     assert read_manifest(write(tmp_path, f"[settings]\nframe_start = 0\n{ONE}"))

@@ -459,7 +459,7 @@ def test_the_whole_result_is_what_shows_of_it(api, pair):
     assert of_one_result(pair[1]) == [pair[1]]
 
 
-def test_an_error_in_one_of_several_objects_is_told(api, pair, tmp_path, monkeypatch):
+def test_an_error_in_one_of_several_objects_keeps_the_file_from_being_written(api, pair, tmp_path, monkeypatch):
     from gvf_blender.exporter import scene_formats
 
     read = scene_formats.read_vertex_tracks
@@ -471,7 +471,9 @@ def test_an_error_in_one_of_several_objects_is_told(api, pair, tmp_path, monkeyp
         return found
 
     monkeypatch.setattr(scene_formats, "read_vertex_tracks", shifted)
-    assert api.export(pair, tmp_path / "a.abc").error > 0.5
+    with pytest.raises(FileError, match=r"a\.abc would be off by up to 1"):
+        api.export(pair, tmp_path / "a.abc")
+    assert not (tmp_path / "a.abc").exists()
 
 
 def test_a_file_of_one_object_refuses_several_with_a_sentence(api, pair, tmp_path):
