@@ -76,9 +76,10 @@ def _set_in_motion(
             add_morphs(file, node, source, motion)
             named = file.content["nodes"][node]
             named["name"], file.content["meshes"][named["mesh"]]["name"] = thing.name, thing.data.name
-        file.content["asset"].setdefault("extras", {})[PROVENANCE_PROPERTY] = provenance_note(things[0])
+        extras = file.content["asset"].setdefault("extras", {})
     except (KeyError, IndexError, ValueError, StopIteration) as error:
         raise FileError(f"Blender wrote another mesh into {path} than it was given ({error!r}).", _REPORT) from error
+    extras[PROVENANCE_PROPERTY] = provenance_note(things[0])
     file.write(path)
     return nodes, sources
 

@@ -10,23 +10,15 @@ from contextlib import contextmanager
 
 import bpy
 
-from ..importer import PROVENANCE_PROPERTY, provenance_of
+from ..importer import PROVENANCE_PROPERTY
+from ..importer.provenance import exported_note, provenance_of
 from ..version import extension_version
 
 
 def provenance_note(thing: bpy.types.Object) -> dict[str, object]:
     """Which program exported an object, and where the motion is ours, that it is generated, and how."""
-    note: dict[str, object] = {"generator": f"Gaussian Variation Fields for Blender, version {extension_version()}"}
-    known = provenance_of(thing)
-    if known:
-        told = {
-            "engine": known.get("engine"),
-            "engine_version": known.get("version"),
-            "seed": (known.get("settings") or {}).get("seed"),
-            "is_result": known.get("is_result"),
-        }
-        note |= {"ai_generated_motion": True, **{name: value for name, value in told.items() if value is not None}}
-    return note
+    generator = f"Gaussian Variation Fields for Blender, version {extension_version()}"
+    return {"generator": generator, **exported_note(provenance_of(thing))}
 
 
 @contextmanager
