@@ -8,9 +8,13 @@ import av
 
 from gvf_core.errors import VideoError
 
-PLAYLISTS = frozenset({"hls", "concat", "dash"})
-"""Formats that name other files and addresses; a driving video is one local file."""
-LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
+NAME_OTHER_FILES = {"concat", "dash", "hls", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
+"""Formats that name other files and addresses, which FFmpeg opens; a driving video is one local file."""
+ONE_LOCAL_FILE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(sorted(av.formats_available - NAME_OTHER_FILES)),
+}
+PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
 DECODED = 2
 PADDING_PIXELS = 1_000_000
 """FFmpeg counts its own buffers, too: with a limit of 40,000 it refused pictures of 64 x 48."""
@@ -43,7 +47,7 @@ def inspect_video(path: Path, max_pixels: int, max_frames: int) -> VideoFacts:
         VideoError: The file is not a readable video.
     """
     try:
-        with av.open(str(path), options=LOCAL_FILES_ONLY, metadata_errors="replace") as container:
+        with open_video(path) as container:
             stream = video_stream(path, container)
             bound_pictures(stream, max_pixels)
             stream.thread_type = "NONE"
@@ -62,14 +66,26 @@ def inspect_video(path: Path, max_pixels: int, max_frames: int) -> VideoFacts:
         raise unreadable_video(path, error) from error
 
 
+def open_video(path: Path) -> av.container.InputContainer:
+    """Open a file for reading; no other file that it may name is touched.
+
+    Raises:
+        VideoError: It is a playlist.
+        OSError: It cannot be read.
+        av.error.FFmpegError: It is in no format that FFmpeg knows.
+    """
+    with path.open("rb") as file:
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLIST_STARTS):
+            raise VideoError(f"{path.name} is a playlist.", "Choose the video file itself.")
+    return av.open(str(path), options=ONE_LOCAL_FILE, metadata_errors="replace")
+
+
 def video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
     """The pictures in an open file.
 
     Raises:
-        VideoError: There are none, they cannot be decoded, or the file names other files.
+        VideoError: There are none, or they cannot be decoded.
     """
-    if container.format.name in PLAYLISTS:
-        raise VideoError(f"{path.name} is a playlist.", "Choose the video file itself.")
     if not container.streams.video:
         raise VideoError(f"{path.name} has no video stream.", "Choose a file with moving pictures.")
     stream = container.streams.video[0]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gvf_core.errors import VideoError
-from gvf_core.video_file import LOCAL_FILES_ONLY, bound_pictures, unreadable_video, video_stream
+from gvf_core.video_file import bound_pictures, open_video, unreadable_video, video_stream
 
 MAX_PIXELS = 8192 * 8192
 """Larger pictures are refused."""
@@ -73,7 +73,7 @@ def read_video(
     times: list[float | None] = []
     size, alpha = None, False
     try:
-        with av.open(str(path), options=LOCAL_FILES_ONLY, metadata_errors="replace") as container:
+        with open_video(path) as container:
             stream = video_stream(path, container)
             _check_size(path, stream.width, stream.height)
             bound_pictures(stream, MAX_PIXELS)

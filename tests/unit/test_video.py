@@ -225,14 +225,26 @@ def test_a_file_that_only_pretends_to_be_a_video_is_not_readable(tmp_path, conte
         read_video(tmp_path / "a.mp4")
 
 
-def test_a_playlist_that_names_another_file_is_not_followed(tmp_path):
+PLAYLISTS = {
+    "hls": "\ufeff#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{segment}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile {segment}\n",
+    "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"></MPD>',
+}
+
+
+@pytest.mark.parametrize("segment", ["secret.ts", "missing.ts"])
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_a_playlist_is_refused_unread(tmp_path, kind, segment):
     write_video(tmp_path / "secret.ts", moving_square())
-    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path / 'secret.ts'}\n#EXT-X-ENDLIST\n"
-    (tmp_path / "a.mp4").write_text(playlist)
-    (tmp_path / "b.mp4").write_text("ffconcat version 1.0\nfile secret.ts\n")
-    for name in ("a.mp4", "b.mp4"):
-        with pytest.raises(VideoError, match=name):
-            read_video(tmp_path / name)
+    (tmp_path / "a.mp4").write_text(PLAYLISTS[kind].format(segment=segment), "utf-8")
+    with pytest.raises(VideoError, match=r"a\.mp4 is a playlist"):
+        read_video(tmp_path / "a.mp4")
+
+
+def test_formats_that_name_addresses_are_no_videos(tmp_path):
+    (tmp_path / "a.mp4").write_text("v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n")
+    with pytest.raises(VideoError, match=r"a\.mp4 is not a readable video \(Invalid argument\)"):
+        read_video(tmp_path / "a.mp4")
 
 
 def test_an_audio_file_has_no_video_stream(tmp_path):
