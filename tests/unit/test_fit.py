@@ -195,7 +195,7 @@ def test_frames_in_which_the_object_vanishes_do_not_break_the_engine():
     assert run(replace(given, frames=frames)).variation.deltas.isfinite().all()
 
 
-@pytest.mark.parametrize("allowed", [0, 1, 25, 50])
+@pytest.mark.parametrize("allowed", [0, 1, 15, 30])  # it asks 50 times and more, by the speed of the machine
 def test_a_cancelled_fit_stops_at_the_next_question(allowed):
     given = task([0.0, 0.4, 0.8], gaussians=400)
     asked: list[bool] = []
