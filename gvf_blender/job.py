@@ -13,6 +13,7 @@ import logging
 import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import bpy
@@ -288,8 +289,9 @@ class AnimateJob:
         self._keeper.forget()
         source_marks.release(self.id)
         self._enter(Phase.CANCELLED)
-        # The thread removes the result too if it arrives after this moment.
-        self._wanted_result.unlink(missing_ok=True)
+        # The thread removes the result too if it arrives after this moment, or is being written (Windows locks it then).
+        with suppress(OSError):
+            self._wanted_result.unlink(missing_ok=True)
         self.result_path = None
 
     def leave(self) -> None:

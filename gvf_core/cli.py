@@ -1,6 +1,7 @@
 """The command `gvf`: parses and calls, nothing else."""
 
 import argparse
+import io
 import logging
 import signal
 import sys
@@ -14,6 +15,8 @@ from gvf_core.errors import GvfError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a pipe on Windows cannot take every character
     parsed = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if parsed.verbose else logging.WARNING, format="%(levelname)s %(message)s")
     if threading.current_thread() is threading.main_thread():

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,14 +29,24 @@ def end_with_the_server() -> None:
     """End this process, too, once the server has closed or lost the pipe that is the standard input."""
 
     def wait() -> None:
-        # Not through sys.stdin, whose lock a thread must not hold when Python ends.
-        os.read(0, 1)
+        _wait_for_end_of_input()
         os._exit(1)
 
     threading.Thread(target=wait, name="end-with-the-server", daemon=True).start()
 
 
 if sys.platform == "win32":
+
+    def _wait_for_end_of_input() -> None:
+        import msvcrt
+
+        # A read that waits there holds up every library that looks at the standard input while it is loaded, as NumPy
+        # does (measured), so the pipe is only asked whether its other end is open.
+        peek = ctypes.WinDLL("kernel32").PeekNamedPipe
+        peek.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, *[ctypes.c_void_p] * 3]
+        pipe = msvcrt.get_osfhandle(0)
+        while peek(pipe, None, 0, None, None, None):
+            time.sleep(POLL_SECONDS)
 
     def process_exists(pid: int) -> bool:
         """Whether a process with this id runs."""
@@ -50,6 +61,10 @@ if sys.platform == "win32":
             kernel.CloseHandle(handle)
 
 else:
+
+    def _wait_for_end_of_input() -> None:
+        # Not through sys.stdin, whose lock a thread must not hold when Python ends.
+        os.read(0, 1)
 
     def process_exists(pid: int) -> bool:
         """Whether a process with this id runs; a zombie does not."""

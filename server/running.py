@@ -187,8 +187,7 @@ def _reachable(host: str) -> str:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # with the protocol spelled out, asyncio switches Nagle's algorithm off, which held up each answer by 40 ms
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     if sys.platform == "win32":
         # there, SO_REUSEADDR would let two servers share the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)

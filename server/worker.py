@@ -2,11 +2,11 @@
 
 import contextlib
 import multiprocessing
-import os
 import signal
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
+from gvf_core.process_tree import kill_tree
 from server.worker_process import CancelTask, JobTask, WorkerMessage, run_worker
 
 
@@ -79,10 +79,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process and its helper processes now. Nothing it works on survives, by design."""
-        if hasattr(os, "killpg"):
-            # the group does not exist if the process had no time to open it
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+        kill_tree(self.pid)
         self._process.kill()
         self._process.join()
         self._connection.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from gvf_core.errors import GvfError
+from gvf_core.process_tree import kill_tree
 from gvf_core.settings import AnimateSettings
 from server.device import Device, describe_device
 from server.jobs import SMALLEST_PROGRESS_STEP, JobError
@@ -148,6 +149,7 @@ def run_worker(connection: Connection, job_function: str, gpu: str | None) -> No
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before anything loads CUDA
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # so that helper processes die with us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in a console of Windows reaches us, too; the server ends us
     # Blender and the server's answers go first: a job that takes minutes does not miss what they need
     psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else NICENESS)
     faulthandler.enable()
@@ -195,8 +197,7 @@ def _receive(connection: Connection, tasks: "queue.SimpleQueue[_CancellableTask]
 
 def _die() -> None:
     """End at once, together with every helper process: whoever could use the work is gone."""
-    if hasattr(os, "killpg"):
-        os.killpg(0, signal.SIGKILL)
+    kill_tree(os.getpid())
     os._exit(1)
 
 

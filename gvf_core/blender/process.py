@@ -12,12 +12,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from gvf_core.errors import BlenderError, Cancelled, CaptureError, FileFormatError, GvfError, SettingsError
+from gvf_core.process_tree import kill_tree
 
 LOGGER = logging.getLogger(__name__)
 
@@ -194,12 +195,7 @@ def _running(
 
 def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
-        if hasattr(os, "killpg"):
-            # macOS refuses it for a process that has just ended by itself.
-            with suppress(PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
+        kill_tree(process.pid)
     process.wait()
 
 

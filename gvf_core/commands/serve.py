@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 SERVER_MODULE = "server"
+_LEASH = ["--parent-pid", str(os.getpid())] if sys.platform == "win32" else []
+"""Windows cannot become another program: the server that this process waits for must not outlive it."""
 
 
 def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,7 +21,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "serve", help="run the server for the Blender extension", add_help=False, prefix_chars="+"
     )
     serve.add_argument("options", nargs=argparse.REMAINDER)
-    serve.set_defaults(run=lambda parsed: run_module(SERVER_MODULE, parsed.options))
+    serve.set_defaults(run=lambda parsed: run_module(SERVER_MODULE, [*_LEASH, *parsed.options]))
 
 
 def run_module(module: str, arguments: list[str]) -> int:

@@ -130,7 +130,7 @@ def _finished(running: list[_Job]) -> list[_Job]:
                     job.refused = value
                 elif kind == "failed":
                     job.failed = value
-        except EOFError:
+        except (EOFError, BrokenPipeError):  # the second on Windows
             job.finished = True
             job.process.join()
     return [job for job in running if job.finished]

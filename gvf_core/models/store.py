@@ -141,7 +141,10 @@ class Store:
                 if not os.path.lexists(folder):
                     return None
         if folder.is_symlink() or not folder.is_dir():
-            raise WeightsError(f"{folder} is no folder.", f"Remove {name} and install it again.")
+            # Not while it is replaced.
+            with self._changing():
+                if folder.is_symlink() or not folder.is_dir():
+                    raise WeightsError(f"{folder} is no folder.", f"Remove {name} and install it again.")
         try:
             found = read_record(folder)
         except WeightsError as error:

@@ -23,9 +23,10 @@ def caused(error, cause):
         MemoryError(),
         av.error.FFmpegError(errno.ENOMEM, "Cannot allocate memory"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1152921504606846976 bytes."),
         caused(VideoError("It is not readable.", "Convert it."), av.error.FFmpegError(errno.ENOMEM, "Cannot allocate")),
     ],
-    ids=["python", "ffmpeg", "system", "cause"],
+    ids=["python", "ffmpeg", "system", "torch on Windows", "cause"],
 )
 def test_it_is_told(error):
     assert memory_ran_out(error)

@@ -1,5 +1,9 @@
 """The command line says in one sentence what is wrong, before it computes anything."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from video_files import moving_square, write_video
 
@@ -55,6 +59,13 @@ def test_a_mistake_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, a
     assert sentence in said
     assert "Traceback" not in said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_character_that_the_output_cannot_hold_is_no_error(tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "GVF_MODELS_DIR": str(tmp_path / "Gewichte für uns")}
+    command = [sys.executable, "-m", "gvf_core.cli", "models", "list"]
+    listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "Gewichte f?r uns" in listed.stdout.replace("\n", "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["bench"], ["models"], ["bench", "everything"]])
