@@ -21,7 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if parsed.verbose else logging.WARNING, format="%(levelname)s %(message)s")
     if threading.current_thread() is threading.main_thread():
         # So that temporary files and child processes are cleaned up on this way out, too.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows knows no SIGHUP
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                signal.signal(number, lambda number, frame: sys.exit(128 + number))
     try:
         return parsed.run(parsed)
     except (GvfError, OSError) as error:

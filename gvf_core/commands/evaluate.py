@@ -357,6 +357,7 @@ def _sha256(path: Path) -> str:
 
 def _show(report: dict[str, Any]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from gvf_core.evaluation.clip_task import BASELINES
     from gvf_core.evaluation.report_tables import figure_text
@@ -374,7 +375,7 @@ def _show(report: dict[str, Any]) -> None:
     for row in report["clips"]:
         name = BASELINES.get(row["engine"], row["engine"])
         cells = ["failed" if "failure" in row else figure_text(row[column], form) for column, form in columns.items()]
-        table.add_row(name, row["asset"], row["clip"], *cells)
+        table.add_row(name, Text(row["asset"]), Text(row["clip"]), *cells)
     for engine, summary in report["summaries"].items():
         medians = [
             format(summary[column]["median"], form) if summary[column] else "" for column, form in columns.items()

@@ -86,11 +86,12 @@ def _compare(tasks: Sequence["ObjectTask"], jobs: int) -> dict[str, str]:
 
 def _show(report: dict[str, Any]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     columns = {"psnr": ".2f", "ssim": ".3f", "lpips": ".3f", "clip": ".3f", "single_video_distance": ".0f"}
     table = Table("object", *(name.replace("_", " ") for name in columns))
     for row in [*report["objects"], {"object": "mean", **report["summary"]}]:
-        name = row["object"]
+        name = Text(row["object"])
         if "failure" in row:
             table.add_row(name, *["failed"] * len(columns))
             continue

@@ -1,7 +1,6 @@
 """`gvf train`: prepare data and train the networks that this package ships."""
 
 import argparse
-import csv
 import logging
 import math
 import tempfile
@@ -77,13 +76,14 @@ def _prepare_prior(parsed: argparse.Namespace) -> int:
     if not assets:
         raise SettingsError(f"There are no .glb files in {parsed.assets}.", "Choose another folder.")
     folder = parsed.assets.resolve()
-    table = _read_table(parsed.table or folder.with_name(folder.name + ".csv"))
+    table = _asset_table(parsed.table or folder.with_name(folder.name + ".csv"))
     with alone_in(parsed.output), _progress() as progress:
         task = progress.add_task("reading", total=len(assets))
         for asset in assets:
             progress.update(task, description=asset.stem)
             if not (parsed.output / f"{asset.stem}.safetensors").exists():
-                category, family = table.get(asset.stem, ("unknown", asset.stem))
+                row = table.get(asset.stem, {})
+                category, family = row.get("category") or "unknown", row.get("family") or asset.stem
                 try:
                     write_asset_motion(parsed.output, _read_asset(asset, family, category))
                 except GvfError as error:
@@ -207,19 +207,13 @@ def _read_asset(asset: Path, family: str, category: str) -> "AssetMotion":
     return AssetMotion(asset.stem, family, category, tuple(names), positions, normals)
 
 
-def _read_table(path: Path) -> dict[str, tuple[str, str]]:
-    """Category and family by asset; empty if there is no table."""
-    if not path.is_file():
-        say(f"There is no {path}: every asset counts as a family of its own.", "Note: ", "yellow")
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        return {row["name"]: (row["category"], row["family"]) for row in rows}
-    except KeyError as error:
-        raise FileFormatError(
-            f"{path.name} lacks the column {error}.", "It needs name, category and family."
-        ) from error
+def _asset_table(path: Path) -> dict[str, dict[str, str]]:
+    from gvf_core.evaluation.clip_choice import read_asset_table
+
+    if path.is_file():
+        return read_asset_table(path)
+    say(f"There is no {path}: every asset counts as a family of its own.", "Note: ", "yellow")
+    return {}
 
 
 @contextmanager

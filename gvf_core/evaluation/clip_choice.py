@@ -122,8 +122,15 @@ def named_clips(assets: Sequence[AnimatedAsset], names: Sequence[str]) -> tuple[
 
 def _table(folder: Path) -> dict[str, dict[str, str]]:
     path = folder.with_name(folder.resolve().name + ".csv") if folder.name else Path()
-    if not path.is_file():
-        return {}
+    return read_asset_table(path) if path.is_file() else {}
+
+
+def read_asset_table(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a CSV file with the columns name, family and category, by name.
+
+    Raises:
+        FileFormatError: It is none, or tells no names.
+    """
     try:
         # Spreadsheets put a mark before the first name, which is part of it without -sig.
         with path.open(encoding="utf-8-sig", newline="") as file:

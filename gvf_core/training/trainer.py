@@ -162,9 +162,10 @@ class Trainer:
                 "settings": self._told,
             }
             (new / _PROGRESS).write_text(json.dumps(progress, indent=2), encoding="utf-8")
-            # Two renames, because no system renames onto a full folder; `restore` knows the place in between.
-            shutil.rmtree(old, ignore_errors=True)
+            # Two renames, because no system renames onto a full folder; `restore` knows the place in between. What lies
+            # there goes only when something newer is in place: a save may be stopped between them twice in a row.
             if state.exists():
+                shutil.rmtree(old, ignore_errors=True)
                 state.rename(old)
             new.rename(state)
             shutil.rmtree(old, ignore_errors=True)

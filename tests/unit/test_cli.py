@@ -1,6 +1,7 @@
 """The command line says in one sentence what is wrong, before it computes anything."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -66,6 +67,19 @@ def test_a_character_that_the_output_cannot_hold_is_no_error(tmp_path):
     command = [sys.executable, "-m", "gvf_core.cli", "models", "list"]
     listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "Gewichte f?r uns" in listed.stdout.replace("\n", "")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no terminal that hangs up.")
+@pytest.mark.parametrize(("handler", "status"), [("SIG_DFL", 128 + 1), ("SIG_IGN", 0)], ids=["closed", "nohup"])
+def test_a_terminal_that_closes_ends_a_command_in_order_unless_nohup_keeps_it(handler, status):
+    code = f"""
+import os, signal, sys
+from gvf_core import cli
+signal.signal(signal.SIGHUP, signal.{handler})
+cli.main(["models", "list"])
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == status
 
 
 @pytest.mark.parametrize("arguments", [[], ["bench"], ["models"], ["bench", "everything"]])

@@ -109,6 +109,21 @@ def test_there_must_be_something_to_go_on_with(boxes, tmp_path):
         train("diffusion", boxes, tmp_path, 1, resume=True)
 
 
+def test_a_save_that_is_stopped_between_its_renames_twice_loses_nothing(boxes, tmp_path, monkeypatch):
+    def rename(path: Path, target: Path) -> Path:
+        if path.name == "state.part":
+            raise KeyboardInterrupt
+        return path.replace(target)
+
+    train("diffusion", boxes, tmp_path, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                train("diffusion", boxes, tmp_path, 2, resume=True)
+    assert len(train("diffusion", boxes, tmp_path, 2, resume=True)) == 1
+
+
 def test_a_state_of_other_networks_is_refused(boxes, tmp_path):
     same = {name: getattr(CHOSEN.motion.loop, name) for name in ("optimizer", "learning_rate", "average")}
     train("diffusion", boxes, tmp_path / "a", 1, **same)
