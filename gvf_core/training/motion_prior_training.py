@@ -1,6 +1,7 @@
 """Training and evaluation of the motion prior."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from gvf_core.training.motion_prior_data import (
     select_points,
     view_clips,
 )
+from gvf_core.training.optimisation import FiniteSteps
 from gvf_core.training.orthogonal_momentum import OrthogonalMomentum
 
 LOGGER = logging.getLogger(__name__)
@@ -133,6 +135,7 @@ def train_motion_prior(
 
     Raises:
         FileFormatError: There is nothing to resume, or it is of another network.
+        SettingsError: Gradients are no finite numbers any more; what was saved before stays.
     """
     state_path = output.with_suffix(".state.pt")
     trainer = _Trainer.going_on(train, settings, state_path) if resume else _Trainer(train, settings, start)
@@ -261,6 +264,7 @@ class _Trainer:
         self.threads = ThreadPoolExecutor(settings.shards)
         self.steps, self.elapsed, self.recent_loss = 0, 0.0, 0.0
         self.learning_rate = settings.learning_rate or _LEARNING_RATE
+        self.finite = FiniteSteps()
 
     def progress(self) -> float:
         """The finished part, 0..1."""
@@ -278,9 +282,10 @@ class _Trainer:
         shards = list(self.threads.map(self._gradients, range(settings.shards)))
         for parameter, *gradients in zip(self.network.parameters(), *(part for _, part in shards), strict=True):
             parameter.grad = torch.stack(gradients).mean(dim=0)
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        takes = self.finite.takes(nn.utils.clip_grad_norm_(self.network.parameters(), 1.0), self.steps)
         for optimizer in self.optimizers:
-            optimizer.step()
+            if takes:
+                optimizer.step()
             optimizer.zero_grad()
         # The average forgets the start values quickly.
         decay = min(settings.average, (1 + self.steps) / (10 + self.steps))
@@ -288,7 +293,8 @@ class _Trainer:
             for mean, weight in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(weight, 1 - decay)
         value = sum(loss for loss, _ in shards) / settings.shards
-        self.recent_loss = value if self.steps == 0 else 0.98 * self.recent_loss + 0.02 * value
+        if math.isfinite(value):
+            self.recent_loss = value if self.steps == 0 else 0.98 * self.recent_loss + 0.02 * value
         self.steps += 1
         self.elapsed += time.monotonic() - started
 

@@ -1,5 +1,6 @@
 """Groups of parameters, their optimizers and rates, and the moving average of what is trained."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,8 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from gvf_core.errors import SettingsError
 from gvf_core.training.orthogonal_momentum import OrthogonalMomentum
 from gvf_core.training.settings import LoopSettings
+
+LOGGER = logging.getLogger(__name__)
 
 _SMALLEST_MATRIX = 32
 """Rows and columns that a matrix needs for orthogonal updates; what leads to or from few channels takes AdamW."""
@@ -68,6 +72,39 @@ def set_rates(optimizers: Sequence[torch.optim.Optimizer], step: int, settings: 
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
     return rate
+
+
+class FiniteSteps:
+    """Keeps gradients that are no finite numbers from the weights, which one such step would destroy."""
+
+    most = 20
+    """In a row: half precision begins with a few, until its losses are scaled down enough."""
+
+    def __init__(self) -> None:
+        self._left_out = 0
+
+    def takes(self, norm: Tensor, step: int) -> bool:
+        """Whether a step may be made.
+
+        Args:
+            norm: Of its gradients.
+            step: Its number.
+
+        Raises:
+            SettingsError: Too many in a row could not.
+        """
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        if torch.isfinite(whole):
+            self._left_out = 0
+            return True
+        LOGGER.warning("Step %d is left out: its gradients are no finite numbers.", step)
+        self._left_out += 1
+        if self._left_out == self.most:
+            raise SettingsError(
+                f"{self.most} steps in a row, up to step {step}, had gradients that are no finite numbers.",
+                "What was saved before is kept. Train with a lower learning rate, or look for broken clips.",
+            )
+        return False
 
 
 class MovingAverage:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gvf_core.errors import FileFormatError, SettingsError
 from gvf_core.training.activation_checkpointing import recompute_activations
 from gvf_core.training.draws import Draws, Examples, seed_of
-from gvf_core.training.optimisation import MovingAverage, ParameterGroup, make_optimizers, set_rates
+from gvf_core.training.optimisation import FiniteSteps, MovingAverage, ParameterGroup, make_optimizers, set_rates
 from gvf_core.training.settings import LoopSettings, changed_settings
 from gvf_core.training.training_log import INSTALL, LossSums, Report, TrainingLog
 
@@ -111,7 +111,7 @@ class Trainer:
         optimizers = make_optimizers(stage.groups(), settings)  # type: ignore[operator]
         self._network, *self._optimizers = accelerator.prepare(stage, *optimizers)
         trained = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
-        self._average = MovingAverage(trained, settings.average)
+        self._average, self._finite = MovingAverage(trained, settings.average), FiniteSteps()
         self.step = 0
 
     def run(self, minutes: float = float("inf"), on_report: Callable[[Report], None] | None = None) -> None:
@@ -120,6 +120,9 @@ class Trainer:
         Args:
             minutes: Wall clock.
             on_report: Called on the main process every `report_every` steps and at the end.
+
+        Raises:
+            SettingsError: Gradients are no finite numbers any more; what was saved before stays.
         """
         started = reported = time.monotonic()
         first, sums = self.step, LossSums()
@@ -222,9 +225,12 @@ class Trainer:
                 self.accelerator.backward(losses["total"] / accumulation)
             sums.add(losses)
         # All parameters, frozen ones too: by that list accelerate recognises a network that is spread over processes.
-        self.accelerator.clip_grad_norm_(self._network.parameters(), self.settings.clip)
+        norm = self.accelerator.clip_grad_norm_(self._network.parameters(), self.settings.clip)
+        takes = self._finite.takes(norm, self.step)
         for optimizer in self._optimizers:
-            optimizer.step()
+            # The scaler of half precision leaves the step out by itself, and has to see it to scale down.
+            if takes or self.accelerator.scaler is not None:
+                optimizer.step()
             optimizer.zero_grad()
         return batch
 

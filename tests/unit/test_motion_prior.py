@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gvf_core.errors import FileFormatError, WeightsError
+from gvf_core.errors import FileFormatError, SettingsError, WeightsError
 from gvf_core.models.motion_prior import (
     SHIPPED,
     MotionPrior,
@@ -20,6 +20,7 @@ from gvf_core.models.motion_prior import (
 )
 from gvf_core.models.motion_prior_network import PointMotion, PointTracks, spread_motion
 from gvf_core.rendering.camera import Camera, orbit_camera
+from gvf_core.training import motion_prior_training
 from gvf_core.training.motion_clips import (
     AssetMotion,
     held_out_families,
@@ -378,6 +379,29 @@ def test_training_with_a_seed_and_steps_is_reproducible_and_goes_on_after_a_stop
     assert (state["steps"], state["learning_rate"]) == (6, 1e-3)
     with pytest.raises(FileFormatError, match="cannot be resumed"):
         train_motion_prior(pool, pool, tmp_path / "none.safetensors", settings, small_prior(), resume=True)
+
+
+def test_gradients_that_are_no_numbers_reach_no_weights_and_end_the_training(tmp_path: Path, monkeypatch):
+    output, gradients = tmp_path / "a.safetensors", motion_prior_training._Trainer._gradients
+    settings = TrainingSettings(minutes=float("inf"), steps=4, batch=2, points=32, learning_rate=1e-3)
+    broken = {2}
+
+    def sometimes_none(trainer, shard):
+        loss, found = gradients(trainer, shard)
+        factor = float("nan") if trainer.steps in broken else 1.0
+        return factor * loss, tuple(factor * gradient for gradient in found)
+
+    monkeypatch.setattr(motion_prior_training._Trainer, "_gradients", sometimes_none)
+    train_motion_prior(arm_pool(), arm_pool(), output, settings, small_prior())
+    state = torch.load(tmp_path / "a.state.pt", weights_only=True)
+    assert all(tensor.isfinite().all() for tensor in (*state["network"].values(), *state["average"].values()))
+    assert np.isfinite(state["recent_loss"])
+
+    kept = output.read_bytes()
+    broken |= set(range(6, 60))
+    with pytest.raises(SettingsError, match="20 steps in a row, up to step 25,"):
+        train_motion_prior(arm_pool(), arm_pool(), output, replace(settings, steps=60), resume=True)
+    assert output.read_bytes() == kept
 
 
 def test_a_deeper_network_gives_the_same_at_first_and_learns_in_its_new_blocks():

@@ -124,6 +124,57 @@ def test_a_save_that_is_stopped_between_its_renames_twice_loses_nothing(boxes, t
     assert len(train("diffusion", boxes, tmp_path, 2, resume=True)) == 1
 
 
+class Breaking(nn.Module):
+    """A stage of one number whose loss is none in some steps."""
+
+    def __init__(self, broken: set[int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.broken, self.step = broken, 0
+
+    def forward(self, batch):
+        factor = float("nan") if self.step in self.broken else 1.0
+        self.step += 1
+        return {"total": factor * (self.weight - batch[0]) ** 2}
+
+    def groups(self):
+        return [trainable(self)]
+
+    def export(self, folder, state):
+        torch.save(state, folder / "weights.pt")
+
+    def pictures(self, batch):
+        return None
+
+
+class Numbers:
+    def __len__(self) -> int:
+        return 2
+
+    def example(self, index: int, seed: int) -> float:
+        return 0.5 * index
+
+
+def train_breaking(folder: Path, steps: int, broken: set[int], **changes) -> Breaking:
+    chosen = replace(loop(CHOSEN.diffusion.loop, steps=steps, picture_every=100), optimizer="adamw", **changes)
+    stage = Breaking(broken)
+    Trainer(stage, Numbers(), chosen, folder / "run", folder / "weights", make_accelerator(chosen)).run()
+    return stage
+
+
+def test_a_step_without_numbers_reaches_no_weights(tmp_path):
+    stage = train_breaking(tmp_path, 6, {2, 3})
+    assert stage.weight.isfinite() and stage.weight != 1
+    assert torch.load(tmp_path / "weights" / "weights.pt")["weight"].isfinite()
+
+
+def test_a_training_without_numbers_stops_and_keeps_what_was_saved(tmp_path):
+    with pytest.raises(SettingsError, match="20 steps in a row, up to step 23,"):
+        train_breaking(tmp_path, 100, set(range(4, 100)), save_every=4)
+    assert json.loads((tmp_path / "run" / "state" / "progress.json").read_text())["step"] == 20
+    assert torch.load(tmp_path / "weights" / "weights.pt")["weight"].isfinite()
+
+
 def test_a_state_of_other_networks_is_refused(boxes, tmp_path):
     same = {name: getattr(CHOSEN.motion.loop, name) for name in ("optimizer", "learning_rate", "average")}
     train("diffusion", boxes, tmp_path / "a", 1, **same)
