@@ -11,7 +11,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from gvf_core.errors import FileNotWrittenError
+from gvf_core.errors import FileNotWrittenError, SamplingError
 from gvf_core.gaussians import Gaussians, VariationField
 from gvf_core.tensorfile import FORMAT_VERSION
 
@@ -46,6 +46,7 @@ def save_animation(path: Path, animation: Animation) -> None:
 
     Raises:
         FileNotWrittenError: For example because the disk is full.
+        SamplingError: The animation is not finite.
     """
     with torch.no_grad():
         splats = animation.gaussians.activate(animation.variation.deltas)
@@ -60,6 +61,8 @@ def save_animation(path: Path, animation: Animation) -> None:
     }
     if animation.confidence is not None:
         tracks["confidence"] = animation.confidence.astype(np.float16)
+    if broken := [name for name, track in tracks.items() if not np.isfinite(track).all()]:
+        raise SamplingError(f"Not finite in the animation: {', '.join(broken)}.", "Try another seed or preset.")
     tensors = {name: np.ascontiguousarray(_once_if_constant(track)) for name, track in tracks.items()}
     tensors["world_from_unit"] = np.ascontiguousarray(animation.world_from_unit, dtype=np.float64)
     metadata = {

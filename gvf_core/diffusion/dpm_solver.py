@@ -135,10 +135,7 @@ def sample_adaptive(
         tolerance = tolerance.clamp_min(control.absolute_tolerance)
         error = ((high - low) / tolerance).flatten(1).square().mean(dim=1).sqrt().max().cpu()
         if not error.isfinite():
-            raise SamplingError(
-                f"The network's answer at time {float(s):.4f} is not finite.",
-                "Compute in float32 or bfloat16, and check the weights with `gvf models verify`.",
-            )
+            raise _not_finite(s)
         if error <= 1:
             x, last_low, s, first = high, low, t, None
             lambda_s = schedule.half_log_snr(s)
@@ -170,11 +167,16 @@ def sample_multistep(
         start: Time of the noise.
         end: Time to stop at.
         on_step: Called with the fraction of steps done after every step; may raise to stop.
+
+    Raises:
+        SamplingError: The model's answer is not finite.
     """
     times = torch.linspace(start, end, steps + 1)
     last = None
     for index, (s, t) in enumerate(pairwise(times)):
         now, h = _clean(model, x, schedule, s), _log_snr_step(schedule, s, t)
+        if not now.isfinite().all():
+            raise _not_finite(s)
         first_order = _first_order(x, now, schedule, s, t, h)
         if last is None or (index == steps - 1 and steps < _FEW_STEPS):
             x = first_order
@@ -185,6 +187,13 @@ def sample_multistep(
         last = now
         on_step((index + 1) / steps)
     return x
+
+
+def _not_finite(t: Tensor) -> SamplingError:
+    return SamplingError(
+        f"The network's answer at time {float(t):.4f} is not finite.",
+        "Compute in float32 or bfloat16, and check the weights with `gvf models verify`.",
+    )
 
 
 def _clean(model: NoiseModel, x: Tensor, schedule: VpSchedule, t: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gvf_core.canonical.slat import STATIC_TOKENS, SlatGaussians, gaussians_from_slat, voxels_for_networks
 from gvf_core.capture import Capture
-from gvf_core.errors import SettingsError
+from gvf_core.errors import SamplingError, SettingsError
 from gvf_core.gaussians import Gaussians, VariationField
 from gvf_core.geometry import farthest_points
 from gvf_core.memory import free_memory_mb
@@ -205,6 +205,11 @@ class Diffusion:
             monitor(0.9)
             latents = models.statistics.latents(drawn.latents.float())
             deltas = models.variation_vae.decode(latents[None], vectors[None])[0].float()
+        if not deltas.isfinite().all():
+            raise SamplingError(
+                "The motion that the networks decoded is not finite.",
+                "Try another seed, and check the weights with `gvf models verify`.",
+            )
         return deltas, drawn.figures
 
 

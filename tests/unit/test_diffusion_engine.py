@@ -11,7 +11,7 @@ from small_assets import painted_body, picture, straight
 from video_files import write_video
 
 from gvf_core.canonical.slat import gaussians_from_slat, voxels_for_networks
-from gvf_core.errors import Cancelled, CaptureError, SettingsError
+from gvf_core.errors import Cancelled, CaptureError, SamplingError, SettingsError
 from gvf_core.gaussians import Gaussians, VariationField
 from gvf_core.motion import diffusion
 from gvf_core.motion.diffusion import Diffusion, on_background
@@ -111,6 +111,21 @@ def test_planted_deltas_come_out_turned_into_the_frame_of_the_asset(models, film
     rest = slice(VariationField.COLORS.start, None)
     torch.testing.assert_close(found[..., rest], deltas[:, None, rest].expand(-1, found.shape[1], -1), **NEAR)
     np.testing.assert_allclose(animation.vertices, BODY.vertices + moved.numpy()[:, None], atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["adaptive", "multistep"])
+def test_answers_that_are_not_finite_are_no_motion(models, film, sampler):
+    broken = replace(models, dit=random_models(seed=3).dit)
+    torch.nn.init.constant_(broken.dit.input_layer.weight, float("nan"))
+    with pytest.raises(SamplingError, match=r"answer at time 1\.0000 is not finite"):
+        run(broken, film, replace(SETTINGS, sampler=sampler))
+
+
+def test_a_decoded_motion_that_is_not_finite_is_refused(models, film):
+    broken = replace(models, variation_vae=random_models(seed=3).variation_vae)
+    torch.nn.init.constant_(broken.variation_vae.decoder_cross_attn.fn.to_out.weight, float("nan"))
+    with pytest.raises(SamplingError, match="the networks decoded is not finite"):
+        run(broken, film)
 
 
 NEAR = {"rtol": 0, "atol": 1e-5}

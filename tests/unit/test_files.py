@@ -19,7 +19,7 @@ from gvf_blender.core.capture_file import write_capture
 from gvf_core import capture_format as capture_module
 from gvf_core.animation import Animation, save_animation
 from gvf_core.capture import load_capture
-from gvf_core.errors import CaptureError, FileFormatError, FileNotWrittenError, GvfError
+from gvf_core.errors import CaptureError, FileFormatError, FileNotWrittenError, GvfError, SamplingError
 from gvf_core.gaussians import Gaussians, Splats, VariationField
 from gvf_core.rendering import orbit_camera
 
@@ -254,6 +254,17 @@ def test_an_animation_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path):
             save_animation(tmp_path / "a", animation())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("value", "tracks"), [(float("nan"), "means"), (float("inf"), "means, vertices")])
+def test_an_animation_that_is_not_finite_is_not_stored(tmp_path, value, tracks):
+    broken = animation()
+    broken.variation.deltas[1, 2, VariationField.MEANS] = value
+    if "vertices" in tracks:
+        broken.vertices[1, 2] = value
+    with pytest.raises(SamplingError, match=f"Not finite in the animation: {tracks}"):
+        save_animation(tmp_path / "a", broken)
     assert list(tmp_path.iterdir()) == []
 
 
