@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from gvf_core.commands.animate import VIEW_PRESETS
 from gvf_core.commands.console import CONSOLE, results_console, say
-from gvf_core.commands.outputs import check_files
+from gvf_core.commands.outputs import check_figures
 from gvf_core.commands.serve import run_module
 from gvf_core.errors import SettingsError
 from gvf_core.models.roles import PresetName
@@ -86,7 +86,7 @@ def _bench_views(parsed: argparse.Namespace) -> int:
 
 
 def _bench_networks(parsed: argparse.Namespace) -> int:
-    check_files(parsed.json)
+    check_figures(parsed.json)
     if parsed.json is not None:
         # Now, not after minutes: a folder or a file that may not be written is said at once.
         parsed.json.open("a").close()

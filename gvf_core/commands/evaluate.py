@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 import gvf_core
 from gvf_core.commands.console import CONSOLE, results_console, say
-from gvf_core.commands.outputs import alone_in, check_files, check_folder_of
+from gvf_core.commands.outputs import alone_in, check_figures, check_results_folder
 from gvf_core.errors import FileFormatError, SettingsError, WeightsError
 from gvf_core.settings import AnimateSettings, EngineName, FitPreset
 
@@ -299,10 +299,8 @@ def _check(parsed: argparse.Namespace, jobs: int) -> None:
             f"There is nothing at {parsed.assets}.",
             "Name a folder of animated files, or of the true pictures for consistent4d.",
         )
-    check_folder_of(parsed.out)
-    check_files(parsed.json)
-    if parsed.out.exists() and not parsed.out.is_dir():
-        raise SettingsError(f"The output {parsed.out} is a file.", "Choose a folder.")
+    check_figures(parsed.json)
+    check_results_folder(parsed.out)
 
 
 class _ClipNames:

@@ -1,6 +1,7 @@
 """Where commands write is checked before they work for hours, and held while they do."""
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gvf_core.errors import SettingsError
+
+LOCK = ".lock"
+"""In a folder that one of our commands writes into; it stays there."""
 
 
 def check_folder_of(*outputs: Path | None) -> None:
@@ -35,8 +39,41 @@ def check_files(*outputs: Path | None) -> None:
             raise SettingsError(f"The output {output} is a folder.", "Name a file.")
 
 
+def check_figures(output: Path | None) -> None:
+    """Check that figures can be written to a file, at most in place of earlier ones; None is not asked for.
+
+    Raises:
+        SettingsError: It cannot be, or would replace something else.
+    """
+    check_files(output)
+    if output is None:
+        return
+    if output.suffix != ".json":
+        raise SettingsError(f"{output} does not end in .json.", "Choose a name that does.")
+    if not output.exists():
+        return
+    try:
+        if output.stat().st_size:
+            json.loads(output.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{output} is there already and holds no figures.", "Choose another name.") from error
+
+
+def check_results_folder(output: Path) -> None:
+    """Check that a folder of results is new, empty or held by an earlier run, so that nothing else is replaced there.
+
+    Raises:
+        SettingsError: It is none of these.
+    """
+    check_folder_of(output)
+    if output.exists() and not output.is_dir():
+        raise SettingsError(f"The output {output} is a file.", "Choose a folder.")
+    if output.is_dir() and not (output / LOCK).exists() and any(output.iterdir()):
+        raise SettingsError(f"{output} holds other files.", "Choose a new folder, or that of an earlier run.")
+
+
 @contextmanager
-def alone_in(folder: Path, lock: str = ".lock") -> Iterator[None]:
+def alone_in(folder: Path, lock: str = LOCK) -> Iterator[None]:
     """Hold the lock of a folder, which is made if need be; the system frees it when its holder dies.
 
     Args:

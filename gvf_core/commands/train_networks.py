@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from gvf_core.commands.console import CONSOLE, results_console, say
-from gvf_core.commands.outputs import alone_in, check_files
+from gvf_core.commands.outputs import alone_in, check_figures
 from gvf_core.errors import SettingsError
 from gvf_core.settings import RELEASED, check_set_name
 
@@ -153,7 +153,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
 
     if parsed.clips < 0 or parsed.samples < 1:
         raise SettingsError("--clips is at least 0 and --samples at least 1.", "Choose larger numbers.")
-    check_files(parsed.output)
+    check_figures(parsed.output)
     settings = _settings(parsed)
     _check_clips(parsed.data, parsed.split)
     run = _run(parsed, settings, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

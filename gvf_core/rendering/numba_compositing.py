@@ -14,10 +14,14 @@ from numba import float32
 
 from gvf_core.numba_compile import inline, kernel
 
+MOST_SIGMA = float32(6)
+"""Beyond ln(255) = 5.5, from where on no alpha counts. Columns reach farther where a footprint is far thinner than a
+pixel."""
+
 
 @inline
 def _exp_minus(sigma):
-    """exp(-sigma) for 0 <= sigma < 6, relative error 6e-6; a polynomial vectorises where a call of exp does not."""
+    """exp(-sigma) from 0 to MOST_SIGMA, relative error 6e-6; a polynomial vectorises where a call of exp does not."""
     t = sigma * float32(-1 / 16)
     p = float32(1 / 24) + t * (float32(1 / 120) + t * float32(1 / 720))
     p = float32(1) + t * (float32(1) + t * (float32(0.5) + t * (float32(1 / 6) + t * p)))
@@ -96,7 +100,8 @@ def composite(first_row, end_row, footprints, limits, color, transmittance, last
                 alpha = min(max_alpha, opacity * _exp_minus(sigma))
                 before = light[j]
                 after = before * (float32(1) - alpha)
-                counts = (sigma >= float32(0)) & (alpha >= min_alpha) & (before > float32(0))
+                within = (sigma >= float32(0)) & (sigma < MOST_SIGMA)
+                counts = within & (alpha >= min_alpha) & (before > float32(0))
                 blends = counts & (after > min_transmittance)
                 weights[j] = alpha * before if blends else float32(0)
                 finished = -before if counts else before
@@ -157,7 +162,8 @@ def composite_backward(
                 sigma = float32(0.5) * a * dx * dx + sigma_y + b * dx * dy
                 unclamped = opacity * _exp_minus(sigma)
                 clamped = min(max_alpha, unclamped)
-                blends = (sigma >= float32(0)) & (clamped >= min_alpha) & (number <= last_here[j])
+                within = (sigma >= float32(0)) & (sigma < MOST_SIGMA)
+                blends = within & (clamped >= min_alpha) & (number <= last_here[j])
                 alpha = clamped if blends else float32(0)
                 alphas[j] = alpha
                 # No gradient flows through the clamp.

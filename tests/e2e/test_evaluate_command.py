@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +171,8 @@ def test_a_second_run_takes_what_is_there_and_one_with_other_settings_does_not(o
         (("--jobs", "0"), "--jobs is 0"),
         (("--out", "nowhere/out"), "There is no folder nowhere"),
         (("--json", "."), "The output . is a folder"),
+        (("--json", "film.mp4"), "film.mp4 does not end in .json"),
+        (("--out", str(Path(__file__).parent)), "holds other files"),
     ],
 )
 def test_wrong_options_are_refused_with_a_sentence(assets, tmp_path, capsys, wrong, sentence):

@@ -111,6 +111,34 @@ def test_results_take_the_place_of_earlier_ones_and_of_nothing_else(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("asset.glb", "glTF", r"asset\.glb does not end in \.json"),
+        ("notes.json", "Not figures.", r"notes\.json is there already and holds no figures"),
+        ("deep.json", "[" * 100_000, "holds no figures"),
+        ("binary.json", "\0\xff", "holds no figures"),
+    ],
+)
+def test_figures_replace_nothing_but_figures(tmp_path, name, content, sentence):
+    (tmp_path / name).write_text(content, encoding="latin-1")
+    with pytest.raises(SettingsError, match=sentence):
+        outputs.check_figures(tmp_path / name)
+    (tmp_path / "figures.json").write_text('{"clips": []}')
+    outputs.check_figures(tmp_path / "figures.json")
+    outputs.check_figures(tmp_path / "new.json")
+
+
+def test_results_go_into_no_folder_of_other_files(tmp_path):
+    (tmp_path / "report.md").write_text("Mine.")
+    with pytest.raises(SettingsError, match="holds other files"):
+        outputs.check_results_folder(tmp_path)
+    outputs.check_results_folder(tmp_path / "new")
+    with outputs.alone_in(tmp_path / "new"):
+        (tmp_path / "new" / "report.md").write_text("Ours.")
+    outputs.check_results_folder(tmp_path / "new")
+
+
 def test_an_output_belongs_to_one_run_at_a_time(tmp_path):
     with outputs.reserved(tmp_path / "out"):
         with pytest.raises(SettingsError, match="Another program"), outputs.reserved(tmp_path / "out"):

@@ -202,17 +202,17 @@ def test_the_command_writes_a_report_with_means_and_takes_what_is_kept(sets, cap
     save_animation(sets / "results" / "fish.safetensors", animation(CENTERED))
     shutil.rmtree(sets / "results" / "fish")
     command = ["evaluate", "--protocol", "consistent4d", "--assets", str(sets / "truth"), "--jobs", "1"]
-    command += ["--results", str(sets / "results"), "--out", str(sets / "out"), "--json", str(sets / "figures.json")]
+    command += ["--results", str(sets / "results"), "--out", str(sets / "report"), "--json", str(sets / "figures.json")]
     assert cli.main(command) == 0
     report = json.loads((sets / "figures.json").read_text())
     assert report["summary"]["objects"] == 2 and report["summary"]["failed"] == 0
     both = [row["psnr"] for row in report["objects"]]
     assert report["summary"]["psnr"] == pytest.approx(np.mean(both)) and both[0] < both[1]
-    text = (sets / "out" / "report.md").read_text()
+    text = (sets / "report" / "report.md").read_text()
     assert "| skull | 2 |" in text and "| mean of 2 |" in text and "lpips is absent" in text
-    kept = {path: path.stat().st_mtime_ns for path in (sets / "out" / "objects").iterdir()}
+    kept = {path: path.stat().st_mtime_ns for path in (sets / "report" / "objects").iterdir()}
     assert cli.main(command) == 0
-    assert kept == {path: path.stat().st_mtime_ns for path in (sets / "out" / "objects").iterdir()}
+    assert kept == {path: path.stat().st_mtime_ns for path in (sets / "report" / "objects").iterdir()}
     assert cli.main([*command[:-6], *command[-4:]]) == 1
     assert "Name their folder with --results" in " ".join(capsys.readouterr().err.split())
 
@@ -228,7 +228,7 @@ def test_an_object_whose_process_dies_takes_no_other_with_it(sets, monkeypatch, 
     pytest.importorskip("torchmetrics")
     monkeypatch.setattr("gvf_core.evaluation.consistent4d.evaluate_object", evaluated_unless_fish)
     command = ["evaluate", "--protocol", "consistent4d", "--assets", str(sets / "truth"), "--jobs", "1"]
-    assert cli.main([*command, "--results", str(sets / "results"), "--out", str(sets / "out")]) == 0
-    report = json.loads((sets / "out" / "report.json").read_text())
+    assert cli.main([*command, "--results", str(sets / "results"), "--out", str(sets / "report")]) == 0
+    report = json.loads((sets / "report" / "report.json").read_text())
     assert [one.get("failure") for one in report["objects"]] == ["The process broke down.", None]
     assert report["summary"]["failed"] == 1
