@@ -24,7 +24,7 @@ from gvf_core.training.appearance import draw
 from gvf_core.training.canonical_store import chosen_frames
 from gvf_core.training.draws import generator_of
 from gvf_core.training.encoded_clip import EncodedClip, read_encoded_clip
-from gvf_core.training.exported import DIT, save_part
+from gvf_core.training.exported import save_dit
 from gvf_core.training.optimisation import ParameterGroup, trainable
 from gvf_core.training.settings import DiffusionSettings
 from gvf_core.training.static_stage import Losses, grid
@@ -83,6 +83,7 @@ class DiffusionStage(nn.Module):
         statistics: That inputs and latents are standardised with.
         settings: What is done.
         decode: From latents and Gaussians to variations, as the variation VAE does; None draws no pictures.
+        vaes: `vaes_digest` of what made the latents.
     """
 
     def __init__(
@@ -91,10 +92,11 @@ class DiffusionStage(nn.Module):
         statistics: Statistics,
         settings: DiffusionSettings,
         decode: Callable[[Tensor, Tensor], Tensor] | None = None,
+        vaes: str = "",
     ) -> None:
         super().__init__()
         self.dit = dit
-        self._statistics, self._settings, self._decode = statistics, settings, decode
+        self._statistics, self._settings, self._decode, self._vaes = statistics, settings, decode, vaes
         self._alphas = cumulative_alphas(squared_cosine_betas())
 
     def groups(self) -> list[ParameterGroup]:
@@ -110,7 +112,7 @@ class DiffusionStage(nn.Module):
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write weights under official names, from the state dict of this module."""
-        save_part(state, "dit.", folder / DIT)
+        save_dit(state, "dit.", folder, self._vaes)
 
     @torch.no_grad()
     def pictures(self, batch: Sequence[DiffusionExample]) -> Float[Tensor, "3 height width"] | None:

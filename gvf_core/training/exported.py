@@ -1,33 +1,37 @@
 """Weights that a run writes: networks under official names, statistics, a small image encoder."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gvf_core.errors import WeightsError
 from gvf_core.models.checkpoint import read_state_dict
 from gvf_core.models.model_set import Statistics
+from gvf_core.models.record import sha256_of
 from gvf_core.models.registry import FOR_ANIMATING, Part
 from gvf_core.models.roles import Role
 from gvf_core.models.store import Store
 
 STATIC_VAE, VARIATION_VAE, DIT = "static_vae.safetensors", "variation_vae.safetensors", "dit.safetensors"
 IMAGE_ENCODER = "image_encoder"
+_VAES = "vaes"
 _NETWORKS = {Role.STATIC_VAE: STATIC_VAE, Role.VARIATION_VAE: VARIATION_VAE, Role.VARIATION_DIT: DIT}
 _STATISTICS = ("static_mean", "static_std", "deformation_mean", "deformation_std")
 
 
-def save_part(state: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+def save_part(state: Mapping[str, Tensor], prefix: str, path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write the tensors whose names begin so, without that beginning; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     partial = path.with_suffix(".partial")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}, partial)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}, partial, metadata)
     partial.replace(path)
 
 
@@ -69,6 +73,42 @@ def read_statistics(folder: Path) -> Statistics:
     return Statistics(*(torch.load(path, weights_only=True) for path in paths))
 
 
+def vaes_digest(folder: Path) -> str:
+    """Hash of what the first two stages made: latents of one are nothing to another, nor is a DiT that learnt them.
+
+    Args:
+        folder: `RunFolder.weights`, with both VAEs in it.
+    """
+    hashes = (sha256_of(folder / name) for name in (STATIC_VAE, VARIATION_VAE))
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def check_dit(folder: Path) -> None:
+    """Check that the DiT was trained on latents of the VAEs beside it; one that does not say so is believed.
+
+    Args:
+        folder: `RunFolder.weights`, with all three in it.
+
+    Raises:
+        WeightsError: It was trained on others, so that what it draws would be decoded to nonsense.
+    """
+    try:
+        with safe_open(folder / DIT, "pt") as file:
+            vaes = (file.metadata() or {}).get(_VAES)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{DIT} cannot be read ({error}).", "Train it again: gvf train diffusion") from error
+    if vaes not in (None, vaes_digest(folder)):
+        raise WeightsError(
+            f"{DIT} was trained on latents of other VAEs than those of the run now.",
+            "Train it again: gvf train encode, then gvf train diffusion",
+        )
+
+
+def save_dit(state: Mapping[str, Tensor], prefix: str, folder: Path, vaes: str) -> None:
+    """Write the DiT as `save_part` does, with the hash of the VAEs whose latents it learns."""
+    save_part(state, prefix, folder / DIT, {_VAES: vaes})
+
+
 def install_run(folder: Path, store: Store) -> list[str]:
     """Put everything that a run exported into a store of weights; returns the names of the entries.
 
@@ -81,6 +121,8 @@ def install_run(folder: Path, store: Store) -> list[str]:
     Raises:
         WeightsError: A part is missing or does not fit; parts before it are installed then.
     """
+    if all((folder / name).exists() for name in _NETWORKS.values()):
+        check_dit(folder)
     installed = []
     for entry in FOR_ANIMATING:
         if entry.role is Part.IMAGE_ENCODER:

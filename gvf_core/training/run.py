@@ -24,7 +24,15 @@ from gvf_core.training.canonical_store import CanonicalStore
 from gvf_core.training.diffusion_stage import DiffusionExamples, DiffusionStage
 from gvf_core.training.draws import Examples, generator_of
 from gvf_core.training.encoded_clip import check_vaes, encoded_paths
-from gvf_core.training.exported import DIT, IMAGE_ENCODER, STATIC_VAE, VARIATION_VAE, read_statistics
+from gvf_core.training.exported import (
+    DIT,
+    IMAGE_ENCODER,
+    STATIC_VAE,
+    VARIATION_VAE,
+    check_dit,
+    read_statistics,
+    vaes_digest,
+)
 from gvf_core.training.interpolating_start import start_interpolating
 from gvf_core.training.latent_encoding import ClipEncoder
 from gvf_core.training.motion_examples import MotionExamples
@@ -121,12 +129,10 @@ class Run:
         return ClipEncoder(canonical, vae, encoder, settings.encode, settings.motion.points, self.vaes_digest())
 
     def vaes_digest(self) -> str:
-        """Hash of what the first two stages made: latents of one are nothing to another."""
-        paths = (
-            self.folder.require(STATIC_VAE, "gvf train static"),
-            self.folder.require(VARIATION_VAE, "gvf train motion"),
-        )
-        return hashlib.sha256(" ".join(map(sha256_of, paths)).encode()).hexdigest()
+        """See `gvf_core.training.exported.vaes_digest`."""
+        self.folder.require(STATIC_VAE, "gvf train static")
+        self.folder.require(VARIATION_VAE, "gvf train motion")
+        return vaes_digest(self.folder.weights)
 
     def splits(self) -> list[Split]:
         """Splits that have prepared clips; a run may have none to test on."""
@@ -134,9 +140,14 @@ class Run:
         return [split for split in splits if any((self.data / split).glob("*.safetensors"))]
 
     def sampler(self) -> Sampler | None:
-        """What draws latents, as the third stage left it; None if it has not begun."""
+        """What draws latents, as the third stage left it; None if it has not begun.
+
+        Raises:
+            WeightsError: It learnt latents of other VAEs, or statistics are missing.
+        """
         if not (self.folder.weights / DIT).exists():
             return None
+        check_dit(self.folder.weights)
         settings = AnimateSettings(standardise_positions=self.settings.diffusion.standardise_positions)
         return Sampler(self.dit().eval(), read_statistics(self.folder.weights), settings)
 
@@ -179,7 +190,7 @@ class Run:
     def _diffusion(self) -> tuple[nn.Module, Examples[Any]]:
         settings = self.settings.diffusion
         paths, statistics = encoded_paths(self.folder.latents("train")), read_statistics(self.folder.weights)
-        check_vaes(paths, self.vaes_digest())
+        check_vaes(paths, vaes := self.vaes_digest())
         dit = cast(VariationDit, create(Role.VARIATION_DIT, self.settings.preset))
         decode = self.variation_vae().requires_grad_(False).decode
-        return DiffusionStage(dit, statistics, settings, decode), DiffusionExamples(paths, settings)
+        return DiffusionStage(dit, statistics, settings, decode, vaes), DiffusionExamples(paths, settings)

@@ -33,11 +33,14 @@ from gvf_core.training.exported import (
     IMAGE_ENCODER,
     STATIC_VAE,
     VARIATION_VAE,
+    check_dit,
     install_run,
     read_statistics,
+    save_dit,
     save_image_encoder,
     save_part,
     save_statistics,
+    vaes_digest,
 )
 from gvf_core.training.interpolating_start import start_interpolating
 from gvf_core.training.motion_examples import moving_points
@@ -112,6 +115,16 @@ def test_an_installed_run_gives_nearly_what_its_weights_give(weights, tmp_path):
     )
     assert expected.norm(dim=-1).mean() > 0.01
     assert (found - expected).norm(dim=-1).mean() < 0.03 * expected.norm(dim=-1).mean()
+
+
+def test_a_dit_that_learnt_latents_of_other_vaes_is_not_installed(weights, tmp_path):
+    save_dit(create(Role.VARIATION_DIT, "nano").state_dict(), "", weights, vaes_digest(weights))
+    check_dit(weights)
+    other = create(Role.VARIATION_VAE, "nano").state_dict()
+    save_part({name: tensor + 1 for name, tensor in other.items()}, "", weights / VARIATION_VAE)
+    with pytest.raises(WeightsError, match="latents of other VAEs"):
+        install_run(weights, Store(tmp_path / "models"))
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_run_without_its_last_stage_is_not_installed(weights, tmp_path):
