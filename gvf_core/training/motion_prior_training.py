@@ -14,7 +14,6 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gvf_core.errors import FileFormatError
 from gvf_core.models.motion_prior import encode_motion_prior
 from gvf_core.models.motion_prior_network import MotionPrior, MotionPriorParams, PointMotion, PointTracks
 from gvf_core.training.motion_prior_data import (
@@ -27,7 +26,7 @@ from gvf_core.training.motion_prior_data import (
     select_points,
     view_clips,
 )
-from gvf_core.training.optimisation import FiniteSteps
+from gvf_core.training.optimisation import UNREADABLE, FiniteSteps, unreadable
 from gvf_core.training.orthogonal_momentum import OrthogonalMomentum
 
 LOGGER = logging.getLogger(__name__)
@@ -350,10 +349,8 @@ class _Trainer:
             trainer.recent_loss = state["recent_loss"]
             trainer.learning_rate = settings.learning_rate or state["learning_rate"]
             return trainer
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise FileFormatError(
-                f"{state_path} cannot be resumed ({str(error).splitlines()[0]}).", "Train from the start."
-            ) from error
+        except UNREADABLE as error:
+            raise unreadable(state_path, error, "Train from the start.") from error
 
 
 def _new_network(seed: int) -> MotionPrior:

@@ -4,16 +4,32 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from gvf_core.errors import SettingsError
+from gvf_core.errors import FileFormatError, SettingsError
 from gvf_core.training.orthogonal_momentum import OrthogonalMomentum
 from gvf_core.training.settings import LoopSettings
 
 LOGGER = logging.getLogger(__name__)
+
+UNREADABLE = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    SafetensorError,
+    UnpicklingError,
+)
+"""What reading a damaged or foreign state raises, by what is wrong with it."""
 
 _SMALLEST_MATRIX = 32
 """Rows and columns that a matrix needs for orthogonal updates; what leads to or from few channels takes AdamW."""
@@ -105,6 +121,12 @@ class FiniteSteps:
                 "What was saved before is kept. Train with a lower learning rate, or look for broken clips.",
             )
         return False
+
+
+def unreadable(state: Path, error: Exception, hint: str) -> FileFormatError:
+    """A state cannot be gone on with, for one of the reasons in `UNREADABLE`."""
+    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return FileFormatError(f"{state} cannot be resumed ({reason}).", hint)
 
 
 class MovingAverage:

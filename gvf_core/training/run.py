@@ -1,7 +1,7 @@
 """A run of all stages: networks, examples and stores of each, from settings and folders."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,8 +86,11 @@ class Run:
     def facts(self, name: StageName, stage: nn.Module) -> dict[str, Any]:
         """What makes it another training if it changes, but is no setting."""
         if name == "diffusion":
-            return {"hash of the VAEs": self.vaes_digest()[:12]}
-        return {"LPIPS in use": cast(AppearanceLoss, stage.appearance).perceptual is not None}
+            clips = encoded_paths(self.folder.latents("train"))
+            return {"training clips": _told(clips), "hash of the VAEs": self.vaes_digest()[:12]}
+        clips = clip_paths(self.data, "train")
+        perceptual = cast(AppearanceLoss, stage.appearance).perceptual
+        return {"training clips": _told(clips), "LPIPS in use": perceptual is not None}
 
     def image_encoder(self) -> ImageEncoder:
         """The frozen image encoder: of the settings, or the one that the first stage trained."""
@@ -194,3 +197,9 @@ class Run:
         dit = cast(VariationDit, create(Role.VARIATION_DIT, self.settings.preset))
         decode = self.variation_vae().requires_grad_(False).decode
         return DiffusionStage(dit, statistics, settings, decode, vaes), DiffusionExamples(paths, settings)
+
+
+def _told(clips: Sequence[Path]) -> str:
+    """How many there are, and a hash of their names."""
+    names = "\n".join(sorted(path.name for path in clips))
+    return f"{len(clips)} ({hashlib.sha256(names.encode()).hexdigest()[:8]})"

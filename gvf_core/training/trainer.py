@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from gvf_core.errors import FileFormatError, SettingsError
 from gvf_core.training.activation_checkpointing import recompute_activations
 from gvf_core.training.draws import Draws, Examples, seed_of
-from gvf_core.training.optimisation import FiniteSteps, MovingAverage, ParameterGroup, make_optimizers, set_rates
+from gvf_core.training.optimisation import (
+    UNREADABLE,
+    FiniteSteps,
+    MovingAverage,
+    ParameterGroup,
+    make_optimizers,
+    set_rates,
+    unreadable,
+)
 from gvf_core.training.settings import LoopSettings, changed_settings
 from gvf_core.training.training_log import INSTALL, LossSums, Report, TrainingLog
 
@@ -197,11 +205,9 @@ class Trainer:
             average = state / f"average_{self.accelerator.process_index}.pt"
             self._average.restore(torch.load(average, weights_only=True, map_location="cpu"))
             self.step = progress["step"]
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise FileFormatError(
-                f"The state in {self.folder} cannot be resumed ({str(error).splitlines()[0]}).",
-                "Train from the start, or with the settings and as many processes as before.",
-            ) from error
+        except UNREADABLE as error:
+            hint = "Train from the start, or with the settings and as many processes as before."
+            raise unreadable(state, error, hint) from error
 
     def _numbers(self) -> Iterator[int]:
         """Numbers of this process's examples from the present step on: processes share what one alone would see."""

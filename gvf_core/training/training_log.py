@@ -1,6 +1,7 @@
 """What is written down about a training: means of losses, TensorBoard, a line of JSON for every report."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -124,6 +125,13 @@ class TrainingLog:
     def _keep_until(self, step: int) -> None:
         path = self._folder / REPORTS
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = (line for line in lines if json.loads(line)["step"] <= step)
-            path.write_text("".join(kept), encoding="utf-8")
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            path.write_text("".join(line for line in lines if _step_of(line) <= step), encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    """Of a report; infinite for a line that is none, such as one that a full disk cut off."""
+    try:
+        return float(json.loads(line)["step"])
+    except (LookupError, RecursionError, TypeError, ValueError):
+        return math.inf

@@ -124,6 +124,24 @@ def test_a_save_that_is_stopped_between_its_renames_twice_loses_nothing(boxes, t
     assert len(train("diffusion", boxes, tmp_path, 2, resume=True)) == 1
 
 
+@pytest.mark.parametrize("name", ["progress.json", "model.safetensors", "optimizer.bin", "average_0.pt"])
+def test_a_damaged_state_is_named(boxes, tmp_path, name):
+    train("diffusion", boxes, tmp_path, 1)
+    damaged = tmp_path / "run" / "state" / name
+    for content in (b"", b"[1]", b"null", damaged.read_bytes()[:-200]):
+        damaged.write_bytes(content)
+        with pytest.raises(FileFormatError, match=r"state cannot be resumed \(.+\)"):
+            train("diffusion", boxes, tmp_path, 2, resume=True)
+
+
+def test_damaged_lines_of_the_log_are_left_out(boxes, tmp_path):
+    train("diffusion", boxes, tmp_path, 1)
+    log = tmp_path / "run" / "log" / "reports.jsonl"
+    log.write_bytes(log.read_bytes() + b"[1]\nnull\n\xff\n" + b"[" * 100_000 + b'\n{"step": 1, "sec')
+    train("diffusion", boxes, tmp_path, 2, resume=True)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2]
+
+
 class Breaking(nn.Module):
     """A stage of one number whose loss is none in some steps."""
 

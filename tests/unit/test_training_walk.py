@@ -1,6 +1,7 @@
 """All stages of a small run through the command line, one after the other, and what the finished run refuses."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -150,6 +151,15 @@ def test_the_diffusion_goes_on_only_with_the_vaes_that_it_began_with(walk):
             step("diffusion", walk, "--resume")
     finally:
         progress.write_text(kept)
+
+
+def test_a_training_goes_on_only_with_the_clips_that_it_began_with(walk, tmp_path):
+    data, run = walk
+    others = shutil.copytree(data, tmp_path / "data")
+    clip = next((others / "train").glob("*.safetensors"))
+    clip.rename(clip.with_name(f"another_{clip.name}"))
+    with pytest.raises(SettingsError, match="training clips was '"):
+        step("motion", (others, run), "--resume")
 
 
 def test_a_training_goes_on_only_with_the_image_loss_that_it_began_with(walk):
