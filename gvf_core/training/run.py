@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from gvf_core.errors import SettingsError
 from gvf_core.models.image_encoder import ImageEncoder, load_image_encoder
 from gvf_core.models.presets import create, load
 from gvf_core.models.random_weights import ENCODERS, random_image_encoder
@@ -106,6 +107,7 @@ class Run:
     def canonical_store(self, encoder: ImageEncoder) -> CanonicalStore:
         """Gaussians of clips, in a folder that belongs to image encoder and static VAE."""
         vae = self.static_vae()
+        _check_width(vae, encoder.sizes.width)
         digest = sha256_of(self.folder.weights / STATIC_VAE) + encoder.digest
         folder = self.folder.root / "canonical" / hashlib.sha256(digest.encode()).hexdigest()[:16]
         return CanonicalStore(self.feature_store(encoder), vae, folder)
@@ -164,9 +166,11 @@ class Run:
         network, image_size, features = None, None, None
         if settings.image_encoder == TRAINED:
             sizes = ENCODERS["nano"]
-            network, image_size = random_image_encoder(sizes), sizes.image
+            network, image_size, width = random_image_encoder(sizes), sizes.image, sizes.width
         else:
-            features = self.feature_store(self.image_encoder())
+            encoder = self.image_encoder()
+            features, width = self.feature_store(encoder), encoder.sizes.width
+        _check_width(vae, width)
         size = self.settings.appearance.size
         examples = StaticExamples(paths, settings.pictures, size, settings.feature_views, image_size, features)
         appearance = load_appearance_loss(self.settings.appearance, self.device)
@@ -197,6 +201,14 @@ class Run:
         dit = cast(VariationDit, create(Role.VARIATION_DIT, self.settings.preset))
         decode = self.variation_vae().requires_grad_(False).decode
         return DiffusionStage(dit, statistics, settings, decode, vaes), DiffusionExamples(paths, settings)
+
+
+def _check_width(vae: StaticVae, width: int) -> None:
+    if width != (wanted := vae.params.feature_channels):
+        raise SettingsError(
+            f"The image encoder gives {width} channels; networks of this preset take {wanted}.",
+            "Choose another static.image_encoder or preset.",
+        )
 
 
 def _told(clips: Sequence[Path]) -> str:

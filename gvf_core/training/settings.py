@@ -213,24 +213,25 @@ class TrainingSettings:
     diffusion: DiffusionSettings
 
 
-_ZERO_OR_MORE = (0.0, float("inf"))
-_PART = (0.0, 1.0)
+_MOST = 1e12
+_ZERO_OR_MORE, _ONE_OR_MORE, _ABOVE_ZERO, _BELOW_ONE = (0.0, _MOST), (1.0, _MOST), (1e-12, _MOST), (0.0, 0.999999)
 _RANGES: dict[str, tuple[float, float]] = {
-    "steps": (1, float("inf")),
-    "batch": (1, float("inf")),
-    "accumulation": (1, float("inf")),
-    "report_every": (1, float("inf")),
-    "picture_every": (1, float("inf")),
-    "save_every": (1, float("inf")),
+    "steps": _ONE_OR_MORE,
+    "batch": _ONE_OR_MORE,
+    "accumulation": _ONE_OR_MORE,
+    "report_every": _ONE_OR_MORE,
+    "picture_every": _ONE_OR_MORE,
+    "save_every": _ONE_OR_MORE,
     "size": (16, 4096),
-    "pictures": (0, float("inf")),
-    "frames": (1, float("inf")),
-    "points": (8, float("inf")),
-    "static_tokens": (1, float("inf")),
-    "decay_from": _PART,
-    "average": _PART,
-    "drop_path": _PART,
-    "drop_image": _PART,
+    "frames": _ONE_OR_MORE,
+    "points": (8, _MOST),
+    "static_tokens": _ONE_OR_MORE,
+    "learning_rate": _ABOVE_ZERO,
+    "clip": _ABOVE_ZERO,
+    "decay_from": (0.0, 1.0),
+    "average": _BELOW_ONE,
+    "drop_path": _BELOW_ONE,
+    "drop_image": (0.0, 1.0),
 }
 """Of the numbers; the others are zero or more."""
 
@@ -320,7 +321,9 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _build(kind: type[_Settings], values: object, place: str) -> _Settings:
     if not isinstance(values, Mapping):
-        raise SettingsError(f"{place or 'The configuration'} is {values!r}, not a table.", "Give it names and values.")
+        raise SettingsError(
+            f"{place.rstrip('.') or 'The configuration'} is {values!r}, not a table.", "Give it names and values."
+        )
     hints, known = get_type_hints(kind), {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - known):
         raise SettingsError(f"There is no setting {place}{unknown[0]}.", f"Known are {', '.join(sorted(known))}.")

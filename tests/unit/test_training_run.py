@@ -49,6 +49,7 @@ from gvf_core.training.run_folder import RunFolder
 from gvf_core.training.settings import load_training_settings
 from gvf_core.training.static_start import load_start
 from tests.unit.bending_box import bending_box, write_boxes
+from tests.unit.small_stages import ENCODER
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +116,15 @@ def test_an_installed_run_gives_nearly_what_its_weights_give(weights, tmp_path):
     )
     assert expected.norm(dim=-1).mean() > 0.01
     assert (found - expected).norm(dim=-1).mean() < 0.03 * expected.norm(dim=-1).mean()
+
+
+def test_an_image_encoder_of_another_width_is_refused(tmp_path):
+    data, encoder = write_boxes(tmp_path / "data", count=1), random_image_encoder(ENCODER)
+    state = {f"{IMAGE_ENCODER}.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    save_image_encoder(encoder, state, tmp_path / "encoder")
+    options = ("--config", "nano", "--set", f"static.image_encoder={tmp_path / 'encoder'}")
+    with pytest.raises(SettingsError, match="gives 24 channels; networks of this preset take 384"):
+        gvf_train("static", data, tmp_path / "run", *options)
 
 
 def test_a_dit_that_learnt_latents_of_other_vaes_is_not_installed(weights, tmp_path):

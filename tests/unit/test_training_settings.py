@@ -53,7 +53,12 @@ def test_a_file_may_give_only_what_differs(tmp_path):
         (["motion.drop_path=1.5"], "motion.drop_path is 1.5"),
         (["motion.loop.optimizer=sgd"], "motion.loop.optimizer is 'sgd'"),
         (["motion.rotate=1"], "motion.rotate is 1"),
-        (["motion.loop=3"], "motion.loop. is 3"),
+        (["motion.loop=3"], "motion.loop is 3"),
+        (["motion.loop.learning_rate=inf"], "motion.loop.learning_rate is inf"),
+        (["motion.loop.learning_rate=0"], "motion.loop.learning_rate is 0"),
+        (["motion.loop.clip=nan"], "motion.loop.clip is nan"),
+        (["motion.loop.average=1"], "motion.loop.average is 1"),
+        (["motion.drop_path=1"], "motion.drop_path is 1"),
     ],
 )
 def test_a_mistake_is_named(overrides, message):
