@@ -289,7 +289,7 @@ class AnimateJob:
         self._keeper.forget()
         source_marks.release(self.id)
         self._enter(Phase.CANCELLED)
-        # The thread removes the result too if it arrives after this moment, or is being written (Windows locks it then).
+        # The thread removes the result too if it arrives later, or is just written, which locks it on Windows.
         with suppress(OSError):
             self._wanted_result.unlink(missing_ok=True)
         self.result_path = None

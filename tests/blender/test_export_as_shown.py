@@ -156,6 +156,50 @@ def test_keys_of_the_display_are_no_part_of_the_splats(api, ball, tmp_path):
     np.testing.assert_allclose(read_splat_ply(first).positions, read_splat_ply(plain).positions, atol=1e-6)
 
 
+def paint(thing, color):
+    """A picture that lies in the .blend file only, always under the same name."""
+    for image in [one for one in bpy.data.images if one.name == "Wood"]:
+        bpy.data.images.remove(image)
+    image = bpy.data.images.new("Wood", 4, 4)
+    image.pixels[:] = [*color, 1.0] * 16
+    image.pack()
+    material = bpy.data.materials.new("Wood")
+    material.use_nodes = True
+    texture = material.node_tree.nodes.new("ShaderNodeTexImage")
+    texture.image = image
+    shader = material.node_tree.nodes["Principled BSDF"]
+    material.node_tree.links.new(texture.outputs["Color"], shader.inputs["Base Color"])
+    thing.data.materials.clear()
+    thing.data.materials.append(material)
+
+
+def test_the_pictures_of_one_usd_file_never_replace_those_of_another(api, ball, tmp_path, monkeypatch):
+    def exported(name):
+        return api.export(ball, tmp_path / name, frame_start=1, frame_end=2)
+
+    def contents():
+        return {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    paint(ball, (1, 0, 0))
+    monkeypatch.setattr(sys.modules["gvf_blender.exporter.export"], "error_of", lambda *_: 1.0)
+    with pytest.raises(FileError):
+        exported("a.usdc")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert exported("a.usdc").error < 1e-5
+    (picture,) = (tmp_path / "textures").iterdir()
+    exported("a.usdc"), exported("b.usdc")
+    before = contents()
+    assert {path.name for path in before} == {"a.usdc", "b.usdc", picture.name}
+    paint(ball, (0, 0, 1))
+    with pytest.raises(FileError, match=rf"{picture.name} is there already and differs"):
+        exported("c.usdc")
+    assert contents() == before
+    (tmp_path / "elsewhere").mkdir()
+    exported("elsewhere/c.usdc")
+    assert (tmp_path / "elsewhere" / "textures" / picture.name).read_bytes() != picture.read_bytes()
+
+
 def test_a_sequence_is_replaced_as_a_whole_or_not_at_all(api, ball, tmp_path, monkeypatch):
     splats = bring(ball, tmp_path).splats
     for frame in (1, 3):
