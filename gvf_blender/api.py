@@ -15,7 +15,7 @@ from .batch import BatchOutcome, run_batch
 from .camera_view import view_of_camera
 from .capture import CaptureOptions, StartFrameOptions, VideoView, render_start_frame
 from .client import Client
-from .core.errors import GvfBlenderError, JobCancelled, SelectionError, SettingsError
+from .core.errors import FileError, GvfBlenderError, JobCancelled, SelectionError, SettingsError
 from .core.manifest import BatchTask, read_manifest
 from .core.motion_settings import MotionSettings
 from .core.video_check import VideoCheck
@@ -222,7 +222,7 @@ def start_frame(
     Raises:
         SelectionError: The objects cannot be rendered.
         SettingsError: An angle, a size or the colour is out of range.
-        FileError: The picture cannot be written.
+        FileError: The picture cannot be written, or is to be no PNG file.
         RenderError: Blender cannot render here.
     """
     MotionSettings(azimuth=azimuth, elevation=elevation, fov=fov)
@@ -230,6 +230,8 @@ def start_frame(
     check_selection(found)
     view = VideoView(azimuth, elevation, fov)
     target = real_path(path)
+    if target.suffix.lower() != ".png":
+        raise FileError(f"{target.name} does not end in .png.", "A start frame is a PNG file.")
     render_start_frame(bpy.context, found, target, view, StartFrameOptions(width, height, background))
     if hasattr(bpy.types.Object, "gvf"):
         remember_view(found, view, str(target))

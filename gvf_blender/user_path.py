@@ -15,6 +15,12 @@ def user_path(text: str | Path) -> Path:
     Raises:
         FileError: The home of a user that this machine does not know, or something that no path can hold.
     """
+    if not isinstance(text, str | os.PathLike):
+        raise FileError(f"{text!r} is no path.", "Write it as text.")
+    if str(text).startswith("//") and not bpy.data.filepath:
+        # Blender would take it for a path from wherever it was started.
+        message = Sentence("{path} is meant from the folder of the .blend file, which was never saved.", path=text)
+        raise FileError(message, Sentence("Save the .blend file first."))
     path = Path(bpy.path.abspath(str(text)))
     if "\0" in str(path):
         # Some functions of Python refuse it, and Blender's would take what stands before it for the path.

@@ -15,6 +15,7 @@ import bpy
 import numpy as np
 
 from ..artist_render import refuse_beside_render
+from ..core.drafts import drafts_of
 from ..core.errors import FileError, SettingsError
 from .folder import temporary_folder
 from .geometry import evaluated_pieces, world_from_unit
@@ -94,7 +95,7 @@ def render_start_frame(
     view: VideoView,
     options: StartFrameOptions = StartFrameOptions(),
 ) -> Path:
-    """Render the objects as they are at the current frame; an existing file is replaced.
+    """Render the objects as they are at the current frame; an existing file is replaced, unless this fails.
 
     Args:
         context: Gives the view layer and the frame.
@@ -130,12 +131,13 @@ def render_start_frame(
         scratch.remove()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-    try:
-        path.write_bytes(png)
-    except OSError as error:
-        raise FileError(
-            f"The start frame {path} could not be written ({error.strerror}).", "Choose another folder."
-        ) from error
+    with drafts_of([path]) as (draft,):
+        try:
+            draft.write_bytes(png)
+        except OSError as error:
+            raise FileError(
+                f"The start frame {path} could not be written ({error.strerror}).", "Choose another folder."
+            ) from error
     return path
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..artist_render import refuse_beside_render
+from ..core.drafts import drafts_of
 from ..core.errors import FileError, SelectionError, SettingsError
 from ..core.pc2_file import read_pc2, write_pc2
 from ..core.sentence import Sentence
@@ -21,7 +22,6 @@ from ..importer.placement import is_invertible
 from ..importer.retiming import playback_of, whole_frames
 from ..importer.same_import import same_import
 from ..request import check_frame
-from .drafts import drafts_of
 from .morph_glb import export_glb
 from .provenance import noted_on
 from .scene_formats import error_of, read_alembic, read_usd, write_alembic, write_usd

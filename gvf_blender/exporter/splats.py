@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..core.drafts import drafts_of
 from ..core.errors import SelectionError
 from ..core.splat_ply_file import SplatFrame, read_splat_ply, write_splat_ply
 from ..importer import PROVENANCE_PROPERTY
@@ -17,7 +18,6 @@ from ..importer.materials import COLOR_ATTRIBUTE, OPACITY_ATTRIBUTE, ROTATION_AT
 from ..importer.nodes import has_input, modifier_input_path, set_modifier_input
 from ..importer.placement import transform_points
 from ..importer.splats import DISPLAY_POINTS, display_of, set_display
-from .drafts import drafts_of
 from .provenance import provenance_note
 from .stage import depsgraph_of, stage
 

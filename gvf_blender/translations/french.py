@@ -464,6 +464,10 @@ TEXTS = {
     "Write it without.": "Indiquez-le sans ce caractère.",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "Écrire l’animation de l’objet actif : splats et points en séquence PLY ; maillages en Alembic, USD, GLB avec morph targets ou cache de points PC2, selon l’extension du nom de fichier",
     "Write the whole path.": "Indiquez le chemin complet.",
+    "{path} is meant from the folder of the .blend file, which was never saved.": (
+        "{path} part du dossier du fichier .blend, qui n’a jamais été enregistré."
+    ),
+    "Save the .blend file first.": "Enregistrez d’abord le fichier .blend.",
     "about {count} h left": "reste environ {count} h",
     "about {count} min left": "reste environ {count} min",
     "about {count} s left": "reste environ {count} s",

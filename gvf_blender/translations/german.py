@@ -464,6 +464,10 @@ TEXTS = {
     "Write it without.": "Den Pfad ohne dieses angeben.",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "Die Animation des aktiven Objekts schreiben: Splats und Punkte als PLY-Sequenz; Meshes als Alembic, USD, GLB mit Morph-Targets oder PC2-Punkt-Cache, nach der Endung des Dateinamens",
     "Write the whole path.": "Den ganzen Pfad angeben.",
+    "{path} is meant from the folder of the .blend file, which was never saved.": (
+        "{path} ist vom Ordner der .blend-Datei aus gemeint, die nie gespeichert wurde."
+    ),
+    "Save the .blend file first.": "Zuerst die .blend-Datei speichern.",
     "about {count} h left": "noch etwa {count} h",
     "about {count} min left": "noch etwa {count} min",
     "about {count} s left": "noch etwa {count} s",

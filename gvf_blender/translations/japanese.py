@@ -464,6 +464,10 @@ TEXTS = {
     "Write it without.": "ヌル文字を除いて入力してください。",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "アクティブオブジェクトのアニメーションを書き出します：スプラットとポイントは PLY 連番、メッシュはファイル名の拡張子により Alembic、USD、モーフターゲット付き GLB、PC2 ポイントキャッシュ",
     "Write the whole path.": "パス全体を入力してください。",
+    "{path} is meant from the folder of the .blend file, which was never saved.": (
+        "{path} は .blend ファイルのフォルダーからのパスですが、ファイルはまだ保存されていません。"
+    ),
+    "Save the .blend file first.": "先に .blend ファイルを保存してください。",
     "about {count} h left": "残り約 {count} 時間",
     "about {count} min left": "残り約 {count} 分",
     "about {count} s left": "残り約 {count} 秒",

@@ -464,6 +464,10 @@ TEXTS = {
     "Write it without.": "请去掉该字符。",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "写出活动物体的动画：泼溅和点写为 PLY 序列；网格按文件名后缀写为 Alembic、USD、带形变目标的 GLB 或 PC2 点缓存",
     "Write the whole path.": "请输入完整路径。",
+    "{path} is meant from the folder of the .blend file, which was never saved.": (
+        "{path} 是相对于 .blend 文件所在文件夹的路径，但该文件从未保存过。"
+    ),
+    "Save the .blend file first.": "请先保存 .blend 文件。",
     "about {count} h left": "剩余约 {count} 小时",
     "about {count} min left": "剩余约 {count} 分钟",
     "about {count} s left": "剩余约 {count} 秒",

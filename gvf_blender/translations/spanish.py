@@ -464,6 +464,10 @@ TEXTS = {
     "Write it without.": "Escríbala sin él.",
     "Write the animation of the active object: splats and points as a PLY sequence; meshes as Alembic, USD, GLB with morph targets or a PC2 point cache, by the suffix of the file name": "Escribir la animación del objeto activo: splats y puntos como secuencia PLY; mallas como Alembic, USD, GLB con objetivos de metamorfosis o caché de puntos PC2, según la extensión del nombre de archivo",
     "Write the whole path.": "Escriba la ruta completa.",
+    "{path} is meant from the folder of the .blend file, which was never saved.": (
+        "{path} parte de la carpeta del archivo .blend, que nunca se guardó."
+    ),
+    "Save the .blend file first.": "Guarde primero el archivo .blend.",
     "about {count} h left": "quedan unas {count} h",
     "about {count} min left": "quedan unos {count} min",
     "about {count} s left": "quedan unos {count} s",

@@ -209,7 +209,7 @@ def test_a_sequence_is_replaced_as_a_whole_or_not_at_all(api, ball, tmp_path, mo
     with pytest.raises(FileError, match=r"a_0002\.ply is no file"):
         api.export(splats, tmp_path / "a.ply")
     (tmp_path / "a_0002.ply").rmdir()
-    from gvf_blender.exporter import drafts
+    from gvf_blender.core import drafts
 
     move = drafts._move
 

@@ -1,5 +1,8 @@
 """The picture for image-to-video tools, and the view that the assets remember."""
 
+import errno
+from pathlib import Path
+
 import bpy
 import numpy as np
 import pytest
@@ -108,3 +111,22 @@ def test_what_cannot_be_rendered_is_named(api, cube, tmp_path):
     with pytest.raises(SelectionError, match="No object"):
         api.start_frame([], tmp_path / "a.png")
     assert not bpy.data.worlds
+
+
+def test_a_start_frame_is_a_png_file(api, cube, tmp_path):
+    with pytest.raises(FileError, match=r"a\.jpg does not end in \.png"):
+        api.start_frame(cube, tmp_path / "a.jpg")
+
+
+def test_a_full_disk_leaves_the_earlier_picture(api, cube, tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"earlier")
+
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FileError, match=r"a\.png could not be written \(No space left on device\)"):
+        api.start_frame(cube, tmp_path / "a.png", width=64, height=64)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"earlier"

@@ -20,7 +20,17 @@ NOBODY = "~gvf-nobody/x"
 NULL = "a\0b"
 
 
-@pytest.mark.parametrize("path, reason", [(NOBODY, "home folder in ~gvf-nobody/x"), (NULL, "null character")])
+UNSAVED = "//x"
+
+
+@pytest.mark.parametrize(
+    "path, reason",
+    [
+        (NOBODY, "home folder in ~gvf-nobody/x"),
+        (NULL, "null character"),
+        (UNSAVED, "never saved.* Save the .blend file"),
+    ],
+)
 def test_functions_for_scripts_refuse_them(api, cube, video, path, reason):
     calls = (
         lambda: api.start(cube, path),
@@ -36,6 +46,12 @@ def test_functions_for_scripts_refuse_them(api, cube, video, path, reason):
         with pytest.raises(FileError, match=reason) as raised:
             call()
         assert raised.value.hint
+
+
+@pytest.mark.parametrize("path", [None, 5, ["a.png"]])
+def test_what_is_no_path_is_refused(api, cube, path):
+    with pytest.raises(FileError, match="is no path"):
+        api.start_frame(cube, path)
 
 
 @pytest.mark.parametrize("name", ["choose_video", "import_animation", "import_splats", "render_start_frame", "export"])

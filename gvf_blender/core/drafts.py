@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..core.errors import FileError
+from .errors import FileError
 
 LOGGER = logging.getLogger(__name__)
 
