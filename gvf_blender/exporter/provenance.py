@@ -25,6 +25,8 @@ def provenance_note(thing: bpy.types.Object) -> dict[str, object]:
 def noted_on(thing: bpy.types.Object) -> Iterator[None]:
     """While it is exported, the object has the note as a property; afterwards, what it had before."""
     before = thing.get(PROVENANCE_PROPERTY)
+    for copy in ("to_dict", "to_list"):  # A group or an array goes when another value takes its place.
+        before = getattr(before, copy, lambda value=before: value)()
     thing[PROVENANCE_PROPERTY] = json.dumps(provenance_note(thing))
     try:
         yield

@@ -83,7 +83,7 @@ def error_of(
     # Names come back changed, so that each is compared with the nearest that it can be.
     return max(
         min(
-            float(np.linalg.norm(other.world - each.world, axis=-1).max())
+            float(np.linalg.norm((other.world - each.world)[each.shown], axis=-1).max(initial=0.0))
             for other in found
             if other.world.shape == each.world.shape
         )

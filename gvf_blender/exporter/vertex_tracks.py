@@ -19,11 +19,14 @@ class VertexTracks:
         frames: Scene frames [T].
         world: Positions in metres, float64 [T, V, 3].
         matrices: Of the object, [T, 4, 4].
+        shown: Whether the object is there, [T]; where a key hides it, Blender does not evaluate it, and the rest says
+            nothing.
     """
 
     frames: tuple[int, ...]
     world: np.ndarray
     matrices: np.ndarray
+    shown: np.ndarray
 
     @property
     def first_matrix(self) -> np.ndarray:
@@ -60,11 +63,13 @@ def read_vertex_tracks(
             raise SelectionError(f"{thing.name!r} is hidden.", "Make it visible in the Outliner (the screen icon).")
     world: list[list[np.ndarray]] = [[] for _ in things]
     matrices: list[list[np.ndarray]] = [[] for _ in things]
+    shown: list[list[bool]] = [[] for _ in things]
     for frame in frames:
         scene.frame_set(frame)
         depsgraph = depsgraph_of(scene)
-        for thing, positions, places in zip(things, world, matrices, strict=True):
+        for thing, positions, places, there in zip(things, world, matrices, shown, strict=True):
             evaluated = thing.evaluated_get(depsgraph)
+            there.append(not evaluated.hide_viewport)
             local = np.empty((len(evaluated.data.vertices), 3), np.float32)
             evaluated.data.vertices.foreach_get("co", local.ravel())
             places.append(np.array(evaluated.matrix_world, np.float64))
@@ -80,4 +85,7 @@ def read_vertex_tracks(
                     f"{frame}.",
                     "Turn off the modifiers that change their number.",
                 )
-    return [VertexTracks(tuple(frames), np.stack(one), np.stack(two)) for one, two in zip(world, matrices, strict=True)]
+    return [
+        VertexTracks(tuple(frames), np.stack(positions), np.stack(places), np.array(there))
+        for positions, places, there in zip(world, matrices, shown, strict=True)
+    ]

@@ -156,6 +156,22 @@ def test_keys_of_the_display_are_no_part_of_the_splats(api, ball, tmp_path):
     np.testing.assert_allclose(read_splat_ply(first).positions, read_splat_ply(plain).positions, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_frames_in_which_a_key_hides_the_object_count_for_nothing(api, ball, tmp_path, name):
+    ball.shape_key_add(name="Basis")
+    key = ball.shape_key_add(name="Large")
+    for point in key.data:
+        point.co *= 3
+    for frame, value in ((1, 0.0), (5, 1.0)):
+        key.value = value
+        key.keyframe_insert("value", frame=frame)
+    for frame, hidden in ((1, False), (3, True), (5, False)):
+        ball.hide_viewport = hidden
+        ball.keyframe_insert("hide_viewport", frame=frame)
+    bpy.context.scene.frame_set(1)
+    assert api.export(ball, tmp_path / name, frame_start=1, frame_end=5).error < 1e-5
+
+
 def paint(thing, color):
     """A picture that lies in the .blend file only, always under the same name."""
     for image in [one for one in bpy.data.images if one.name == "Wood"]:

@@ -52,6 +52,8 @@ def test_a_property_that_somebody_edited_counts_for_nothing(api, cube, tmp_path,
     assert provenance_of(cube) == {}
     for name in ("a.glb", "a.usda"):
         assert api.export(cube, tmp_path / name, frame_start=1, frame_end=3).error < 1e-5
+    kept = cube["gvf_provenance"]
+    assert (kept.to_dict() if isinstance(value, dict) else kept) == value
 
 
 def test_a_note_without_its_usual_parts_is_exported_as_far_as_it_goes(api, cube, tmp_path):
