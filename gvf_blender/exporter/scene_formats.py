@@ -77,7 +77,7 @@ def error_of(
         if counts != expected:
             raise FileError(
                 f"{path} holds meshes with {counts} vertices instead of {expected}.",
-                "Please report this with the .blend file.",
+                "Choose another format: some versions of Blender leave out meshes without faces, for example.",
             )
         found = read_vertex_tracks(scene, meshes, tracks[0].frames)
     # Names come back changed, so that each is compared with the nearest that it can be.
