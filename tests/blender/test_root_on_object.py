@@ -8,6 +8,7 @@ import pytest
 from fabricated_animation import evaluated_world_vertices, fabricate
 from shown_splats import splat_matrices
 
+from gvf_blender.core.errors import FileError
 from gvf_blender.importer import ImportOptions, import_animation, remove_motion
 from gvf_blender.importer.compat import fcurves_of
 from gvf_blender.importer.root import obstacle_to_root
@@ -638,7 +639,8 @@ def test_a_glb_file_has_the_way_on_its_node(crate, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         read = morph_glb.read_morph_mesh
         patch.setattr(morph_glb, "read_morph_mesh", lambda *a: replace(read(*a), places=read(*a).places + 1))
-        assert api.export(crate, tmp_path / "a.glb").error > 1
+        with pytest.raises(FileError, match=r"would be off by up to 1\.7e\+03 mm"):
+            api.export(crate, tmp_path / "a.glb")
     crate.gvf.play_root = False
     assert api.export(crate, tmp_path / "b.glb").error < 1e-5
     assert len(node_places(tmp_path / "b.glb")) == 1
