@@ -208,7 +208,8 @@ def test_no_property_is_named_with_another_meaning_of_its_word(addon):
     found = [one for owner in (*groups, *operators) for one in owner.properties if one.is_runtime and one.name]
     named = [one for one in found if one.type not in ("POINTER", "COLLECTION") and one.name in LANGUAGES["de_DE"]]
     assert "Quality" in {one.name for one in named}
-    assert {one.name for one in named if one.translation_context != CONTEXT} == set()
+    # Every group has a name of Blender's own, which its translation is for.
+    assert {one.name for one in named if one.translation_context != CONTEXT and one.identifier != "name"} == set()
 
 
 def test_wide_letters_are_wrapped_earlier(addon):
