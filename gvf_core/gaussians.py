@@ -116,7 +116,7 @@ class Gaussians:
         """
         own = F.normalize(self.rotations + _identity(self.rotations), dim=-1)
         product = _quaternion_product(quaternion, own)
-        return replace(self, means=_turned(quaternion, self.means), rotations=product - _identity(product))
+        return replace(self, means=turned(quaternion, self.means), rotations=product - _identity(product))
 
     def to_vector(self) -> Float[Tensor, "gaussians 14"]:
         """The activated 14-vector that the networks see: xyz, raw DC colour, opacity, scale, quaternion.
@@ -159,7 +159,7 @@ class VariationField:
         return VariationField(
             torch.cat(
                 [
-                    _turned(quaternion, self.deltas[..., self.MEANS]),
+                    turned(quaternion, self.deltas[..., self.MEANS]),
                     self.deltas[..., self.SCALES],
                     _quaternion_product(quaternion, self.deltas[..., self.ROTATIONS]),
                     self.deltas[..., self.COLORS.start :],
@@ -169,7 +169,13 @@ class VariationField:
         )
 
 
-def _turned(quaternion: Float[Tensor, "4"], vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+def about_vertical(angle: float) -> Float[Tensor, "4"]:
+    """The quaternion of a turn around z in radians."""
+    return torch.tensor([math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2)])
+
+
+def turned(quaternion: Float[Tensor, "4"], vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Vectors turned by a unit quaternion."""
     w, axis = quaternion[0], quaternion[1:].expand_as(vectors)
     turn = 2 * torch.linalg.cross(axis, vectors)
     return vectors + w * turn + torch.linalg.cross(axis, turn)

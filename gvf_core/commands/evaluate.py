@@ -17,6 +17,7 @@ import gvf_core
 from gvf_core.commands.console import CONSOLE, results_console, say
 from gvf_core.commands.outputs import alone_in, check_figures, check_results_folder
 from gvf_core.errors import FileFormatError, SettingsError, WeightsError
+from gvf_core.models.record import sha256_of
 from gvf_core.settings import AnimateSettings, EngineName, FitPreset
 
 if TYPE_CHECKING:
@@ -347,8 +348,7 @@ def _sha256(path: Path) -> str:
         FileFormatError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise FileFormatError(f"{path} cannot be read ({error}).", "Look at its permissions.") from error
 

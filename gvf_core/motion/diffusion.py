@@ -14,7 +14,7 @@ from torch import Tensor
 from gvf_core.canonical.slat import STATIC_TOKENS, SlatGaussians, gaussians_from_slat, voxels_for_networks
 from gvf_core.capture import Capture
 from gvf_core.errors import SamplingError, SettingsError
-from gvf_core.gaussians import Gaussians, VariationField
+from gvf_core.gaussians import Gaussians, VariationField, about_vertical
 from gvf_core.geometry import farthest_points
 from gvf_core.memory import free_memory_mb
 from gvf_core.models.model_set import ModelSet, open_model_set
@@ -133,7 +133,7 @@ class Diffusion:
         turned back. The official alignment turns about the vertical axis only, and so does this.
         """
         settings, device = self.settings, self.models.device
-        away, back = (_about_vertical(sign * _azimuth(task.camera)).to(device) for sign in (-1, 1))
+        away, back = (about_vertical(sign * _azimuth(task.camera)).to(device) for sign in (-1, 1))
         gaussians = task.canonical.gaussians
         turned = gaussians.to(device).rotated(away)
         tokens = self._image_tokens(task.frames, monitor.part(0, _TOKENS_DONE))
@@ -225,10 +225,6 @@ def _azimuth(camera: Camera) -> float:
     return math.atan2(x, -y)
 
 
-def _about_vertical(angle: float) -> Float[Tensor, "4"]:
-    return torch.tensor([math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2)])
-
-
 def _moved(gaussians: Gaussians, deltas: Float[Tensor, "gaussians 14"]) -> Gaussians:
     """Gaussians at one frame, as the canonical ones of what follows: rotations normalised."""
     moved = Gaussians(
@@ -238,7 +234,7 @@ def _moved(gaussians: Gaussians, deltas: Float[Tensor, "gaussians 14"]) -> Gauss
         colors=gaussians.colors + deltas[:, VariationField.COLORS],
         opacities=gaussians.opacities + deltas[:, VariationField.OPACITY],
     )
-    return replace(moved, rotations=moved.rotated(_about_vertical(0.0).to(deltas)).rotations)
+    return replace(moved, rotations=moved.rotated(about_vertical(0.0).to(deltas)).rotations)
 
 
 def _difference(gaussians: Gaussians, canonical: Gaussians) -> Float[Tensor, "gaussians 14"]:

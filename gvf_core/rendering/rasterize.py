@@ -50,7 +50,9 @@ def rasterize(
     """Render Gaussians of one frame, differentiably in all five fields of the splats and in the background.
 
     The backends agree within 1e-4, except where rounding puts an alpha on the other side of a threshold
-    (`gvf_core.rendering.limits`). The defaults are the filter of TRELLIS and Mip-Splatting (kernel size 0.1).
+    (`gvf_core.rendering.limits`), and with filters below a hundredth of a square pixel within .01: single precision
+    knows the place of a thin footprint only so well. The defaults are the filter of TRELLIS and Mip-Splatting (kernel
+    size 0.1).
 
     Gaussians that are invisible, behind the camera or not finite in position, rotation, scale or opacity add
     nothing and get zero gradients (this is tested for numba and torch). Colours that are not finite show in the

@@ -44,20 +44,6 @@ class CanonicalStore:
         return {field.name: getattr(normalised, field.name) for field in fields(Gaussians)}
 
 
-def about_vertical(angle: float) -> Tensor:
-    """The quaternion of a turn around z in radians."""
-    half = torch.tensor(angle, dtype=torch.float64) / 2
-    return torch.stack([half.cos(), torch.zeros(()), torch.zeros(()), half.sin()]).float()
-
-
-def turned(quaternion: Tensor, vectors: Tensor) -> Tensor:
-    """Vectors [..., 3] turned around z by a quaternion of `about_vertical`."""
-    w, z = quaternion[0], quaternion[3]
-    cosine, sine = w * w - z * z, 2 * w * z
-    x, y, up = vectors.unbind(-1)
-    return torch.stack([cosine * x - sine * y, sine * x + cosine * y, up], dim=-1)
-
-
 def chosen_frames(count: int, wanted: int, generator: torch.Generator, *, first: bool) -> Sequence[int]:
     """Frames of a clip at random, some twice if there are too few, frame 0 in front if it must be among them."""
     start = [0] if first else []

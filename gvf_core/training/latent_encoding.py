@@ -13,14 +13,14 @@ from torch import Tensor
 
 from gvf_core.canonical.slat import STATIC_TOKENS
 from gvf_core.errors import FileFormatError
-from gvf_core.gaussians import Gaussians
+from gvf_core.gaussians import Gaussians, about_vertical, turned
 from gvf_core.geometry import farthest_points
 from gvf_core.models.image_encoder import ImageEncoder
 from gvf_core.models.model_set import Statistics
 from gvf_core.models.posterior import Posterior
 from gvf_core.models.variation_vae import VariationVae
 from gvf_core.motion.diffusion import on_background
-from gvf_core.training.canonical_store import CanonicalStore, about_vertical, turned
+from gvf_core.training.canonical_store import CanonicalStore
 from gvf_core.training.clip_record import ClipRecord, ViewRole, read_clip
 from gvf_core.training.draws import generator_of
 from gvf_core.training.encoded_clip import EncodedClip, Origin, origin_of, read_encoded_clip, write_encoded_clip

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gvf_core.gaussians import Gaussians
+from gvf_core.gaussians import Gaussians, about_vertical, turned
 from gvf_core.rendering.camera import Camera
 from gvf_core.training.appearance import Target, read_target
-from gvf_core.training.canonical_store import CanonicalStore, about_vertical, chosen_frames, turned
+from gvf_core.training.canonical_store import CanonicalStore, chosen_frames
 from gvf_core.training.clip_record import ClipRecord, ViewRole, read_clip
 from gvf_core.training.draws import generator_of
 from gvf_core.training.settings import MotionSettings

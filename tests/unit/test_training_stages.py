@@ -9,13 +9,13 @@ import torch
 
 from gvf_core.diffusion.schedule import velocity_target
 from gvf_core.errors import FileFormatError
-from gvf_core.gaussians import Gaussians, Splats
+from gvf_core.gaussians import Gaussians, Splats, about_vertical, turned
 from gvf_core.geometry import interpolation_weights
 from gvf_core.models.variation_vae import VariationVae, VariationVaeParams
 from gvf_core.training import appearance
 from gvf_core.training.activation_checkpointing import recompute_activations
 from gvf_core.training.appearance import AppearanceLoss, Target, draw, load_appearance_loss, read_target
-from gvf_core.training.canonical_store import about_vertical, chosen_frames, turned
+from gvf_core.training.canonical_store import chosen_frames
 from gvf_core.training.clip_record import ViewRole
 from gvf_core.training.draws import generator_of
 from gvf_core.training.interpolating_start import start_interpolating
