@@ -31,7 +31,7 @@ _REPORT = "Please report this with the .blend file."
 def export_glb(
     scene: bpy.types.Scene, things: Sequence[bpy.types.Object], path: Path, tracks: Sequence[VertexTracks]
 ) -> float:
-    """Write objects as they are at the first frame, with their materials, and their motion as morph targets.
+    """Write objects as they are first shown, with their materials, and their motion as morph targets.
 
     Args:
         scene: The current scene, which shows only the objects.
@@ -46,7 +46,6 @@ def export_glb(
         SelectionError: An object has no faces.
         FileError: The file cannot be written.
     """
-    scene.frame_set(tracks[0].frames[0])
     motions = [_motion(each, scene_fps(scene)) for each in tracks]
     copies = [_add_copy(scene, *each) for each in zip(things, tracks, motions, strict=True)]
     for thing in things:
@@ -87,6 +86,7 @@ def _set_in_motion(
 def _add_copy(
     scene: bpy.types.Scene, thing: bpy.types.Object, tracks: VertexTracks, motion: MorphMotion
 ) -> bpy.types.Object:
+    scene.frame_set(tracks.frames[tracks.shown.argmax()])
     depsgraph = depsgraph_of(scene)
     evaluated = thing.evaluated_get(depsgraph)
     mesh = bpy.data.meshes.new_from_object(evaluated, preserve_all_data_layers=True, depsgraph=depsgraph)

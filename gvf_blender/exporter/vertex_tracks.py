@@ -19,8 +19,8 @@ class VertexTracks:
         frames: Scene frames [T].
         world: Positions in metres, float64 [T, V, 3].
         matrices: Of the object, [T, 4, 4].
-        shown: Whether the object is there, [T]; where a key hides it, Blender does not evaluate it, and the rest says
-            nothing.
+        shown: Whether the object is there, [T]; where a key hides it, Blender does not evaluate it, and it waits as it
+            was last shown, or will be first.
     """
 
     frames: tuple[int, ...]
@@ -55,12 +55,8 @@ def read_vertex_tracks(
         frames: Scene frames.
 
     Raises:
-        SelectionError: An object is hidden, shows instances, or the number of its vertices changes.
+        SelectionError: An object is hidden in all frames, shows instances, or the number of its vertices changes.
     """
-    for thing in things:
-        if not thing.visible_get(view_layer=scene.view_layers[0]):
-            # Blender does not evaluate it, so it would stand still.
-            raise SelectionError(f"{thing.name!r} is hidden.", "Make it visible in the Outliner (the screen icon).")
     world: list[list[np.ndarray]] = [[] for _ in things]
     matrices: list[list[np.ndarray]] = [[] for _ in things]
     shown: list[list[bool]] = [[] for _ in things]
@@ -70,22 +66,29 @@ def read_vertex_tracks(
         for thing, positions, places, there in zip(things, world, matrices, shown, strict=True):
             evaluated = thing.evaluated_get(depsgraph)
             there.append(not evaluated.hide_viewport)
+            if not there[-1]:
+                continue
             local = np.empty((len(evaluated.data.vertices), 3), np.float32)
             evaluated.data.vertices.foreach_get("co", local.ravel())
             places.append(np.array(evaluated.matrix_world, np.float64))
             positions.append(transform_points(places[-1], local.astype(np.float64)))
-            if frame == frames[0] and any(one.parent == evaluated for one in depsgraph.object_instances):
+            if len(positions) == 1 and any(one.parent == evaluated for one in depsgraph.object_instances):
                 raise SelectionError(
                     f"{thing.name!r} shows instances, which are no vertices of its own.",
                     "Add Realize Instances at the end of its Geometry Nodes, or make instances real.",
                 )
             if len(positions[-1]) != len(positions[0]):
                 raise SelectionError(
-                    f"{thing.name!r} has {len(positions[0])} vertices at frame {frames[0]} but {len(positions[-1])} at "
-                    f"{frame}.",
+                    f"{thing.name!r} has {len(positions[0])} vertices at frame {frames[there.index(True)]} but "
+                    f"{len(positions[-1])} at {frame}.",
                     "Turn off the modifiers that change their number.",
                 )
-    return [
-        VertexTracks(tuple(frames), np.stack(positions), np.stack(places), np.array(there))
-        for positions, places, there in zip(world, matrices, shown, strict=True)
-    ]
+    tracks = []
+    for thing, positions, places, there in zip(things, world, matrices, shown, strict=True):
+        if not positions:
+            text = f"{thing.name!r} is hidden in all frames."
+            raise SelectionError(text, "Make it visible in the Outliner (the screen icon).")
+        latest = np.maximum(np.cumsum(there) - 1, 0)
+        stacks = (np.stack([values[index] for index in latest]) for values in (positions, places))
+        tracks.append(VertexTracks(tuple(frames), *stacks, np.array(there)))
+    return tracks

@@ -156,20 +156,56 @@ def test_keys_of_the_display_are_no_part_of_the_splats(api, ball, tmp_path):
     np.testing.assert_allclose(read_splat_ply(first).positions, read_splat_ply(plain).positions, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_frames_in_which_a_key_hides_the_object_count_for_nothing(api, ball, tmp_path, name):
+def grow_and_hide(ball, *keys):
+    """A mesh that grows and moves in frames 1 to 5, with keys (frame, hidden)."""
     ball.shape_key_add(name="Basis")
     key = ball.shape_key_add(name="Large")
     for point in key.data:
         point.co *= 3
     for frame, value in ((1, 0.0), (5, 1.0)):
-        key.value = value
+        key.value, ball.location.x = value, 4 * value
         key.keyframe_insert("value", frame=frame)
-    for frame, hidden in ((1, False), (3, True), (5, False)):
+        ball.keyframe_insert("location", frame=frame)
+    for frame, hidden in keys:
         ball.hide_viewport = hidden
         ball.keyframe_insert("hide_viewport", frame=frame)
-    bpy.context.scene.frame_set(1)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("current", [1, 4])
+def test_frames_in_which_a_key_hides_the_object_count_for_nothing(api, ball, tmp_path, name, current):
+    grow_and_hide(ball, (1, False), (3, True))
+    bpy.context.scene.frame_set(current)
     assert api.export(ball, tmp_path / name, frame_start=1, frame_end=5).error < 1e-5
+
+
+@pytest.mark.parametrize("name", FORMATS[1:])
+@pytest.mark.parametrize("current", [1, 4])
+def test_an_object_that_appears_later_is_exported_with_its_modifiers(api, ball, tmp_path, name, current):
+    grow_and_hide(ball, (1, True), (3, False))
+    ball.modifiers.new("Subdivision", "SUBSURF")
+    bpy.context.scene.frame_set(current)
+    assert api.export(ball, tmp_path / name, frame_start=1, frame_end=5).error < 1e-5
+    if name == "a.pc2":
+        shapes = read_pc2(tmp_path / name)
+        np.testing.assert_array_equal(shapes[0], shapes[2])
+        np.testing.assert_array_equal(shapes[1], shapes[2])
+        assert np.ptp(shapes[4][:, 2]) > 1.2 * np.ptp(shapes[2][:, 2])
+
+
+def test_a_shape_that_comes_back_is_refused_where_blender_writes_it_too_early(api, ball, tmp_path):
+    grow_and_hide(ball, (1, False), (2, True), (3, False))
+    with pytest.raises(FileError, match=r"off by up to.*keys of the visibility"):
+        api.export(ball, tmp_path / "a.abc", frame_start=1, frame_end=5)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_object_that_is_hidden_in_all_frames_is_refused(api, ball, tmp_path, name):
+    grow_and_hide(ball, (1, True), (9, False))
+    bpy.context.scene.frame_set(9)
+    with pytest.raises(SelectionError, match="'Ball' is hidden in all frames"):
+        api.export(ball, tmp_path / name, frame_start=1, frame_end=5)
 
 
 def paint(thing, color):
