@@ -67,7 +67,7 @@ def error_of(
     """The largest distance in metres between the tracks and what Blender reads from a file.
 
     Raises:
-        FileError: The file does not hold as many meshes with as many vertices.
+        FileError: Blender finds other numbers of meshes or vertices in the file.
     """
     with stage(context, (), tracks[0].frames, is_stretched=False) as scene:
         read(scene, path)
@@ -76,8 +76,8 @@ def error_of(
         expected = sorted(each.world.shape[1] for each in tracks)
         if counts != expected:
             raise FileError(
-                f"{path} holds meshes with {counts} vertices instead of {expected}.",
-                "Choose another format: some versions of Blender leave out meshes without faces, for example.",
+                f"Blender reads meshes with {counts} vertices from {path} instead of {expected}.",
+                "Choose another format: Blender 5.1, for example, reads no meshes without faces from USD.",
             )
         found = read_vertex_tracks(scene, meshes, tracks[0].frames)
     # Names come back changed, so that each is compared with the nearest that it can be.
