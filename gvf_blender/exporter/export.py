@@ -24,7 +24,15 @@ from ..importer.same_import import same_import
 from ..request import check_frame
 from .morph_glb import export_glb
 from .provenance import noted_on
-from .scene_formats import error_of, read_alembic, read_usd, write_alembic, write_usd
+from .scene_formats import (
+    error_of,
+    pictures_of,
+    read_alembic,
+    read_usd,
+    set_pictures_apart,
+    write_alembic,
+    write_usd,
+)
 from .splats import export_splats, sequence_paths
 from .stage import stage
 from .vertex_tracks import VertexTracks, read_vertex_tracks
@@ -137,8 +145,11 @@ def export(
         paths, error = export_splats(context, things[0], path, frames)
     else:
         paths = [path]
-        with drafts_of(paths) as (draft,):
-            error = _export_meshes(context, things, kind, draft, frames)
+        pictures = pictures_of(path) if kind == "USD" else None
+        with drafts_of(paths, pictures) as drafts:
+            error = _export_meshes(context, things, kind, drafts[0], frames)
+            if pictures is not None:
+                set_pictures_apart(drafts[0], drafts[1], pictures.name)
     size = sum(written.stat().st_size for written in paths)
     return ExportReport(tuple(paths), len(frames), error, size)
 

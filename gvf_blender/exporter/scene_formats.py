@@ -7,6 +7,7 @@ import bpy
 import numpy as np
 
 from ..core.errors import FileError
+from ..core.usd_pictures import PICTURES, look_for_pictures_in
 from ..operator_reason import reason_of
 from .stage import operators_in, stage
 from .vertex_tracks import VertexTracks, read_vertex_tracks
@@ -48,6 +49,35 @@ def write_usd(scene: bpy.types.Scene, path: Path, frames: Sequence[int]) -> None
     # A last modifier that subdivides would be left to the reader, and the cage written.
     options["export_subdivision"] = "TESSELLATE"
     _run(scene, path, bpy.ops.wm.usd_export, **baked, **options)
+
+
+def pictures_of(path: Path) -> Path:
+    """The folder for the pictures of a USD file, which Blender would write into one for all files beside it."""
+    return path.with_name(f"{path.name}_textures")
+
+
+def set_pictures_apart(path: Path, folder: Path, name: str) -> None:
+    """Move the pictures that Blender has written beside a USD file.
+
+    Args:
+        path: The file.
+        folder: Where the pictures go; not made if there are none.
+        name: What the folder will be called in the end.
+
+    Raises:
+        FileError: The file cannot be changed.
+    """
+    written = path.with_name(PICTURES)
+    if not written.is_dir():
+        return
+    try:
+        look_for_pictures_in(path, name)
+        written.replace(folder)
+    except (ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(
+            f"The pictures of {path} could not be set apart ({reason}).", "Choose another folder or format."
+        ) from error
 
 
 def read_usd(scene: bpy.types.Scene, path: Path) -> None:

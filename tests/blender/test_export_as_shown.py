@@ -225,31 +225,87 @@ def paint(thing, color):
     thing.data.materials.append(material)
 
 
-def test_the_pictures_of_one_usd_file_never_replace_those_of_another(api, ball, tmp_path, monkeypatch):
-    def exported(name):
-        return api.export(ball, tmp_path / name, frame_start=1, frame_end=2)
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    def contents():
-        return {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
-    paint(ball, (1, 0, 0))
-    monkeypatch.setattr(sys.modules["gvf_blender.exporter.export"], "error_of", lambda *_: 1.0)
-    with pytest.raises(FileError):
-        exported("a.usdc")
+def colors_in(path):
+    """What Blender finds as pictures of a USD file."""
+    before = set(bpy.data.images)
+    bpy.ops.wm.usd_import(filepath=str(path))
+    found = [image for image in bpy.data.images if image not in before]
+    colors = [tuple(image.pixels[:3]) for image in found]
+    bpy.data.batch_remove(found)  # Or Blender would take them again for pictures of the same path.
+    return colors
+
+
+@pytest.mark.parametrize("suffix", [".usd", ".usda", ".usdc"])
+def test_every_usd_file_has_pictures_of_its_own(api, ball, tmp_path, suffix):
+    colors = {"a": (1.0, 0.0, 0.0), "b": (0.0, 0.0, 1.0), "\u00e4 c@1[x]": (0.0, 1.0, 0.0)}
+    (tmp_path / "textures").mkdir()
+    (tmp_path / "textures" / "Wood.png").write_bytes(b"the artist's")
+    for name, color in colors.items():
+        paint(ball, color)
+        assert api.export(ball, tmp_path / (name + suffix), frame_start=1, frame_end=2).error < 1e-5
+    assert (tmp_path / "textures" / "Wood.png").read_bytes() == b"the artist's"
+    for name, color in colors.items():
+        assert colors_in(tmp_path / (name + suffix)) == [color]
+
+
+@pytest.mark.parametrize("suffix", [".usda", ".usdc"])
+def test_pictures_of_a_usd_file_are_replaced_with_it_or_not_at_all(api, ball, tmp_path, monkeypatch, suffix):
+    def exported():
+        return api.export(ball, tmp_path / f"a{suffix}", frame_start=1, frame_end=2)
+
+    def fails():
+        before = contents(tmp_path)
+        with pytest.raises(FileError):
+            exported()
+        assert contents(tmp_path) == before
+        assert {path.name for path in tmp_path.iterdir()} <= {f"a{suffix}", f"a{suffix}_textures"}
+
+    from gvf_blender.core import drafts
+
+    move = drafts._move
+
+    def is_open(path, target):
+        if target.suffix == suffix:
+            raise FileError(f"{target} could not be replaced (it is open).")
+        move(path, target)
+
+    for color in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)):
+        paint(ball, color)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["gvf_blender.exporter.export"], "error_of", lambda *_: 1.0)
+            fails()
+        with monkeypatch.context() as patch:
+            patch.setattr(drafts, "_move", is_open)
+            fails()
+        exported()
+        assert len(contents(tmp_path)) == 2
+        assert colors_in(tmp_path / f"a{suffix}") == [color]
+    ball.data.materials.clear()
+    exported()
+    assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
+
+
+def test_pictures_of_a_usd_file_that_was_renamed_are_kept(api, ball, tmp_path):
+    paint(ball, (1.0, 0.0, 0.0))
+    api.export(ball, tmp_path / "a.usdc", frame_start=1, frame_end=2)
+    (tmp_path / "a.usdc").rename(tmp_path / "take 1.usdc")
+    before = contents(tmp_path)
+    with pytest.raises(FileError, match=r"a\.usdc_textures is there already, but no a\.usdc"):
+        api.export(ball, tmp_path / "a.usdc", frame_start=1, frame_end=2)
+    assert contents(tmp_path) == before
+    assert colors_in(tmp_path / "take 1.usdc") == [(1.0, 0.0, 0.0)]
+
+
+def test_a_usd_file_that_cannot_be_changed_is_told(api, ball, tmp_path, monkeypatch):
+    paint(ball, (1.0, 0.0, 0.0))
+    monkeypatch.setattr(sys.modules["gvf_blender.core.usd_pictures"], "_unpacked", lambda _: [][0])
+    with pytest.raises(FileError, match=r"a\.usdc.*no crate"):
+        api.export(ball, tmp_path / "a.usdc", frame_start=1, frame_end=2)
     assert not list(tmp_path.iterdir())
-    monkeypatch.undo()
-    assert exported("a.usdc").error < 1e-5
-    (picture,) = (tmp_path / "textures").iterdir()
-    exported("a.usdc"), exported("b.usdc")
-    before = contents()
-    assert {path.name for path in before} == {"a.usdc", "b.usdc", picture.name}
-    paint(ball, (0, 0, 1))
-    with pytest.raises(FileError, match=rf"{picture.name} is there already and differs"):
-        exported("c.usdc")
-    assert contents() == before
-    (tmp_path / "elsewhere").mkdir()
-    exported("elsewhere/c.usdc")
-    assert (tmp_path / "elsewhere" / "textures" / picture.name).read_bytes() != picture.read_bytes()
 
 
 def test_a_sequence_is_replaced_as_a_whole_or_not_at_all(api, ball, tmp_path, monkeypatch):
