@@ -10,6 +10,7 @@ import pytest
 from fabricated_animation import evaluated_world_vertices, fabricate
 
 from gvf_blender.core.errors import FileError, SelectionError, SettingsError
+from gvf_blender.core.glb_file import GlbFile
 from gvf_blender.core.pc2_file import read_pc2
 from gvf_blender.core.splat_ply_file import read_splat_ply
 from gvf_blender.importer import ImportOptions, import_animation
@@ -191,6 +192,19 @@ def test_an_object_that_appears_later_is_exported_with_its_modifiers(api, ball, 
         np.testing.assert_array_equal(shapes[0], shapes[2])
         np.testing.assert_array_equal(shapes[1], shapes[2])
         assert np.ptp(shapes[4][:, 2]) > 1.2 * np.ptp(shapes[2][:, 2])
+
+
+def test_the_still_mesh_of_glb_is_that_of_the_frame_in_which_the_object_appears(api, ball, tmp_path):
+    grow_and_hide(ball, (1, True), (3, False))
+    warp = ball.modifiers.new("Warp", "UV_WARP")
+    for frame in range(1, 6):
+        warp.offset = (frame, 0)
+        warp.keyframe_insert("offset", frame=frame)
+    api.export(ball, tmp_path / "a.glb", frame_start=1, frame_end=5)
+    file = GlbFile.read(tmp_path / "a.glb")
+    (mesh,) = file.content["meshes"]
+    coordinates = file.array(mesh["primitives"][0]["attributes"]["TEXCOORD_0"])
+    assert 3 <= coordinates[:, 0].min() <= coordinates[:, 0].max() <= 4
 
 
 def test_a_shape_that_comes_back_is_refused_where_blender_writes_it_too_early(api, ball, tmp_path):
