@@ -4,6 +4,7 @@ Files are read without ever running code from them: safetensors, or pickles thro
 """
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,19 @@ from gvf_core.errors import WeightsError
 
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")
 """Endings of files written by `torch.save`."""
+NOT_PICKLED = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""What `torch.load` raises at damaged files: it lets through whatever its readers of archives and of old pickles meet."""
 _WRAPPER_PREFIX = "module."
 """Put before every name by the wrapper of multi-process training; the official files carry it or not."""
 _LISTED_NAMES = 5
@@ -33,15 +47,22 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             it would run code from it.
     """
     _require_file(path)
-    if path.suffix == ".safetensors":
+    ending = path.suffix.lower()
+    if ending == ".safetensors":
         state = _read_safetensors(path)
-    elif path.suffix in PICKLED:
+    elif ending in PICKLED:
         state = _read_pickled(path)
     else:
         raise WeightsError(
             f"{path.name} does not end like a file of weights.", f"Weights end in .safetensors, {', '.join(PICKLED)}."
         )
-    return without_wrapper_prefix(state)
+    plain = without_wrapper_prefix(state)
+    if len(plain) < len(state):
+        twice = next(name for name in plain if name in state and _WRAPPER_PREFIX + name in state)
+        raise WeightsError(
+            f"{path.name} holds {twice} twice, with and without {_WRAPPER_PREFIX!r} in front.", _STATE_DICT
+        )
+    return plain
 
 
 def read_tensor(path: Path) -> Tensor:
@@ -56,7 +77,7 @@ def read_tensor(path: Path) -> Tensor:
         (loaded,) = loaded.values()
     if not isinstance(loaded, Tensor):
         raise WeightsError(f"{path.name} holds {_description(loaded)}, not one tensor.", _FETCH_AGAIN)
-    return loaded.detach()
+    return _plain(loaded, path.name)
 
 
 def without_wrapper_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,7 +128,15 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     for name, tensor in loaded.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise WeightsError(f"{path.name} holds {_description(tensor)} under {name!r}, not a tensor.", _STATE_DICT)
-    return {name: tensor.detach() for name, tensor in loaded.items()}
+    return {name: _plain(tensor, f"{path.name} under {name!r}") for name, tensor in loaded.items()}
+
+
+def _plain(tensor: Tensor, place: str) -> Tensor:
+    """The tensor, if it holds all of its values one by one, as networks and safetensors files do."""
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+        kind = "quantised" if tensor.is_quantized else "sparse, nested or without values"
+        raise WeightsError(f"The tensor of {place} is {kind}.", "Save it as a plain tensor.")
+    return tensor.detach()
 
 
 def _unpickle(path: Path) -> object:
@@ -119,8 +148,7 @@ def _unpickle(path: Path) -> object:
             f"{path.name} was not read: loading it could run code from it.",
             "Only files with nothing but tensors are read; ask whoever made it for a .safetensors file.",
         ) from error
-    # torch lets whatever its readers of archives and of old pickles stumble over pass through.
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except NOT_PICKLED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path.name} is not a readable file of torch ({reason}).", _FETCH_AGAIN) from error
 

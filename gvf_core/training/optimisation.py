@@ -13,22 +13,13 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from gvf_core.errors import FileFormatError, SettingsError
+from gvf_core.models.checkpoint import NOT_PICKLED
 from gvf_core.training.orthogonal_momentum import OrthogonalMomentum
 from gvf_core.training.settings import LoopSettings
 
 LOGGER = logging.getLogger(__name__)
 
-UNREADABLE = (
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    SafetensorError,
-    UnpicklingError,
-)
+UNREADABLE = (*NOT_PICKLED, SafetensorError, UnpicklingError)
 """What reading a damaged or foreign state raises, by what is wrong with it."""
 
 _SMALLEST_MATRIX = 32

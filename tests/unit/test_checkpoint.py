@@ -1,6 +1,8 @@
 """Weights load strictly, from every kind of official file, and never run code."""
 
 import pickle
+import random
+from contextlib import suppress
 
 import pytest
 import torch
@@ -20,13 +22,13 @@ def state_of(role: Role) -> dict[str, torch.Tensor]:
     return dict(nano_state(role))
 
 
-@pytest.mark.parametrize("ending", [".pt", ".pth", ".ckpt", ".safetensors"])
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".ckpt", ".safetensors", ".PT", ".SafeTensors"])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_every_kind_of_file_gives_the_network_its_weights(tmp_path, ending, prefix):
     original = randomized(create(Role.VARIATION_VAE, "nano"))
     state = {prefix + name: nn.Parameter(tensor) for name, tensor in original.state_dict().items()}
     path = tmp_path / f"weights{ending}"
-    if ending == ".safetensors":
+    if ending.lower() == ".safetensors":
         save_file({name: tensor.detach() for name, tensor in state.items()}, path)
     else:
         torch.save(state, path)
@@ -124,6 +126,45 @@ def test_damaged_files_are_refused_with_a_sentence(tmp_path, name, content, sent
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=sentence):
         read_state_dict(tmp_path / name)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["archive", "old pickle"])
+def test_a_file_damaged_anywhere_is_refused_with_a_sentence(tmp_path, zipped):
+    path = tmp_path / "file.pt"
+    torch.save({"a": torch.ones(2), "b": torch.ones(3)}, path, _use_new_zipfile_serialization=zipped)
+    whole, dice = path.read_bytes(), random.Random(0)
+    assert set(read_state_dict(path)) == {"a", "b"}
+    for _ in range(600):
+        damaged = bytearray(whole)
+        for _ in range(dice.choice((1, 2, 8))):
+            damaged[dice.randrange(len(whole))] = dice.randrange(256)
+        cut = len(whole) if dice.random() < 0.7 else dice.randrange(len(whole))
+        path.write_bytes(damaged[:cut])
+        # Nothing else may be raised; a change of a value is not noticed here.
+        with suppress(WeightsError):
+            read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (torch.eye(2).to_sparse(), "sparse"),
+        (torch.eye(2).to_sparse_csr(), "sparse"),
+        (torch.empty(2, device="meta"), "without values"),
+        (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "quantised"),
+    ],
+)
+def test_tensors_that_do_not_hold_their_values_one_by_one_are_refused(tmp_path, tensor, kind):
+    for content, read in (({"a": torch.ones(2), "b": tensor}, read_state_dict), (tensor, read_tensor)):
+        torch.save(content, tmp_path / "file.pt")
+        with pytest.raises(WeightsError, match=kind):
+            read(tmp_path / "file.pt")
+
+
+def test_a_tensor_that_is_there_twice_is_no_choice(tmp_path):
+    torch.save({"a": torch.ones(2), "module.a": torch.zeros(2)}, tmp_path / "file.pt")
+    with pytest.raises(WeightsError, match="holds a twice"):
+        read_state_dict(tmp_path / "file.pt")
 
 
 def test_a_missing_file_is_said(tmp_path):
