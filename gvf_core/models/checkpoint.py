@@ -30,7 +30,7 @@ NOT_PICKLED = (
     struct.error,
     zipfile.BadZipFile,
 )
-"""What `torch.load` raises at damaged files: it lets through whatever its readers of archives and of old pickles meet."""
+"""What `torch.load` raises at damaged files: whatever its readers of archives and of old pickles stumble over."""
 _WRAPPER_PREFIX = "module."
 """Put before every name by the wrapper of multi-process training; the official files carry it or not."""
 _LISTED_NAMES = 5

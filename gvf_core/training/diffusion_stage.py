@@ -112,7 +112,7 @@ class DiffusionStage(nn.Module):
 
     def export(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """Write weights under official names, from the state dict of this module."""
-        save_dit(state, "dit.", folder, self._vaes)
+        save_dit(state, "dit.", folder, self._vaes, self._statistics)
 
     @torch.no_grad()
     def pictures(self, batch: Sequence[DiffusionExample]) -> Float[Tensor, "3 height width"] | None:

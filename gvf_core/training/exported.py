@@ -21,7 +21,7 @@ from gvf_core.models.store import Store
 
 STATIC_VAE, VARIATION_VAE, DIT = "static_vae.safetensors", "variation_vae.safetensors", "dit.safetensors"
 IMAGE_ENCODER = "image_encoder"
-_VAES = "vaes"
+_VAES, _STATISTICS_HASH = "vaes", "statistics"
 _NETWORKS = {Role.STATIC_VAE: STATIC_VAE, Role.VARIATION_VAE: VARIATION_VAE, Role.VARIATION_DIT: DIT}
 _STATISTICS = ("static_mean", "static_std", "deformation_mean", "deformation_std")
 
@@ -84,29 +84,41 @@ def vaes_digest(folder: Path) -> str:
 
 
 def check_dit(folder: Path) -> None:
-    """Check that the DiT was trained on latents of the VAEs beside it; one that does not say so is believed.
+    """Check that the DiT was trained on latents of the VAEs beside it, standardised as the statistics there say.
+
+    One that does not say what it was trained on is believed.
 
     Args:
-        folder: `RunFolder.weights`, with all three in it.
+        folder: `RunFolder.weights`, with all of them in it.
 
     Raises:
-        WeightsError: It was trained on others, so that what it draws would be decoded to nonsense.
+        WeightsError: It was trained on others, so that what it draws would be decoded to nonsense; or there are no
+            statistics.
     """
     try:
         with safe_open(folder / DIT, "pt") as file:
-            vaes = (file.metadata() or {}).get(_VAES)
+            told = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{DIT} cannot be read ({error}).", "Train it again: gvf train diffusion") from error
-    if vaes not in (None, vaes_digest(folder)):
+    there = {_VAES: vaes_digest(folder), _STATISTICS_HASH: _statistics_digest(read_statistics(folder))}
+    if other := [name for name, digest in there.items() if told.get(name, digest) != digest]:
+        what = "latents of other VAEs" if _VAES in other else "latents of other clips, with other statistics,"
         raise WeightsError(
-            f"{DIT} was trained on latents of other VAEs than those of the run now.",
+            f"{DIT} was trained on {what} than those of the run now.",
             "Train it again: gvf train encode, then gvf train diffusion",
         )
 
 
-def save_dit(state: Mapping[str, Tensor], prefix: str, folder: Path, vaes: str) -> None:
-    """Write the DiT as `save_part` does, with the hash of the VAEs whose latents it learns."""
-    save_part(state, prefix, folder / DIT, {_VAES: vaes})
+def save_dit(state: Mapping[str, Tensor], prefix: str, folder: Path, vaes: str, statistics: Statistics) -> None:
+    """Write the DiT as `save_part` does, with hashes of the VAEs whose latents it learns and of their statistics."""
+    save_part(state, prefix, folder / DIT, {_VAES: vaes, _STATISTICS_HASH: _statistics_digest(statistics)})
+
+
+def _statistics_digest(statistics: Statistics) -> str:
+    digest = hashlib.sha256()
+    for values in (statistics.static_mean, statistics.static_std, statistics.latent_mean, statistics.latent_std):
+        digest.update(values.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def install_run(folder: Path, store: Store) -> list[str]:

@@ -4,6 +4,7 @@ What a fit engine knows of a video is imitated: which points the camera sees, an
 optical flow makes at 256 pixels.
 """
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -43,6 +44,13 @@ class ClipPool:
     normals: Int[Tensor, "windows times points 3"]
     weights: Float[Tensor, " windows"]
     names: tuple[str, ...]
+
+    def digest(self) -> str:
+        """Hash of everything in it; 100 MB take about a tenth of a second."""
+        digest = hashlib.sha256(repr(self.names).encode())
+        for values in (self.positions, self.normals, self.weights):
+            digest.update(values.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

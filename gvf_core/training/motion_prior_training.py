@@ -14,6 +14,7 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gvf_core.errors import SettingsError
 from gvf_core.models.motion_prior import encode_motion_prior
 from gvf_core.models.motion_prior_network import MotionPrior, MotionPriorParams, PointMotion, PointTracks
 from gvf_core.training.motion_prior_data import (
@@ -134,7 +135,8 @@ def train_motion_prior(
 
     Raises:
         FileFormatError: There is nothing to resume, or it is of another network.
-        SettingsError: Gradients are no finite numbers any more; what was saved before stays.
+        SettingsError: It began with other clips.
+            Or gradients are no finite numbers any more; what was saved before stays.
     """
     state_path = output.with_suffix(".state.pt")
     trainer = _Trainer.going_on(train, settings, state_path) if resume else _Trainer(train, settings, start)
@@ -263,6 +265,7 @@ class _Trainer:
         self.threads = ThreadPoolExecutor(settings.shards)
         self.steps, self.elapsed, self.recent_loss = 0, 0.0, 0.0
         self.learning_rate = settings.learning_rate or _LEARNING_RATE
+        self.clips = pool.digest()
         self.finite = FiniteSteps()
 
     def progress(self) -> float:
@@ -322,6 +325,7 @@ class _Trainer:
             "version": _STATE_VERSION,
             "params": asdict(self.network.params),
             "learning_rate": self.learning_rate,
+            "clips": self.clips,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -348,6 +352,11 @@ class _Trainer:
             trainer.steps, trainer.elapsed = state["steps"], state["elapsed"]
             trainer.recent_loss = state["recent_loss"]
             trainer.learning_rate = settings.learning_rate or state["learning_rate"]
+            if state.get("clips", trainer.clips) != trainer.clips:
+                raise SettingsError(
+                    f"The training of {state_path} began with other clips.",
+                    "Go on with those, or train into another file.",
+                )
             return trainer
         except UNREADABLE as error:
             raise unreadable(state_path, error, "Train from the start.") from error

@@ -24,7 +24,7 @@ from gvf_core.training.appearance import AppearanceLoss, load_appearance_loss
 from gvf_core.training.canonical_store import CanonicalStore
 from gvf_core.training.diffusion_stage import DiffusionExamples, DiffusionStage
 from gvf_core.training.draws import Examples, generator_of
-from gvf_core.training.encoded_clip import check_vaes, encoded_paths
+from gvf_core.training.encoded_clip import check_vaes, encoded_paths, origin_of
 from gvf_core.training.exported import (
     DIT,
     IMAGE_ENCODER,
@@ -88,10 +88,15 @@ class Run:
         """What makes it another training if it changes, but is no setting."""
         if name == "diffusion":
             clips = encoded_paths(self.folder.latents("train"))
-            return {"training clips": _told(clips), "hash of the VAEs": self.vaes_digest()[:12]}
+            return {
+                "training clips": _told(clips, [origin_of(clip) for clip in clips]),
+                "hash of the VAEs": self.vaes_digest()[:12],
+            }
         clips = clip_paths(self.data, "train")
         perceptual = cast(AppearanceLoss, stage.appearance).perceptual
-        return {"training clips": _told(clips), "LPIPS in use": perceptual is not None}
+        # Contents would take a minute for 50 GB; pictures of another preparation have other sizes.
+        sizes = [clip.stat().st_size for clip in clips]
+        return {"training clips": _told(clips, sizes), "LPIPS in use": perceptual is not None}
 
     def image_encoder(self) -> ImageEncoder:
         """The frozen image encoder: of the settings, or the one that the first stage trained."""
@@ -211,7 +216,7 @@ def _check_width(vae: StaticVae, width: int) -> None:
         )
 
 
-def _told(clips: Sequence[Path]) -> str:
-    """How many there are, and a hash of their names."""
-    names = "\n".join(sorted(path.name for path in clips))
-    return f"{len(clips)} ({hashlib.sha256(names.encode()).hexdigest()[:8]})"
+def _told(clips: Sequence[Path], contents: Sequence[object]) -> str:
+    """How many there are, and a hash of their names and of what tells their contents apart."""
+    known = "\n".join(sorted(f"{path.name} {content}" for path, content in zip(clips, contents, strict=True)))
+    return f"{len(clips)} ({hashlib.sha256(known.encode()).hexdigest()[:8]})"

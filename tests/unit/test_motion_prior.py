@@ -381,6 +381,16 @@ def test_training_with_a_seed_and_steps_is_reproducible_and_goes_on_after_a_stop
         train_motion_prior(pool, pool, tmp_path / "none.safetensors", settings, small_prior(), resume=True)
 
 
+def test_a_training_goes_on_only_with_the_clips_that_it_began_with(tmp_path: Path):
+    pool, output = arm_pool(), tmp_path / "a.safetensors"
+    settings = TrainingSettings(minutes=float("inf"), steps=1, batch=2, points=32)
+    train_motion_prior(pool, pool, output, settings, small_prior())
+    kept, moved = output.read_bytes(), replace(pool, positions=pool.positions + 0.25)
+    with pytest.raises(SettingsError, match="began with other clips"):
+        train_motion_prior(moved, pool, output, replace(settings, steps=2), resume=True)
+    assert output.read_bytes() == kept
+
+
 def test_gradients_that_are_no_numbers_reach_no_weights_and_end_the_training(tmp_path: Path, monkeypatch):
     output, gradients = tmp_path / "a.safetensors", motion_prior_training._Trainer._gradients
     settings = TrainingSettings(minutes=float("inf"), steps=4, batch=2, points=32, learning_rate=1e-3)

@@ -128,11 +128,21 @@ def test_an_image_encoder_of_another_width_is_refused(tmp_path):
 
 
 def test_a_dit_that_learnt_latents_of_other_vaes_is_not_installed(weights, tmp_path):
-    save_dit(create(Role.VARIATION_DIT, "nano").state_dict(), "", weights, vaes_digest(weights))
+    dit = create(Role.VARIATION_DIT, "nano").state_dict()
+    save_dit(dit, "", weights, vaes_digest(weights), read_statistics(weights))
     check_dit(weights)
     other = create(Role.VARIATION_VAE, "nano").state_dict()
     save_part({name: tensor + 1 for name, tensor in other.items()}, "", weights / VARIATION_VAE)
     with pytest.raises(WeightsError, match="latents of other VAEs"):
+        install_run(weights, Store(tmp_path / "models"))
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_dit_that_learnt_latents_of_other_clips_is_not_installed(weights, tmp_path):
+    dit, learnt = create(Role.VARIATION_DIT, "nano").state_dict(), read_statistics(weights)
+    save_dit(dit, "", weights, vaes_digest(weights), learnt)
+    save_statistics(replace(learnt, latent_std=2 * learnt.latent_std), weights)
+    with pytest.raises(WeightsError, match="latents of other clips, with other statistics"):
         install_run(weights, Store(tmp_path / "models"))
     assert not (tmp_path / "models").exists()
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from gvf_core.errors import FileFormatError, SettingsError, WeightsError
 from gvf_core.settings import AnimateSettings
 from gvf_core.training import run as run_module
 from gvf_core.training.clip_record import write_clip
-from gvf_core.training.encoded_clip import origin_of
+from gvf_core.training.encoded_clip import origin_of, read_encoded_clip, write_encoded_clip
 from tests.unit.bending_box import bending_box, write_boxes
 from tests.unit.test_training_run import gvf_train
 
@@ -67,9 +68,10 @@ def test_what_is_encoded_already_is_not_encoded_again(walk):
     write_clip(data / "train", bending_box("box0", amount=-1.0))
     try:
         assert step("encode", walk) == 0
+        changed = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
     finally:
         (data / "train" / "box0.safetensors").write_bytes(kept)
-    changed = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
+        assert step("encode", walk) == 0
     assert len(files) == 3
     assert [file.stem for file, old, new in zip(files, before, changed, strict=True) if old != new] == ["box0"]
 
@@ -160,6 +162,26 @@ def test_a_training_goes_on_only_with_the_clips_that_it_began_with(walk, tmp_pat
     clip.rename(clip.with_name(f"another_{clip.name}"))
     with pytest.raises(SettingsError, match="training clips was '"):
         step("motion", (others, run), "--resume")
+
+
+def test_a_training_goes_on_with_no_other_clips_of_the_same_names(walk, tmp_path):
+    data, run = walk
+    others = shutil.copytree(data, tmp_path / "data")
+    write_clip(others / "train", bending_box("box0", amount=-1.0))
+    with pytest.raises(SettingsError, match="training clips was '"):
+        step("motion", (others, run), "--resume")
+
+
+def test_the_diffusion_goes_on_with_no_other_latents_of_the_same_names(walk):
+    _, run = walk
+    path = next((run / "latents" / "train").glob("*.safetensors"))
+    kept = path.read_bytes()
+    write_encoded_clip(path, read_encoded_clip(path), replace(origin_of(path), clip="of another preparation"))
+    try:
+        with pytest.raises(SettingsError, match="training clips was '"):
+            step("diffusion", walk, "--resume")
+    finally:
+        path.write_bytes(kept)
 
 
 def test_a_training_goes_on_only_with_the_image_loss_that_it_began_with(walk):
