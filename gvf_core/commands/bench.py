@@ -86,7 +86,7 @@ def _bench_views(parsed: argparse.Namespace) -> int:
 
 
 def _bench_networks(parsed: argparse.Namespace) -> int:
-    check_figures(parsed.json)
+    check_figures(parsed.json, ("device", "sizes", "rows"))
     if parsed.json is not None:
         # Now, not after minutes: a folder or a file that may not be written is said at once.
         parsed.json.open("a").close()

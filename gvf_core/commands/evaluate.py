@@ -300,7 +300,7 @@ def _check(parsed: argparse.Namespace, jobs: int) -> None:
             f"There is nothing at {parsed.assets}.",
             "Name a folder of animated files, or of the true pictures for consistent4d.",
         )
-    check_figures(parsed.json)
+    check_figures(parsed.json, ("protocol", "summary", "metric_weights"))
     check_results_folder(parsed.out)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,8 +39,12 @@ def check_files(*outputs: Path | None) -> None:
             raise SettingsError(f"The output {output} is a folder.", "Name a file.")
 
 
-def check_figures(output: Path | None) -> None:
-    """Check that figures can be written to a file, at most in place of earlier ones; None is not asked for.
+def check_figures(output: Path | None, names: Iterable[str]) -> None:
+    """Check that figures can be written to a file, at most in place of earlier ones.
+
+    Args:
+        output: The file; None is not asked for.
+        names: Of values that such figures have, or each of them if they are a list. Any other file, be it JSON, stays.
 
     Raises:
         SettingsError: It cannot be, or would replace something else.
@@ -53,10 +57,17 @@ def check_figures(output: Path | None) -> None:
     if not output.exists():
         return
     try:
-        if output.stat().st_size:
-            json.loads(output.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{output} is there already and holds no figures.", "Choose another name.") from error
+        if not output.stat().st_size:
+            return
+        earlier = json.loads(output.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        earlier = None
+    if not all(isinstance(one, dict) and set(names) <= one.keys() for one in _listed(earlier)):
+        raise SettingsError(f"{output} is there already and holds no figures of this kind.", "Choose another name.")
+
+
+def _listed(figures: object) -> list[object]:
+    return figures if isinstance(figures, list) and figures else [figures]
 
 
 def check_results_folder(output: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,12 +148,12 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     import torch
 
     from gvf_core.training.clip_record import read_clip
-    from gvf_core.training.motion_scores import score_clips, summary
+    from gvf_core.training.motion_scores import ClipScore, score_clips, summary
     from gvf_core.training.run_folder import clip_paths
 
     if parsed.clips < 0 or parsed.samples < 1:
         raise SettingsError("--clips is at least 0 and --samples at least 1.", "Choose larger numbers.")
-    check_figures(parsed.output)
+    check_figures(parsed.output, [field.name for field in fields(ClipScore)])
     settings = _settings(parsed)
     _check_clips(parsed.data, parsed.split)
     run = _run(parsed, settings, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

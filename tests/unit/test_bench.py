@@ -47,6 +47,9 @@ def test_the_networks_are_compared_with_their_plain_implementations(tmp_path, ca
     assert all(row["speedup"] == pytest.approx(row["plain_seconds"] / row["seconds"]) for row in compared)
     assert [row["difference"] < 2e-5 for row in compared if row["difference"] is not None] == [True, True]
     assert "DiT step, 1 frames" in capsys.readouterr().out
+    # They give way to newer ones: what stops this run is another thing.
+    assert cli.main(["bench", "networks", "--frames", "0", "--json", str(figures)]) == 1
+    assert "The setting frames is 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

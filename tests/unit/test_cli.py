@@ -118,15 +118,22 @@ def test_results_take_the_place_of_earlier_ones_and_of_nothing_else(tmp_path):
         ("notes.json", "Not figures.", r"notes\.json is there already and holds no figures"),
         ("deep.json", "[" * 100_000, "holds no figures"),
         ("binary.json", "\0\xff", "holds no figures"),
+        ("package.json", '{"name": "mine", "rows": []}', "holds no figures"),
+        ("other.json", '[{"sizes": 1, "rows": []}, {"rows": []}]', "holds no figures"),
+        ("list.json", "[[]]", "holds no figures"),
     ],
 )
 def test_figures_replace_nothing_but_figures(tmp_path, name, content, sentence):
     (tmp_path / name).write_text(content, encoding="latin-1")
     with pytest.raises(SettingsError, match=sentence):
-        outputs.check_figures(tmp_path / name)
-    (tmp_path / "figures.json").write_text('{"clips": []}')
-    outputs.check_figures(tmp_path / "figures.json")
-    outputs.check_figures(tmp_path / "new.json")
+        outputs.check_figures(tmp_path / name, ("sizes", "rows"))
+    (tmp_path / "link.json").symlink_to(tmp_path / name)
+    with pytest.raises(SettingsError, match="holds no figures"):
+        outputs.check_figures(tmp_path / "link.json", ("sizes", "rows"))
+    for figures in ("", '{"rows": [], "sizes": {}}', '[{"rows": [], "sizes": {}}]'):
+        (tmp_path / "figures.json").write_text(figures)
+        outputs.check_figures(tmp_path / "figures.json", ("sizes", "rows"))
+    outputs.check_figures(tmp_path / "new.json", ("sizes", "rows"))
 
 
 def test_results_go_into_no_folder_of_other_files(tmp_path):

@@ -58,6 +58,9 @@ def test_every_stage_leaves_weights_losses_and_a_picture_of_what_it_has_learnt(w
     assert step("evaluate", walk, "--output", scores) == 0
     (score,) = json.loads(scores.read_text())
     assert score["name"] == "other" and score["reconstructed"] > 0 and len(score["sampled"]) == 1
+    # Scores give way to newer ones: what stops this is another thing.
+    with pytest.raises(SettingsError, match="no setting nothing"):
+        step("evaluate", walk, "--output", scores, "--set", "nothing=1")
 
 
 def test_what_is_encoded_already_is_not_encoded_again(walk):
