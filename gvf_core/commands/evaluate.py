@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 import gvf_core
 from gvf_core.commands.console import CONSOLE, results_console, say
 from gvf_core.commands.outputs import alone_in, check_figures, check_results_folder
+from gvf_core.commands.seeds import seed
 from gvf_core.errors import FileFormatError, SettingsError, WeightsError
 from gvf_core.models.record import sha256_of
 from gvf_core.settings import AnimateSettings, EngineName, FitPreset
@@ -62,7 +63,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     add("--clips", type=int, default=12, help="how many, spread over kinds of assets (default 12)")
     add("--clip", action="append", default=[], metavar="ASSET:CLIP", help="just this one; repeatable")
-    add("--seed", type=int, default=0, help="draws the clips; also the engines' seed")
+    add("--seed", type=seed, default=0, help="draws the clips; also the engines' seed")
     add(
         "--engine",
         "--engines",
@@ -254,7 +255,7 @@ def _options(parsed: argparse.Namespace) -> "ProtocolOptions":
     from gvf_core.evaluation.clip_task import ProtocolOptions
 
     ranges = {"azimuth": (-360, 360), "elevation": (-89, 89), "size": (32, 2048), "frames": (2, 500), "films": (1, 4)}
-    ranges |= {"views": (1, 1000), "seconds": (0, 1000), "clips": (1, 100_000), "seed": (0, 2**31 - 1)}
+    ranges |= {"views": (1, 1000), "seconds": (0, 1000), "clips": (1, 100_000)}
     for name, (low, high) in ranges.items():
         if not low <= getattr(parsed, name) <= high:
             raise SettingsError(f"--{name} is {getattr(parsed, name)}.", f"Choose a number from {low} to {high}.")
@@ -384,7 +385,8 @@ def _show(report: dict[str, Any]) -> None:
 
 @contextmanager
 def _progress_bar() -> Iterator[Callable[[float, str], None]]:
-    columns = (TextColumn("{task.description:<40.40}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    clips = TextColumn("{task.description:<40.40}", markup=False)
+    columns = (clips, BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as bar:
         task = bar.add_task("", total=1)
         yield lambda done, clips: bar.update(task, description=clips, completed=done)

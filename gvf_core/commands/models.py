@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gvf_core.commands.console import CONSOLE, results_console, say
+from gvf_core.commands.seeds import seed
 from gvf_core.errors import WeightsError
 from gvf_core.models.record import Installed
 from gvf_core.models.registry import CHECKPOINTS, FOR_ANIMATING, NAMES, Checkpoint, checkpoint
@@ -49,7 +50,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     random = actions.add_parser("add-random", help="install untrained weights, to try the whole chain without released")
     random.add_argument("name", metavar="NAME", help="name for the set, or one of the weights that `list` shows")
     random.add_argument("--preset", choices=get_args(PresetName), default="nano", help="default nano")
-    random.add_argument("--seed", type=int, default=0)
+    random.add_argument("--seed", type=seed, default=0)
     random.set_defaults(run=_add_random)
 
     fetch = actions.add_parser("download", help="fetch weights from their publishers")

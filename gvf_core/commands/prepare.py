@@ -78,7 +78,8 @@ def _prepare(parsed: argparse.Namespace) -> int:
     score = _score() if settings.aesthetic else None
     # Kinds of things take turns, so that the first few are of all kinds.
     assets = [choice.asset for choice in drawn_clips(found, lambda asset: [""], settings.seed)]
-    columns = (TextColumn("{task.description:<30.30}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    name = TextColumn("{task.description:<30.30}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal)
     with alone_in(parsed.output), bar as progress:
         task = progress.add_task("opening", total=len(assets[: parsed.limit]))

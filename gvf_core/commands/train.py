@@ -16,6 +16,7 @@ from gvf_core.commands import train_networks
 from gvf_core.commands.console import CONSOLE, results_console, say
 from gvf_core.commands.outputs import alone_in, check_files
 from gvf_core.commands.prepare import add_prepare
+from gvf_core.commands.seeds import seed
 from gvf_core.errors import FileFormatError, GvfError, SettingsError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def add_parser(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     prior.add_argument(
         "--steps", type=int, help="stop after so many steps; the same result whatever the machine's speed"
     )
-    prior.add_argument("--seed", type=int, default=0, help="of everything that is random (default 0)")
+    prior.add_argument("--seed", type=seed, default=0, help="of everything that is random (default 0)")
     prior.add_argument("--resume", action="store_true", help="go on with an unfinished training of FILE")
     prior.add_argument(
         "--start", metavar="FILE", help="weights to start from: a file, or `shipped` (default: new ones)"
@@ -100,7 +101,7 @@ def _train_prior(parsed: argparse.Namespace) -> int:
 
     if parsed.output.suffix != ".safetensors":
         raise SettingsError(f"{parsed.output.name} does not end in .safetensors.", "Choose a name that does.")
-    if parsed.minutes <= 0 or (parsed.steps is not None and parsed.steps < 1):
+    if not parsed.minutes > 0 or (parsed.steps is not None and parsed.steps < 1):
         raise SettingsError("Training needs at least one step and some time.", "Choose larger --minutes or --steps.")
     if parsed.learning_rate is not None and not 0 < parsed.learning_rate <= 1:
         raise SettingsError(f"--learning-rate is {parsed.learning_rate:g}.", "Choose one above 0, about 0.002.")
@@ -218,6 +219,6 @@ def _asset_table(path: Path) -> dict[str, dict[str, str]]:
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as progress:
         yield progress

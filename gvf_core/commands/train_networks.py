@@ -224,6 +224,6 @@ def _show(bar: Progress, task: TaskID, finished: float) -> None:
 
 @contextmanager
 def _progress(shown: bool) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=CONSOLE, transient=True, disable=not (shown and CONSOLE.is_terminal)) as progress:
         yield progress

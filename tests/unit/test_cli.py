@@ -1,15 +1,18 @@
 """The command line says in one sentence what is wrong, before it computes anything."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 from video_files import moving_square, write_video
 
 from gvf_core import cli
-from gvf_core.commands import animate, outputs
+from gvf_core.commands import animate, evaluate, outputs, train
 from gvf_core.errors import SettingsError
 
 
@@ -88,6 +91,36 @@ def test_an_incomplete_command_prints_its_usage(capsys, arguments):
         cli.main(arguments)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("usage: gvf")
+
+
+@pytest.mark.parametrize("seed", ["-1", "2147483648", "9" * 30, "1.5", "nan"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "--assets", "a", "--out", "o"],
+        ["models", "add-random", "--preset", "nano"],
+        ["train", "prior", "data", "-o", "p.safetensors"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_seed_out_of_range_is_refused_by_every_command(capsys, command, seed):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, f"--seed={seed}"])
+    assert stopped.value.code == 2
+    assert f"'{seed}' is no seed. Choose a whole number from 0 to 2147483647." in capsys.readouterr().err
+
+
+def test_names_of_files_are_no_markup_in_the_progress(monkeypatch):
+    for module, progress in ((evaluate, evaluate._progress_bar), (train, train._progress)):
+        console = Console(file=io.StringIO(), force_terminal=True, width=120)
+        monkeypatch.setattr(module, "CONSOLE", console)
+        with progress() as bar:
+            if isinstance(bar, Progress):
+                bar.add_task("take [/2] [red]")
+                bar.refresh()
+            else:
+                bar(0.5, "take [/2] [red]")
+        assert "take [/2] [red]" in console.file.getvalue()
 
 
 def test_bench_rasterizer_passes_its_options_on(capsys):

@@ -242,6 +242,7 @@ def test_a_run_is_no_released_set(weights, tmp_path, monkeypatch):
         (("evaluate", "DATA", "RUN", "--output", "."), r"The output \. is a folder"),
         (("static", "DATA", "RUN", "--minutes", "0"), "--minutes is 0"),
         (("prior", "DATA", "-o", "nowhere/prior.safetensors"), "no folder nowhere"),
+        (("prior", "DATA", "-o", "prior.safetensors", "--minutes", "nan"), "at least one step and some time"),
         (("evaluate-prior", "DATA", "--points", "0"), "--points is 0"),
     ],
 )
