@@ -135,7 +135,7 @@ def sample_adaptive(
         tolerance = tolerance.clamp_min(control.absolute_tolerance)
         error = ((high - low) / tolerance).flatten(1).square().mean(dim=1).sqrt().max().cpu()
         if not error.isfinite():
-            raise _not_finite(s)
+            raise not_finite(s)
         if error <= 1:
             x, last_low, s, first = high, low, t, None
             lambda_s = schedule.half_log_snr(s)
@@ -176,7 +176,7 @@ def sample_multistep(
     for index, (s, t) in enumerate(pairwise(times)):
         now, h = _clean(model, x, schedule, s), _log_snr_step(schedule, s, t)
         if not now.isfinite().all():
-            raise _not_finite(s)
+            raise not_finite(s)
         first_order = _first_order(x, now, schedule, s, t, h)
         if last is None or (index == steps - 1 and steps < _FEW_STEPS):
             x = first_order
@@ -189,7 +189,8 @@ def sample_multistep(
     return x
 
 
-def _not_finite(t: Tensor) -> SamplingError:
+def not_finite(t: Tensor | float) -> SamplingError:
+    """What is wrong when a network's answer at a time is."""
     return SamplingError(
         f"The network's answer at time {float(t):.4f} is not finite.",
         "Compute in float32 or bfloat16, and check the weights with `gvf models verify`.",

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from gvf_core.diffusion.dpm_solver import not_finite
+
 Flow = Callable[[Tensor, float, bool], Tensor]
 """(state, network time 0..1000, conditioned) -> flow."""
 
@@ -57,6 +59,9 @@ def flow_steps(flow: Flow, x: Float[Tensor, "*shape"], settings: FlowSettings) -
         flow: The network, which is asked without the condition only where guidance needs it.
         x: Noise.
         settings: How to sample.
+
+    Raises:
+        SamplingError: The network's answer is not finite.
     """
     times = flow_times(settings)
     low, high = settings.interval
@@ -64,6 +69,8 @@ def flow_steps(flow: Flow, x: Float[Tensor, "*shape"], settings: FlowSettings) -
         velocity = flow(x, 1000 * t, True)
         if settings.guidance and low <= t <= high:
             velocity = (1 + settings.guidance) * velocity - settings.guidance * flow(x, 1000 * t, False)
+        if not velocity.isfinite().all():
+            raise not_finite(t)
         sigma = settings.smallest_sigma
         clean = (1 - sigma) * x - (sigma + (1 - sigma) * t) * velocity
         x = x - (t - following) * velocity

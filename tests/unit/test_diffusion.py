@@ -174,6 +174,15 @@ def test_answers_that_are_not_finite_stop_the_adaptive_solver_with_a_sentence(an
         sample_adaptive(lambda x, t: torch.full_like(x, answer), torch.ones(1, 4), SCHEDULE)
 
 
+@pytest.mark.parametrize("answer", [math.nan, math.inf])
+def test_answers_that_are_not_finite_stop_the_other_samplers_too(answer):
+    with pytest.raises(SamplingError, match=r"answer at time 1\.0000 is not finite"):
+        sample_multistep(lambda x, t: torch.full_like(x, answer), torch.ones(1, 4), SCHEDULE, 5)
+    for guidance in (0.0, 3.0):
+        with pytest.raises(SamplingError, match=r"answer at time 1\.0000 is not finite"):
+            sample_flow(lambda x, t, c: torch.full_like(x, answer), torch.ones(4), FlowSettings(guidance=guidance))
+
+
 @pytest.mark.parametrize(("start", "end"), [(1.1, 1e-3), (1.0, 0.0), (0.2, 0.3), (math.nan, 1e-3)])
 def test_times_that_the_schedule_does_not_have_are_refused(start, end):
     with pytest.raises(ValueError, match="Sampling runs from"):
