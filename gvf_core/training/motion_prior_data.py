@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gvf_core.errors import FileFormatError
 from gvf_core.models.motion_prior_network import PointTracks
 from gvf_core.training.motion_clips import NORMAL_SCALE, AssetMotion
 
@@ -115,6 +116,9 @@ def clip_pool(assets: Sequence[AssetMotion], starts_only: bool = False) -> ClipP
     Args:
         assets: With equal numbers of frames and points.
         starts_only: Take only windows at the start of a clip.
+
+    Raises:
+        FileFormatError: There are no such windows, or they have different numbers of frames or points.
     """
     chosen = [
         (asset, index)
@@ -122,6 +126,14 @@ def clip_pool(assets: Sequence[AssetMotion], starts_only: bool = False) -> ClipP
         for index, name in enumerate(asset.windows)
         if not starts_only or name.endswith("@0.00")
     ]
+    if not chosen:
+        what = "the start of a clip" if starts_only else "a clip"
+        raise FileFormatError(
+            f"None of the assets {', '.join(asset.asset for asset in assets)} has {what}.", "Prepare them again."
+        )
+    if len(sizes := {asset.positions.shape[1:3] for asset, _ in chosen}) > 1:
+        listed = ", ".join(f"{frames} x {points}" for frames, points in sorted(sizes))
+        raise FileFormatError(f"The clips have different numbers of frames x points: {listed}.", "Prepare them again.")
     count = Counter(asset.family for asset, _ in chosen)
     return ClipPool(
         torch.stack([torch.from_numpy(asset.positions[index]) for asset, index in chosen]),

@@ -106,6 +106,17 @@ def arm_pool(windows: int = 2) -> ClipPool:
     return clip_pool([arm_asset(windows=windows)])
 
 
+def test_clips_that_make_no_pool_are_a_sentence():
+    late = replace(arm_asset(windows=1), windows=("swing@1.30",))
+    with pytest.raises(FileFormatError, match=r"None of the assets .+ has the start of a clip"):
+        clip_pool([late], starts_only=True)
+    with pytest.raises(FileFormatError, match="has a clip"):
+        clip_pool([replace(late, windows=(), positions=late.positions[:0], normals=late.normals[:0])])
+    fewer = replace(late, positions=late.positions[:, :, :100], normals=late.normals[:, :, :100])
+    with pytest.raises(FileFormatError, match=r"different numbers of frames x points: \d+ x 100, \d+ x 400"):
+        clip_pool([late, fewer])
+
+
 def arm_video(camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rest positions, normals, perfect tracks, and the truth."""
     poses, normals = (values[:16] for values in swinging_arm())
