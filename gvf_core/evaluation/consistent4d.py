@@ -24,6 +24,7 @@ from gvf_core.evaluation.contact_sheet import SheetRow, sheet_frames, write_shee
 from gvf_core.evaluation.judges import installed_judges
 from gvf_core.evaluation.picture_scores import SCORES, SCRIPT_SCORES, save_words, score_views
 from gvf_core.evaluation.side_pictures import side_pictures
+from gvf_core.models.record import sha256_of
 
 ASIDE = (-75.0, 15.0, 105.0, 195.0)
 """Degrees of azimuth of `eval_0` to `eval_3` from the driving video."""
@@ -75,7 +76,7 @@ class ObjectTask:
             for path in sorted(side.rglob("*")) if side.is_dir() else [side]:
                 if path.is_file():
                     digest.update(f"\0{path.relative_to(side.parent)}\0".encode())
-                    digest.update(hashlib.sha256(path.read_bytes()).digest())
+                    digest.update(bytes.fromhex(sha256_of(path)))
         return digest.hexdigest()
 
     def kept(self) -> dict[str, Any] | None:
@@ -142,14 +143,20 @@ def numbered_pictures(folder: Path) -> dict[int, Path]:
     """The pictures of one view by their numbers, in order.
 
     Raises:
-        FileFormatError: There are none, or they are not called by numbers.
+        FileFormatError: There are none, they are not called by numbers, or a number is there twice.
     """
     files = [path for path in folder.glob("*.png") if not path.name.startswith(".")]
     if not files:
         raise FileFormatError(f"{folder} holds no PNG files.", "docs/evaluation.md describes the layout.")
     if wrong := [path.name for path in files if not path.stem.isdecimal()]:
         raise FileFormatError(f"{wrong[0]} in {folder} is not called by a number.", "Call pictures 0.png, 1.png, ...")
-    return dict(sorted((int(path.stem), path) for path in files))
+    numbered = dict(sorted((int(path.stem), path) for path in files))
+    if len(numbered) < len(files):
+        twice = next(path for path in files if path not in numbered.values())
+        raise FileFormatError(
+            f"{twice.name} in {folder} has the number of {numbered[int(twice.stem)].name}.", "Remove one of them."
+        )
+    return numbered
 
 
 def read_view(folder: Path) -> Video:
@@ -216,7 +223,9 @@ def _drawn(tracks: AnimationTracks) -> list[Video]:
 def _read_picture(path: Path) -> UInt8[np.ndarray, "3 height width"]:
     try:
         with Image.open(path, formats=["PNG"]) as file:
-            picture = file.convert("RGBA")
+            # Of grey with 16 bits Pillow makes white where it is lighter than 255 of 65,535; of colours, the upper 8.
+            deep = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)) if file.mode[0] == "I" else file
+            picture = deep.convert("RGBA")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FileFormatError(f"{path} cannot be read ({error}).", "Fetch or render it again.") from error
     flat = Image.new("RGBA", picture.size, "white")

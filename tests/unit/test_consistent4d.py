@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -111,6 +112,20 @@ def test_pictures_are_sorted_by_number_and_laid_over_white(tmp_path):
     assert second[:, 4, 4].tolist() == [227, 127, 127]
     (tmp_path / "last.png").write_bytes(b"")
     with pytest.raises(FileFormatError, match=r"last\.png in .* is not called by a number"):
+        read_view(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["grey", "colour"])
+def test_pictures_of_16_bits_are_as_light_as_those_of_8(tmp_path, mode):
+    deep = np.full((8, 8) if mode == "grey" else (8, 8, 3), 100 * 257, np.uint16)
+    assert cv2.imwrite(str(tmp_path / "0.png"), deep)
+    assert np.unique(read_view(tmp_path)).tolist() == [100]
+
+
+def test_a_number_that_is_there_twice_is_no_choice(tmp_path):
+    for name in ("1", "01", "2"):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    with pytest.raises(FileFormatError, match=r"01?\.png in .* has the number of 0?1\.png"):
         read_view(tmp_path)
 
 
