@@ -1,7 +1,5 @@
 """DINOv2 features of voxels, gathered from the captured views (supplement A.1)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -63,16 +61,6 @@ class FeatureMean:
         """The weighted mean of everything taken in."""
         assert self._total is not None
         return self._total / self._weight
-
-
-def mean_features(
-    tokens: Sequence[Float[Tensor, "patches channels"]], cameras: Sequence[Camera], positions: Float[Tensor, "points 3"]
-) -> Float[Tensor, "points channels"]:
-    """The plain mean over all views, hidden points or not, as TRELLIS gathers its features."""
-    mean = FeatureMean(positions)
-    for view, camera in zip(tokens, cameras, strict=True):
-        mean.add(view, camera)
-    return mean.result()
 
 
 HIDDEN_WEIGHT = 0.02

@@ -162,7 +162,10 @@ def _also(parsed: argparse.Namespace, settings: AnimateSettings) -> list[tuple[P
 def _write_folder(
     parsed: argparse.Namespace, settings: AnimateSettings, animation: "Animation", show: OnStage
 ) -> list[Path]:
-    """Everything that a folder of results holds; what stops on the way leaves earlier results as they were."""
+    """Everything that a folder of results holds; what stops on the way leaves earlier results as they were.
+
+    Only the .blend file is new as soon as Blender has written it, shortly before the others.
+    """
     from gvf_core.blender.assets import import_animation
     from gvf_core.export import write_ply_sequence, write_preview
     from gvf_core.models.record import sha256_of
@@ -198,9 +201,9 @@ def _write_folder(
                 on_progress=lambda fraction: show("Importing in Blender", _PREVIEWED + (1 - _PREVIEWED) * fraction),
             )
             made.append(BLEND)
-        else:
-            (output / BLEND).unlink(missing_ok=True)
         _put(waiting, output)
+        if BLEND not in made:
+            (output / BLEND).unlink(missing_ok=True)
     inputs = {name: {"file": str(path), "sha256": sha256_of(path)} for name, path in _inputs(parsed).items()}
     report: dict[str, Any] = {"inputs": inputs, "files": made, **animation.provenance}
     (output / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

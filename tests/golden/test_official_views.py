@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from gvf_core.canonical.voxel_features import gather_features, mean_features, voxel_centers
+from gvf_core.canonical.voxel_features import FeatureMean, gather_features, voxel_centers
 from gvf_core.evaluation.image_metrics import peak_signal_to_noise
 from gvf_core.gaussians import Gaussians, Splats
 from gvf_core.geometry.low_discrepancy import hammersley, sphere_hammersley
@@ -100,6 +100,9 @@ def test_voxel_features_from_views():
         assert_equal_to(torch.from_numpy(2 * pixels / size - 1), case["mid.uv_ndc"][index], 1e-5, "uv")
     for index, expected in enumerate(case["out.per_view"]):
         assert_equal_to(gather_features(tokens[index], cameras[index], positions), expected, 1e-5, "one view")
-    features = mean_features(tokens.unbind(), cameras, positions)
+    mean = FeatureMean(positions)
+    for view, camera in zip(tokens, cameras, strict=True):
+        mean.add(view, camera)
+    features = mean.result()
     assert_equal_to(features, case["out.feats"], 1e-5, "mean")
     assert_equal_to(features.half(), case["out.feats_fp16"], 1e-3, "half precision")
