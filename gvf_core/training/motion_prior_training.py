@@ -27,7 +27,7 @@ from gvf_core.training.motion_prior_data import (
     select_points,
     view_clips,
 )
-from gvf_core.training.optimisation import UNREADABLE, FiniteSteps, unreadable
+from gvf_core.training.optimisation import UNREADABLE, FiniteSteps, force_to_disk, unreadable
 from gvf_core.training.orthogonal_momentum import OrthogonalMomentum
 
 LOGGER = logging.getLogger(__name__)
@@ -320,7 +320,6 @@ class _Trainer:
         # Whole or not at all, as the state below.
         part = output.with_suffix(".part")
         save_file(tensors, part, metadata)
-        part.replace(output)
         state = {
             "version": _STATE_VERSION,
             "params": asdict(self.network.params),
@@ -335,6 +334,8 @@ class _Trainer:
         }
         unfinished = state_path.with_suffix(".pt.part")
         torch.save(state, unfinished)
+        force_to_disk(part, unfinished)
+        part.replace(output)
         unfinished.replace(state_path)
 
     @classmethod

@@ -1,6 +1,7 @@
 """Groups of parameters, their optimizers and rates, and the moving average of what is trained."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,6 +119,13 @@ def unreadable(state: Path, error: Exception, hint: str) -> FileFormatError:
     """A state cannot be gone on with, for one of the reasons in `UNREADABLE`."""
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     return FileFormatError(f"{state} cannot be resumed ({reason}).", hint)
+
+
+def force_to_disk(*paths: Path) -> None:
+    """Wait until files are on the disk itself: a power cut after a rename could else leave their names alone."""
+    for path in paths:
+        with path.open("r+b") as file:  # to be written to, as Windows wants it
+            os.fsync(file.fileno())
 
 
 class MovingAverage:

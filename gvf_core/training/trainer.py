@@ -23,6 +23,7 @@ from gvf_core.training.optimisation import (
     FiniteSteps,
     MovingAverage,
     ParameterGroup,
+    force_to_disk,
     make_optimizers,
     set_rates,
     unreadable,
@@ -173,6 +174,7 @@ class Trainer:
                 "settings": self._told,
             }
             (new / _PROGRESS).write_text(json.dumps(progress, indent=2), encoding="utf-8")
+            force_to_disk(*(path for path in new.rglob("*") if path.is_file()))
             # Two renames, because no system renames onto a full folder; `restore` knows the place in between. What lies
             # there goes only when something newer is in place: a save may be stopped between them twice in a row.
             if state.exists():
@@ -204,7 +206,9 @@ class Trainer:
             self.accelerator.load_state(str(state))
             average = state / f"average_{self.accelerator.process_index}.pt"
             self._average.restore(torch.load(average, weights_only=True, map_location="cpu"))
-            self.step = progress["step"]
+            if not isinstance(step := progress["step"], int) or step < 0:
+                raise ValueError(f"it says step {step!r}")
+            self.step = step
         except UNREADABLE as error:
             hint = "Train from the start, or with the settings and as many processes as before."
             raise unreadable(state, error, hint) from error

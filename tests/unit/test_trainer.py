@@ -124,6 +124,31 @@ def test_a_save_that_is_stopped_between_its_renames_twice_loses_nothing(boxes, t
     assert len(train("diffusion", boxes, tmp_path, 2, resume=True)) == 1
 
 
+def test_a_state_takes_its_place_only_once_it_is_on_the_disk(boxes, tmp_path, monkeypatch):
+    on_disk, placed = set(), {}
+
+    def fsync(descriptor: int) -> None:
+        on_disk.add(os.fstat(descriptor).st_ino)
+
+    def rename(path: Path, target: Path) -> Path:
+        placed.update({file: file.stat().st_ino in on_disk for file in path.rglob("*") if file.is_file()})
+        return path.replace(target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", rename)
+    train("diffusion", boxes, tmp_path, 1)
+    assert len(placed) > 3 and all(placed.values())
+
+
+@pytest.mark.parametrize("step", ["one", -1, None, 1.5])
+def test_a_state_that_tells_no_step_is_named(boxes, tmp_path, step):
+    train("diffusion", boxes, tmp_path, 1)
+    progress = tmp_path / "run" / "state" / "progress.json"
+    progress.write_text(json.dumps(json.loads(progress.read_text()) | {"step": step}))
+    with pytest.raises(FileFormatError, match=r"state cannot be resumed \(it says step"):
+        train("diffusion", boxes, tmp_path, 2, resume=True)
+
+
 @pytest.mark.parametrize("name", ["progress.json", "model.safetensors", "optimizer.bin", "average_0.pt"])
 def test_a_damaged_state_is_named(boxes, tmp_path, name):
     train("diffusion", boxes, tmp_path, 1)
