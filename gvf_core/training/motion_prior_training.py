@@ -135,8 +135,8 @@ def train_motion_prior(
 
     Raises:
         FileFormatError: There is nothing to resume, or it is of another network.
-        SettingsError: It began with other clips.
-            Or gradients are no finite numbers any more; what was saved before stays.
+        SettingsError: It began with other clips; or losses or gradients are no finite numbers any more, and what was
+            saved before stays.
     """
     state_path = output.with_suffix(".state.pt")
     trainer = _Trainer.going_on(train, settings, state_path) if resume else _Trainer(train, settings, start)
@@ -284,7 +284,9 @@ class _Trainer:
         shards = list(self.threads.map(self._gradients, range(settings.shards)))
         for parameter, *gradients in zip(self.network.parameters(), *(part for _, part in shards), strict=True):
             parameter.grad = torch.stack(gradients).mean(dim=0)
-        takes = self.finite.takes(nn.utils.clip_grad_norm_(self.network.parameters(), 1.0), self.steps)
+        value = sum(loss for loss, _ in shards) / settings.shards
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        takes = self.finite.takes(norm if math.isfinite(value) else norm * math.nan, self.steps)
         for optimizer in self.optimizers:
             if takes:
                 optimizer.step()
@@ -294,7 +296,6 @@ class _Trainer:
         with torch.no_grad():
             for mean, weight in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(weight, 1 - decay)
-        value = sum(loss for loss, _ in shards) / settings.shards
         if math.isfinite(value):
             self.recent_loss = value if self.steps == 0 else 0.98 * self.recent_loss + 0.02 * value
         self.steps += 1

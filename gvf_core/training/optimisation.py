@@ -1,6 +1,7 @@
 """Groups of parameters, their optimizers and rates, and the moving average of what is trained."""
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -82,8 +83,16 @@ def set_rates(optimizers: Sequence[torch.optim.Optimizer], step: int, settings: 
     return rate
 
 
+def spoilt_unless_finite(loss: Tensor) -> Tensor:
+    """A loss whose gradients are no numbers where it is none, so that all processes learn of it by their common norm.
+
+    The absolute difference from what is infinite or no number, for one, has finite gradients.
+    """
+    return torch.where(loss.detach().isfinite(), 1.0, math.nan) * loss
+
+
 class FiniteSteps:
-    """Keeps gradients that are no finite numbers from the weights, which one such step would destroy."""
+    """Keeps losses and gradients that are no finite numbers from the weights, which one such step would destroy."""
 
     most = 20
     """In a row: half precision begins with a few, until its losses are scaled down enough."""
@@ -95,7 +104,7 @@ class FiniteSteps:
         """Whether a step may be made.
 
         Args:
-            norm: Of its gradients.
+            norm: Of its gradients; no number if its loss is none.
             step: Its number.
 
         Raises:
@@ -105,11 +114,11 @@ class FiniteSteps:
         if torch.isfinite(whole):
             self._left_out = 0
             return True
-        LOGGER.warning("Step %d is left out: its gradients are no finite numbers.", step)
+        LOGGER.warning("Step %d is left out: its loss or gradients are no finite numbers.", step)
         self._left_out += 1
         if self._left_out == self.most:
             raise SettingsError(
-                f"{self.most} steps in a row, up to step {step}, had gradients that are no finite numbers.",
+                f"{self.most} steps in a row, up to step {step}, had losses or gradients that are no finite numbers.",
                 "What was saved before is kept. Train with a lower learning rate, or look for broken clips.",
             )
         return False

@@ -26,6 +26,7 @@ from gvf_core.training.optimisation import (
     force_to_disk,
     make_optimizers,
     set_rates,
+    spoilt_unless_finite,
     unreadable,
 )
 from gvf_core.training.settings import LoopSettings, changed_settings
@@ -131,7 +132,7 @@ class Trainer:
             on_report: Called on the main process every `report_every` steps and at the end.
 
         Raises:
-            SettingsError: Gradients are no finite numbers any more; what was saved before stays.
+            SettingsError: Losses or gradients are no finite numbers any more; what was saved before stays.
         """
         started = reported = time.monotonic()
         first, sums = self.step, LossSums()
@@ -232,7 +233,7 @@ class Trainer:
             last = part == accumulation - 1
             with nullcontext() if last else self.accelerator.no_sync(self._network):
                 losses = self._network(batch)
-                self.accelerator.backward(losses["total"] / accumulation)
+                self.accelerator.backward(spoilt_unless_finite(losses["total"]) / accumulation)
             sums.add(losses)
         # All parameters, frozen ones too: by that list accelerate recognises a network that is spread over processes.
         norm = self.accelerator.clip_grad_norm_(self._network.parameters(), self.settings.clip)

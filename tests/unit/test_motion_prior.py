@@ -402,7 +402,10 @@ def test_a_training_goes_on_only_with_the_clips_that_it_began_with(tmp_path: Pat
     assert output.read_bytes() == kept
 
 
-def test_gradients_that_are_no_numbers_reach_no_weights_and_end_the_training(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("keeps_gradients", [False, True])
+def test_losses_that_are_no_numbers_reach_no_weights_and_end_the_training(
+    tmp_path: Path, monkeypatch, keeps_gradients: bool
+):
     output, gradients = tmp_path / "a.safetensors", motion_prior_training._Trainer._gradients
     settings = TrainingSettings(minutes=float("inf"), steps=4, batch=2, points=32, learning_rate=1e-3)
     broken = {2}
@@ -410,7 +413,7 @@ def test_gradients_that_are_no_numbers_reach_no_weights_and_end_the_training(tmp
     def sometimes_none(trainer, shard):
         loss, found = gradients(trainer, shard)
         factor = float("nan") if trainer.steps in broken else 1.0
-        return factor * loss, tuple(factor * gradient for gradient in found)
+        return factor * loss, found if keeps_gradients else tuple(factor * gradient for gradient in found)
 
     monkeypatch.setattr(motion_prior_training._Trainer, "_gradients", sometimes_none)
     train_motion_prior(arm_pool(), arm_pool(), output, settings, small_prior())

@@ -168,17 +168,19 @@ def test_damaged_lines_of_the_log_are_left_out(boxes, tmp_path):
 
 
 class Breaking(nn.Module):
-    """A stage of one number whose loss is none in some steps."""
+    """A stage of one number whose loss is none in some steps, and its gradient neither unless it is kept."""
 
-    def __init__(self, broken: set[int]) -> None:
+    def __init__(self, broken: set[int], keeps_gradient: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
-        self.broken, self.step = broken, 0
+        self.broken, self.step, self.keeps_gradient = broken, 0, keeps_gradient
 
     def forward(self, batch):
-        factor = float("nan") if self.step in self.broken else 1.0
+        loss = (self.weight - batch[0]) ** 2
+        if self.step in self.broken:
+            loss = loss + float("inf") if self.keeps_gradient else loss * float("nan")
         self.step += 1
-        return {"total": factor * (self.weight - batch[0]) ** 2}
+        return {"total": loss}
 
     def groups(self):
         return [trainable(self)]
@@ -198,9 +200,9 @@ class Numbers:
         return 0.5 * index
 
 
-def train_breaking(folder: Path, steps: int, broken: set[int], **changes) -> Breaking:
+def train_breaking(folder: Path, steps: int, broken: set[int], keeps_gradient=False, **changes) -> Breaking:
     chosen = replace(loop(CHOSEN.diffusion.loop, steps=steps, picture_every=100), optimizer="adamw", **changes)
-    stage = Breaking(broken)
+    stage = Breaking(broken, keeps_gradient)
     Trainer(stage, Numbers(), chosen, folder / "run", folder / "weights", make_accelerator(chosen)).run()
     return stage
 
@@ -209,6 +211,10 @@ def test_a_step_without_numbers_reaches_no_weights(tmp_path):
     stage = train_breaking(tmp_path, 6, {2, 3})
     assert stage.weight.isfinite() and stage.weight != 1
     assert torch.load(tmp_path / "weights" / "weights.pt")["weight"].isfinite()
+
+
+def test_a_loss_that_is_no_number_reaches_no_weights_though_its_gradient_is_one(tmp_path):
+    assert train_breaking(tmp_path, 3, {0, 1, 2}, keeps_gradient=True).weight == 1
 
 
 def test_a_training_without_numbers_stops_and_keeps_what_was_saved(tmp_path):
