@@ -12,6 +12,8 @@ from .errors import FileError
 
 LOGGER = logging.getLogger(__name__)
 
+_EARLIER = ".earlier"
+
 
 @contextmanager
 def drafts_of(paths: Sequence[Path], companion: Path | None = None) -> Iterator[list[Path]]:
@@ -45,16 +47,20 @@ def drafts_of(paths: Sequence[Path], companion: Path | None = None) -> Iterator[
     except OSError as error:
         text = f"Nothing can be written to {folder.parent} ({error.strerror})."
         raise FileError(text, "Choose another folder.") from error
+    replaced = False
     try:
         yield drafts
         _replace(drafts, targets)
+        replaced = True
     except FileError as error:
         message = error.message
         for draft, path in zip(drafts, targets, strict=True):
             message = message.replace(str(draft), str(path)).replace(draft.name, path.name)
         raise FileError(message, error.hint) from error
     finally:
-        shutil.rmtree(folder, onerror=_remains)
+        # What of the artist's could not be put back stays there.
+        if replaced or not any(folder.glob(f"*{_EARLIER}")):
+            shutil.rmtree(folder, onerror=_remains)
 
 
 def _check(path: Path) -> None:
@@ -76,9 +82,9 @@ def _replace(drafts: Sequence[Path], paths: Sequence[Path]) -> None:
         # What belongs to the first file comes last, and is in its place before the file is.
         for draft, path in reversed(pairs):
             if len(pairs) > 1 and os.path.lexists(path):
-                earlier = draft.with_suffix(".earlier")
+                earlier = draft.with_suffix(_EARLIER)
                 _move(path, earlier)
-                back.callback(earlier.replace, path)
+                back.callback(_put_back, earlier, path)
             if draft.exists():
                 _move(draft, path)
                 back.callback(path.replace, draft)
@@ -93,6 +99,14 @@ def _move(path: Path, target: Path) -> None:
             f"{target} could not be replaced ({error.strerror}).",
             "Choose another name, or close the program that has it open.",
         ) from error
+
+
+def _put_back(earlier: Path, path: Path) -> None:
+    try:
+        earlier.replace(path)
+    except OSError as error:
+        text = f"{path} could not be put back ({error.strerror}). It is now {earlier}."
+        raise FileError(text, "Move it yourself, with the program closed that has one of them open.") from error
 
 
 def _remains(function: object, path: str, error: object) -> None:

@@ -25,8 +25,10 @@ def provenance_note(thing: bpy.types.Object) -> dict[str, object]:
 def noted_on(thing: bpy.types.Object) -> Iterator[None]:
     """While it is exported, the object has the note as a property; afterwards, what it had before."""
     before = thing.get(PROVENANCE_PROPERTY)
-    for copy in ("to_dict", "to_list"):  # A group or an array goes when another value takes its place.
-        before = getattr(before, copy, lambda value=before: value)()
+    if hasattr(before, "to_dict"):
+        before = before.to_dict()  # A group goes when another value takes its place, and so does an array.
+    elif hasattr(before, "to_list"):
+        before = before.to_list()
     thing[PROVENANCE_PROPERTY] = json.dumps(provenance_note(thing))
     try:
         yield
