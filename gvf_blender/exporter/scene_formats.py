@@ -42,7 +42,11 @@ def read_alembic(scene: bpy.types.Scene, path: Path) -> None:
 
 
 def write_usd(scene: bpy.types.Scene, path: Path, frames: Sequence[int]) -> None:
-    """Write what a stage shows as USD; the frames are those of the scene."""
+    """Write what a stage shows as USD.
+
+    Blender writes the frame range of the scene, so what asks for that range gets this one meanwhile.
+    """
+    scene.frame_start, scene.frame_end = frames[0], frames[-1]
     # As blend shapes the absolute shape keys of a motion would come out wrong; as points they are exact.
     baked = {"export_shapekeys": False, "export_armatures": False, "export_hair": False}
     options = {"export_animation": True, "evaluation_mode": "VIEWPORT", "export_custom_properties": True}

@@ -12,6 +12,11 @@ from ..scene_context import SceneContext
 
 _NAME = "GVF export"
 # The stage itself is removed apart, and no exporter or importer makes windows.
+_RENDER = (
+    *("fps", "fps_base", "resolution_x", "resolution_y", "resolution_percentage", "pixel_aspect_x", "pixel_aspect_y"),
+    # Simplify takes subdivisions away, in the viewport, too.
+    *("use_simplify", "simplify_subdivision"),
+)
 _KEPT = ("scenes", "screens", "workspaces", "window_managers")
 
 
@@ -24,24 +29,23 @@ def stage(
     Args:
         context: Its scene gives frame rate, units and what else changes how objects are shown.
         objects: What the scene shows; none for an empty one.
-        frames: Its frame range; Blender's frame ranges begin at 0, and what is before is left out of it.
+        frames: It stands at the first.
         is_stretched: Follows the scene's Time Stretching, which an exported file already does.
     """
     before = {datablock.as_pointer() for datablock in datablocks(*_KEPT)}
     scene = bpy.data.scenes.new(_NAME)
     own = context.scene
-    scene.render.fps, scene.render.fps_base = own.render.fps, own.render.fps_base
+    for name in _RENDER:
+        setattr(scene.render, name, getattr(own.render, name))
     scene.unit_settings.scale_length = own.unit_settings.scale_length
-    # Simplify takes subdivisions away, in the viewport, too.
-    scene.render.use_simplify = own.render.use_simplify
-    scene.render.simplify_subdivision = own.render.simplify_subdivision
     # What drivers and node trees ask the shown scene for.
     _copy_properties(own, scene)
     _copy_properties(context.view_layer, scene.view_layers[0])
     scene.camera, scene.gravity, scene.use_gravity = own.camera, own.gravity, own.use_gravity
+    scene.cursor.matrix = own.cursor.matrix
+    scene.frame_start, scene.frame_end = own.frame_start, own.frame_end
     if is_stretched:
         scene.render.frame_map_old, scene.render.frame_map_new = own.render.frame_map_old, own.render.frame_map_new
-    scene.frame_start, scene.frame_end = frames[0], frames[-1]
     for thing in objects:
         scene.collection.objects.link(thing)
     with kept_animated_values():

@@ -103,6 +103,38 @@ def test_a_driver_that_asks_the_scene_is_answered(api, ball, tmp_path, name):
     assert driver.is_valid and ball.delta_location.z == 9
 
 
+@pytest.mark.parametrize("asked", ["frame_end", "render.resolution_x", "cursor.location.x"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_driver_that_asks_for_a_setting_of_the_scene_gets_it_or_is_refused(api, ball, tmp_path, name, asked):
+    scene = bpy.context.scene
+    scene.frame_end, scene.render.resolution_x, scene.cursor.location.x = 70, 700, 7
+    driver = ball.driver_add("delta_location", 2).driver
+    variable = driver.variables.new()
+    variable.name, variable.type = "asked", "CONTEXT_PROP"
+    variable.targets[0].context_property, variable.targets[0].data_path = "ACTIVE_SCENE", asked
+    driver.type, driver.expression = "SCRIPTED", "asked"
+    bpy.context.view_layer.update()
+    height = ball.matrix_world.translation.z
+    assert height in (70, 700, 7)
+    if (name, asked) == ("a.usdc", "frame_end"):
+        with pytest.raises(FileError, match="would be off by"):
+            api.export(ball, tmp_path / name, frame_start=1, frame_end=3)
+        return
+    api.export(ball, tmp_path / name, frame_start=1, frame_end=3)
+    ball.driver_remove("delta_location", 2)
+    if name == "a.abc":
+        bpy.ops.wm.alembic_import(filepath=str(tmp_path / name), as_background_job=False)
+    elif name == "a.usdc":
+        bpy.ops.wm.usd_import(filepath=str(tmp_path / name))
+    elif name == "a.glb":
+        bpy.ops.import_scene.gltf(filepath=str(tmp_path / name))
+    else:
+        return  # relative to where the object stands
+    (read,) = (thing for thing in bpy.context.scene.objects if thing.type == "MESH" and thing != ball)
+    bpy.context.view_layer.update()
+    assert np.mean(evaluated_world_vertices(read.name)[:, 2]) == pytest.approx(height, rel=1e-5)
+
+
 def test_what_a_simulation_moves_is_refused(api, ball, tmp_path):
     bpy.ops.rigidbody.object_add(type="ACTIVE")
     with pytest.raises(SelectionError, match="rigid body"):
